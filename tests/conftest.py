@@ -1,0 +1,52 @@
+"""What every test runs under: one thread, a fixed seed, and photographs if they are there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+# Tests' tensors are small: a second thread costs more than it brings, above all on a busy machine.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_root():
+    """The shared photographs: $OPMASK_TEST_DATA, or shared/data beside the repository."""
+    root = Path(os.environ.get("OPMASK_TEST_DATA") or SHARED_DATA)
+    if not root.is_dir():
+        pytest.skip(f"no photographs in {root}; set OPMASK_TEST_DATA to the folder that has them")
+    return root
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what uses `data_root`, before `-m` selects."""
+    for item in items:
+        if "data_root" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
+
+
+def pytest_runtest_setup(item):
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many tests the missing photographs cost."""
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "data" in r.keywords]
+    if skipped:
+        terminalreporter.write_line(
+            f"{len(skipped)} tests on real photographs were SKIPPED: {skipped[0].longrepr[2]}",
+            yellow=True,
+        )
