@@ -1,0 +1,196 @@
+r"""Colour spaces: where operators do their arithmetic.
+
+A :class:`ColorSpace` is a name, its channels and two functions, `from_rgb` and `to_rgb`. Every
+space is normalised so that one unit means about the same everywhere, and none of them clips: a
+value pushed out of gamut by one operator can be brought back by the next.
+
+Data flow: `image (RGB) -> from_rgb -> operators -> to_rgb -> image (RGB)`;
+:class:`opmask.Retoucher` does both conversions once for each run of operators that share a space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import kornia.color
+import torch
+from torch import Tensor
+
+__all__ = [
+    "HLS",
+    "HSV",
+    "LAB",
+    "LAB_CENTERED",
+    "LAB_UNIT",
+    "LINEAR_RGB",
+    "RGB",
+    "ColorSpace",
+]
+
+
+@dataclass(frozen=True)
+class ColorSpace:
+    r"""A colour space, as two functions between it and RGB.
+
+    Both functions take and return tensors of shape :math:`(*, 3, H, W)` and must be defined at
+    module level, so that models pickle.
+
+    Args:
+        name: The name of the space, in lower case.
+        channels: One short name for each channel, from which mask names such as `"l_mul"` are
+            built.
+        from_rgb: Maps RGB in :math:`[0, 1]` to the space.
+        to_rgb: Maps the space back to RGB, without clipping.
+
+    Example:
+        >>> import opmask, torch
+        >>> grey = torch.full((1, 3, 2, 2), 0.5)
+        >>> opmask.LAB.from_rgb(grey)[0, :, 0, 0].mul(100).round().tolist()
+        [53.0, 0.0, 0.0]
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    from_rgb: Callable[[Tensor], Tensor] = field(repr=False)
+    to_rgb: Callable[[Tensor], Tensor] = field(repr=False)
+
+
+def _same(image: Tensor) -> Tensor:
+    return image
+
+
+# --- CIE LAB, D65, 2 degrees ---
+
+_WHITE = (0.95047, 1.0, 1.08883)  # X, Y, Z of D65, as in kornia and scikit-image
+_KNEE = 6 / 29  # where the cube root of CIE LAB turns into a straight line
+
+
+def _affine(image: Tensor, scale: tuple[float, ...], shift: tuple[float, ...]) -> Tensor:
+    return image * image.new_tensor(scale).view(3, 1, 1) + image.new_tensor(shift).view(3, 1, 1)
+
+
+def _cie_to_rgb(lab: Tensor) -> Tensor:
+    # kornia's own inverse clips z at 0 and so is not the inverse for strong blues; a straight line
+    # continues here.
+    lightness, a, b = lab.unbind(-3)
+    y = (lightness + 16) / 116
+    f = torch.stack([y + a / 500, y, y - b / 200], -3)
+    xyz = torch.where(f > _KNEE, f**3, (f - 4 / 29) * (3 * _KNEE**2))
+    linear = kornia.color.xyz_to_rgb(xyz * lab.new_tensor(_WHITE).view(3, 1, 1))
+    return kornia.color.linear_rgb_to_rgb(linear)
+
+
+def _rgb_to_lab(image: Tensor) -> Tensor:
+    return _affine(kornia.color.rgb_to_lab(image), (1 / 100, 1 / 128, 1 / 128), (0, 0, 0))
+
+
+def _lab_to_rgb(image: Tensor) -> Tensor:
+    return _cie_to_rgb(_affine(image, (100, 128, 128), (0, 0, 0)))
+
+
+def _rgb_to_lab_centered(image: Tensor) -> Tensor:
+    lab = kornia.color.rgb_to_lab(image)
+    return _affine(lab, (1 / 50, 1 / 127.5, 1 / 127.5), (-1, 0.5 / 127.5, 0.5 / 127.5))
+
+
+def _lab_centered_to_rgb(image: Tensor) -> Tensor:
+    return _cie_to_rgb(_affine(image, (50, 127.5, 127.5), (50, -0.5, -0.5)))
+
+
+def _rgb_to_lab_unit(image: Tensor) -> Tensor:
+    lab = kornia.color.rgb_to_lab(image)
+    return _affine(lab, (1 / 100, 1 / 255, 1 / 255), (0, 128 / 255, 128 / 255))
+
+
+def _lab_unit_to_rgb(image: Tensor) -> Tensor:
+    return _cie_to_rgb(_affine(image, (100, 255, 255), (0, -128, -128)))
+
+
+# --- HLS and HSV ---
+# Not kornia's: at exact grey its round trip sends the whole gradient to the red channel. With amax
+# and amin, which share a gradient among equals, a grey pixel's gradient is spread over the three
+# channels.
+
+_GREY = 1e-12  # below this chroma a colour is grey: its hue is 0 and carries no gradient
+
+
+def _hue(image: Tensor, chroma: Tensor) -> Tensor:
+    """Hue in turns, in [0, 1)."""
+    r, g, b = image.unbind(-3)
+    divisor = torch.where(chroma > _GREY, chroma, torch.ones_like(chroma))
+    sixths = torch.where(
+        (r >= g) & (r >= b),
+        (g - b) / divisor,
+        torch.where(g >= b, (b - r) / divisor + 2, (r - g) / divisor + 4),
+    )
+    return torch.where(chroma > _GREY, (sixths / 6) % 1.0, torch.zeros_like(chroma))
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """A quotient that is the numerator itself where the denominator is 0."""
+    return numerator / torch.where(denominator == 0, torch.ones_like(denominator), denominator)
+
+
+def _rgb_to_hls(image: Tensor) -> Tensor:
+    high, low = image.amax(-3), image.amin(-3)
+    chroma, lightness = high - low, (high + low) / 2
+    saturation = _ratio(chroma, 2 * torch.minimum(lightness, 1 - lightness))
+    return torch.stack([_hue(image, chroma), lightness, saturation], -3)
+
+
+def _hls_to_rgb(image: Tensor) -> Tensor:
+    hue, lightness, saturation = image.unbind(-3)
+    half_chroma = saturation * torch.minimum(lightness, 1 - lightness)
+    k = torch.stack([12 * hue, 12 * hue + 8, 12 * hue + 4], -3) % 12
+    wave = torch.minimum(k - 3, 9 - k).clamp(-1, 1)
+    return lightness.unsqueeze(-3) - half_chroma.unsqueeze(-3) * wave
+
+
+def _rgb_to_hsv(image: Tensor) -> Tensor:
+    value = image.amax(-3)
+    chroma = value - image.amin(-3)
+    return torch.stack([_hue(image, chroma), _ratio(chroma, value), value], -3)
+
+
+def _hsv_to_rgb(image: Tensor) -> Tensor:
+    hue, saturation, value = image.unbind(-3)
+    k = torch.stack([6 * hue + 5, 6 * hue + 3, 6 * hue + 1], -3) % 6
+    wave = torch.minimum(k, 4 - k).clamp(0, 1)
+    return value.unsqueeze(-3) - (value * saturation).unsqueeze(-3) * wave
+
+
+RGB = ColorSpace("rgb", ("r", "g", "b"), _same, _same)
+"""sRGB as displayed, in [0, 1]. A multiplication pivots at black."""
+
+LINEAR_RGB = ColorSpace(
+    "linear_rgb",
+    ("r", "g", "b"),
+    kornia.color.rgb_to_linear_rgb,
+    kornia.color.linear_rgb_to_rgb,
+)
+"""Linear light with the primaries of sRGB, in [0, 1]. Exposure and white balance are
+multiplications here."""
+
+LAB = ColorSpace("lab", ("l", "a", "b"), _rgb_to_lab, _lab_to_rgb)
+"""CIE LAB as `L*/100, a*/128, b*/128`. A multiplication pivots at black for `l`, at neutral for
+`a` and `b`."""
+
+LAB_CENTERED = ColorSpace(
+    "lab_centered", ("l", "a", "b"), _rgb_to_lab_centered, _lab_centered_to_rgb
+)
+"""CIE LAB as the paper's U-Net sees it, `L*/50 - 1, (a* + 0.5)/127.5, (b* + 0.5)/127.5`. A
+multiplication pivots at mid-grey (L* = 50) for `l`, so it changes contrast, and at
+a* = b* = -0.5."""
+
+LAB_UNIT = ColorSpace("lab_unit", ("l", "a", "b"), _rgb_to_lab_unit, _lab_unit_to_rgb)
+"""CIE LAB as the paper's Harmony Transformer sees it, `L*/100, (a* + 128)/255, (b* + 128)/255`. A
+multiplication pivots at black for `l`, at -128 for `a` and `b`, so it shifts greys too."""
+
+HLS = ColorSpace("hls", ("h", "l", "s"), _rgb_to_hls, _hls_to_rgb)
+"""Hue in turns (it wraps), lightness and saturation in [0, 1]. A multiplication of `l` pivots at
+black, of `s` at grey."""
+
+HSV = ColorSpace("hsv", ("h", "s", "v"), _rgb_to_hsv, _hsv_to_rgb)
+"""Hue in turns (it wraps), saturation and value in [0, 1]. A multiplication of `v` pivots at
+black, of `s` at grey."""

@@ -1,0 +1,139 @@
+r"""What an operator is: one editing operation that declares the masks it needs.
+
+Data flow: `logits -> MaskRange.from_logits -> mask -> Operator.forward(image, mask) -> image`, all
+in the operator's own colour space. An operator declares its colour space and its masks as data;
+only `forward` is code, and the :class:`~opmask.Retoucher` does the bookkeeping.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from opmask.color import ColorSpace
+
+__all__ = ["MaskRange", "Operator"]
+
+
+@dataclass(frozen=True)
+class MaskRange:
+    r"""The values that a mask may take, and the one at which its operator does nothing.
+
+    Args:
+        identity: The value :math:`i` at which the operator leaves the image as it is, in operator
+            units.
+        low: The lower bound :math:`l`, or minus infinity.
+        high: The upper bound :math:`h`, or infinity.
+
+    Raises:
+        ValueError: If `identity` does not lie strictly between `low` and `high`.
+
+    Example:
+        >>> import torch
+        >>> masks = MaskRange(1.0, low=0.0, high=2.0).from_logits(torch.tensor([-9.0, 0.0, 9.0]))
+        >>> masks.round(decimals=2).tolist()
+        [0.0, 1.0, 2.0]
+    """
+
+    identity: float
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not self.low < self.identity < self.high:
+            raise ValueError(f"'identity' must lie strictly between 'low' and 'high', got {self}.")
+
+    def from_logits(self, logits: Tensor) -> Tensor:
+        r"""Maps logits to mask values so that 0 is exactly the identity.
+
+        .. math:: l + (h - l)\,\sigma(z + \operatorname{logit} p), \qquad p = \frac{i - l}{h - l}
+
+        where both ends are bounded, and :math:`\operatorname{clamp}(i + z, l, h)` where one is
+        not. The paper's heads are the special cases `MaskRange(0.0)` (no activation) and
+        `MaskRange(1.0, low=0.0)` (its ReLU, up to the bias of the last layer).
+
+        Args:
+            logits: The unbounded logits :math:`z`, of any shape.
+
+        Returns:
+            The mask, with the shape of `logits`, in :math:`[l, h]`.
+        """
+        if math.isinf(self.low) or math.isinf(self.high):
+            return (self.identity + logits).clamp(self.low, self.high)
+        share = (self.identity - self.low) / (self.high - self.low)
+        # Written as a difference from the identity, so that logits 0 give it to the last bit.
+        change = torch.sigmoid(logits + math.log(share / (1 - share))) - share
+        return self.identity + (self.high - self.low) * change
+
+    def scale(self, mask: Tensor, strength: float = 1.0, offset: float = 0.0) -> Tensor:
+        r"""Moves a mask away from the identity, or back to it.
+
+        .. math:: \operatorname{clamp}(i + s\,(m - i) + o, l, h)
+
+        Args:
+            mask: The mask :math:`m`, of any shape, in operator units.
+            strength: The factor :math:`s`: 0 gives the identity, 1 the mask, 2 doubles its effect.
+            offset: The constant :math:`o`, in operator units.
+
+        Returns:
+            The new mask, with the shape of `mask`, in :math:`[l, h]`.
+        """
+        scaled = self.identity + strength * (mask - self.identity) + offset
+        return scaled.clamp(self.low, self.high)
+
+
+class Operator(nn.Module, ABC):
+    r"""One editing operation with per-pixel masks.
+
+    Subclass it, declare `space` and `ranges`, and write `forward`;
+    :func:`opmask.testing.check_operator` checks the result.
+
+    Attributes:
+        space: The colour space in which `forward` works.
+        ranges: The name and range of each mask, in the order of the channels that `forward` gets.
+
+    Example:
+        >>> import opmask
+        >>> class Exposure(opmask.Operator):
+        ...     space = opmask.LINEAR_RGB
+        ...     ranges = {"exposure": opmask.MaskRange(identity=0.0, low=-2.0, high=2.0)}
+        ...
+        ...     def forward(self, image, mask):
+        ...         return image * 2**mask
+        >>> opmask.Retoucher(Exposure())
+        Retoucher(
+          (stages): ModuleList(
+            (0): Stage(
+              linear_rgb
+              (operators): ModuleList(
+                (0): Exposure(exposure)
+              )
+            )
+          )
+        )
+    """
+
+    space: ColorSpace
+    ranges: Mapping[str, MaskRange]
+
+    @abstractmethod
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        r"""Applies the operator.
+
+        Args:
+            image: The image, with shape :math:`(B, 3, H, W)`, in the operator's colour space.
+            mask: The masks in the order of `ranges`, with shape :math:`(B, M, H, W)`, in operator
+                units.
+
+        Returns:
+            The changed image, with the shape and space of `image`. Not clipped.
+        """
+
+    def extra_repr(self) -> str:
+        """The names of the masks, for printing."""
+        return ", ".join(self.ranges)

@@ -1,0 +1,245 @@
+r"""The retoucher: applies named operator masks, in as few colour conversions as possible.
+
+Data flow: `logits -> from_logits -> masks -> forward(image, masks) -> image`. It has no
+parameters, and needs no network: masks that were edited, saved or enlarged are applied by the same
+call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+from opmask.color import HLS, LAB, ColorSpace
+from opmask.operators import Add, MaskRange, Mul, Operator
+from opmask.operators.channel import join_ranges, split_masks
+
+__all__ = ["Retoucher", "hls_retoucher", "lab_retoucher"]
+
+
+class Stage(nn.Module):
+    """Consecutive operators of one colour space, between one conversion in and one out."""
+
+    def __init__(self, space: ColorSpace, operators: list[Operator]) -> None:
+        super().__init__()
+        self.space = space
+        self.operators = nn.ModuleList(operators)
+        self.names = [name for op in operators for name in op.ranges]
+
+    def forward(self, image: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+        x = self.space.from_rgb(image)
+        stack = torch.cat([masks[name].expand(len(x), 1, *x.shape[-2:]) for name in self.names], 1)
+        for operator, part in split_masks(self.operators, stack):
+            x = operator(x, part)
+        return self.space.to_rgb(x)
+
+    def extra_repr(self) -> str:
+        """The colour space, for printing."""
+        return self.space.name
+
+
+class Retoucher(nn.Module):
+    r"""Applies operators to an image, each steered by its masks.
+
+    Consecutive operators of the same colour space share one conversion; `print(retoucher)` shows
+    the stages. The order is yours and has a meaning: the paper multiplies, then adds. Nothing is
+    clipped between operators; the result is clamped to :math:`[0, 1]` once, at the end, with a
+    straight-through gradient (a plain clamp kills the gradient of about a third of the saturated
+    values).
+
+    Args:
+        *operators: The operators, in order.
+
+    Raises:
+        ValueError: If there is no operator, or a mask name occurs twice.
+        TypeError: If one of them is no :class:`Operator`.
+
+    Example:
+        >>> import opmask, torch
+        >>> retoucher = opmask.Retoucher(opmask.Mul(opmask.LAB), opmask.Add(opmask.LAB, "l"))
+        >>> list(retoucher.ranges)
+        ['l_mul', 'a_mul', 'b_mul', 'l_add']
+        >>> image = torch.rand(1, 3, 16, 16)
+        >>> masks = retoucher.identity(image)
+        >>> bool(((retoucher(image, masks) - image).abs() < 1e-4).all())
+        True
+        >>> masks = retoucher.edit(masks, "l_add", offset=0.1)  # brighter by L* = 10
+        >>> bool((retoucher(image, masks) >= image - 1e-4).all())
+        True
+    """
+
+    def __init__(self, *operators: Operator) -> None:
+        super().__init__()
+        self.ranges: dict[str, MaskRange] = join_ranges(operators, owner="Retoucher")
+        # Grouped here and not in forward, where groupby would break torch.compile(fullgraph=True).
+        groups = groupby(operators, key=lambda op: op.space)
+        self.stages = nn.ModuleList(Stage(space, list(group)) for space, group in groups)
+
+    @property
+    def operators(self) -> list[Operator]:
+        """The operators, in order."""
+        return [op for stage in self.stages for op in stage.operators]  # type: ignore[union-attr]
+
+    def from_logits(self, logits: Tensor) -> dict[str, Tensor]:
+        r"""Turns the raw output of a mask head into masks.
+
+        Args:
+            logits: The logits, with shape :math:`(B, M, H, W)`, unbounded, one channel for each
+                mask in order.
+
+        Returns:
+            The masks by name, each with shape :math:`(B, 1, H, W)`, in operator units. Logits 0
+            are the identity.
+
+        Raises:
+            ValueError: If the number of channels is not that of the masks.
+        """
+        if logits.ndim != 4 or logits.shape[1] != len(self.ranges):
+            raise ValueError(
+                f"'logits' must have shape (B, {len(self.ranges)}, H, W), one channel for each of "
+                f"{list(self.ranges)}, got {tuple(logits.shape)}."
+            )
+        maps = logits.split(1, 1)
+        return {
+            name: r.from_logits(z) for (name, r), z in zip(self.ranges.items(), maps, strict=True)
+        }
+
+    def identity(self, image: Tensor) -> dict[str, Tensor]:
+        r"""The masks that leave an image as it is.
+
+        Args:
+            image: The image, with shape :math:`(B, 3, H, W)`, in :math:`[0, 1]`.
+
+        Returns:
+            The masks by name, each constant, with shape :math:`(B, 1, H, W)`, in operator units.
+        """
+        check_image(image)
+        shape = (image.shape[0], 1, *image.shape[-2:])
+        return {name: image.new_full(shape, r.identity) for name, r in self.ranges.items()}
+
+    def forward(self, image: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+        r"""Applies the masks.
+
+        Args:
+            image: The image, with shape :math:`(B, 3, H, W)`, RGB in :math:`[0, 1]`.
+            masks: Every mask by name, each with shape :math:`(B, 1, H, W)` or broadcastable to it,
+                in operator units.
+
+        Returns:
+            The retouched image, with the shape of `image`, RGB in :math:`[0, 1]`, in at least
+            float32 (also under autocast: in bfloat16 the identity alone would be wrong by 28 of
+            255 levels).
+
+        Raises:
+            KeyError: If the names are not exactly those in `ranges`.
+            ValueError: If a shape does not fit.
+            TypeError: If the image is not of a floating-point type.
+        """
+        check_image(image)
+        self._check_masks(image, masks)
+        dtype = torch.promote_types(image.dtype, torch.float32)
+        with torch.autocast(image.device.type, enabled=False):
+            x, masks = image.to(dtype), {name: m.to(dtype) for name, m in masks.items()}
+            for stage in self.stages:
+                x = stage(x, masks)
+            return saturate(x)
+
+    def edit(
+        self,
+        masks: Mapping[str, Tensor],
+        name: str | None = None,
+        *,
+        strength: float = 1.0,
+        offset: float = 0.0,
+        region: Tensor | float = 1.0,
+    ) -> dict[str, Tensor]:
+        r"""Changes one mask, or all of them, and returns new masks.
+
+        .. math:: m' = (1 - r)\,m + r\,\operatorname{clamp}(i + s\,(m - i) + o, l, h)
+
+        Args:
+            masks: The masks by name, each with shape :math:`(B, 1, H, W)`, in operator units.
+            name: The mask to change; all of them if `None`.
+            strength: The factor :math:`s` on the distance from the identity :math:`i`: 0 switches
+                the operator off, 2 doubles it.
+            offset: The constant :math:`o` to add, in operator units.
+            region: The soft map :math:`r` that says where, with shape :math:`(B, 1, H, W)`, in
+                :math:`[0, 1]`.
+
+        Returns:
+            A new dictionary; the given one and its tensors stay as they are.
+
+        Raises:
+            KeyError: If there is no mask of that name.
+        """
+        for wanted in masks if name is None else (name,):
+            if wanted not in self.ranges or wanted not in masks:
+                raise KeyError(
+                    f"no mask named {wanted!r}; this retoucher has {list(self.ranges)}."
+                )
+        edited = dict(masks)
+        for key in masks if name is None else (name,):
+            mask = masks[key]
+            weight = torch.as_tensor(region, dtype=mask.dtype, device=mask.device)
+            edited[key] = mask.lerp(self.ranges[key].scale(mask, strength, offset), weight)
+        return edited
+
+    def _check_masks(self, image: Tensor, masks: Mapping[str, Tensor]) -> None:
+        if masks.keys() != self.ranges.keys():
+            raise KeyError(
+                f"'masks' must have exactly the keys {list(self.ranges)}, got {list(masks)}."
+            )
+        want = (image.shape[0], 1, *image.shape[-2:])
+        for name, mask in masks.items():
+            fits = mask.ndim == 4 and all(
+                m in (1, n) for m, n in zip(mask.shape, want, strict=True)
+            )
+            if not fits:
+                raise ValueError(
+                    f"mask {name!r} must have shape {want} to fit the image, "
+                    f"got {tuple(mask.shape)}."
+                )
+
+
+def saturate(image: Tensor) -> Tensor:
+    """Clamps to [0, 1], with the gradient of no clamp at all (straight through)."""
+    return image + (image.clamp(0, 1) - image).detach()
+
+
+def check_image(image: Tensor, name: str = "image", channels: int = 3) -> None:
+    """Raises unless `image` is a floating-point batch of images with that many channels."""
+    if not image.is_floating_point():
+        raise TypeError(
+            f"'{name}' must be floating point in [0, 1], got {image.dtype}. "
+            "Divide 8-bit values by 255."
+        )
+    if image.ndim != 4 or image.shape[1] != channels:
+        raise ValueError(
+            f"'{name}' must have shape (B, {channels}, H, W), got {tuple(image.shape)}."
+        )
+
+
+def lab_retoucher() -> Retoucher:
+    r"""The paper's six masks: each channel of LAB is multiplied, then added to.
+
+    Example:
+        >>> list(lab_retoucher().ranges)
+        ['l_mul', 'a_mul', 'b_mul', 'l_add', 'a_add', 'b_add']
+    """
+    return Retoucher(Mul(LAB), Add(LAB))
+
+
+def hls_retoucher() -> Retoucher:
+    r"""Five masks for editing by hand, in HLS.
+
+    Lightness and saturation as a factor and a shift, hue as a turn.
+
+    Example:
+        >>> list(hls_retoucher().ranges)
+        ['l_mul', 's_mul', 'l_add', 's_add', 'h_add']
+    """
+    half_turn = MaskRange(0.0, low=-0.5, high=0.5)
+    return Retoucher(Mul(HLS, "l", "s"), Add(HLS, "l", "s"), Add(HLS, "h", range=half_turn))

@@ -1,0 +1,112 @@
+r"""The operator contract as one public assertion, for operators that users write themselves.
+
+Data flow: `Operator -> check_operator -> None`, or an `AssertionError` that says which rule was
+broken. It uses :mod:`torch.testing` and :func:`torch.autograd.gradcheck`, in the operator's own
+colour space.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor
+
+from opmask.operators import MaskRange, Operator
+
+__all__ = ["check_operator"]
+
+
+def check_operator(operator: Operator) -> None:
+    r"""Checks that an operator keeps the contract on which the library relies.
+
+    Checked are: names and ranges; identity masks leave any image as it is; shape, dtype (float32
+    and float64) and finiteness over the whole range; no change in place; no effect of one image of
+    a batch on another; gradients against finite differences; that a deep copy computes the same.
+
+    Args:
+        operator: The operator to check.
+
+    Raises:
+        AssertionError: If a rule is broken; the message names it.
+        TypeError: If `operator` is no :class:`opmask.Operator`.
+
+    Example:
+        >>> import opmask
+        >>> check_operator(opmask.Add(opmask.LAB))
+    """
+    if not isinstance(operator, Operator):
+        raise TypeError(f"'operator' must be an opmask.Operator, got {type(operator).__name__}.")
+    _check_declaration(operator)
+    generator = torch.Generator().manual_seed(0)
+    rgb = torch.rand(2, 3, 6, 5, generator=generator, dtype=torch.float64)
+    image = operator.space.from_rgb(rgb)
+    mask = _random_masks(operator, generator, image)
+    _check_identity(operator, image)
+    _check_output(operator, image, mask)
+    _check_independence(operator, image, mask)
+    _check_gradients(operator, image, mask)
+    torch.testing.assert_close(
+        copy.deepcopy(operator)(image, mask),
+        operator(image, mask),
+        msg="a deep copy must act alike",
+    )
+
+
+def _check_declaration(operator: Operator) -> None:
+    ranges = getattr(operator, "ranges", None)
+    assert ranges, "'ranges' must name at least one mask"
+    for name, mask_range in ranges.items():
+        rule = f"'ranges' must map names to MaskRange, got {name!r}: {mask_range!r}"
+        assert isinstance(name, str), rule
+        assert isinstance(mask_range, MaskRange), rule
+
+
+def _random_masks(operator: Operator, generator: torch.Generator, image: Tensor) -> Tensor:
+    """Masks from all over their ranges, or within 1 of the identity where unbounded."""
+    masks = []
+    for r in operator.ranges.values():
+        low = r.identity - 1 if math.isinf(r.low) else r.low
+        high = r.identity + 1 if math.isinf(r.high) else r.high
+        shape = (image.shape[0], 1, *image.shape[-2:])
+        share = torch.rand(shape, generator=generator, dtype=image.dtype)
+        masks.append(low + (high - low) * (0.02 + 0.96 * share))
+    return torch.cat(masks, 1)
+
+
+def _check_identity(operator: Operator, image: Tensor) -> None:
+    values = [r.identity for r in operator.ranges.values()]
+    shape = (image.shape[0], len(values), *image.shape[-2:])
+    mask = image.new_tensor(values).view(1, -1, 1, 1).expand(shape).clone()
+    torch.testing.assert_close(
+        operator(image.clone(), mask), image, rtol=0, atol=1e-6,
+        msg=lambda m: f"masks at their identity {values} must leave the image as it is. {m}",
+    )  # fmt: skip
+
+
+def _check_output(operator: Operator, image: Tensor, mask: Tensor) -> None:
+    for dtype in (torch.float32, torch.float64):
+        x, m = image.to(dtype), mask.to(dtype)
+        before = x.clone(), m.clone()
+        y = operator(x, m)
+        assert y.shape == x.shape, f"shape must stay {tuple(x.shape)}, got {tuple(y.shape)}"
+        assert y.dtype == dtype, f"dtype must stay {dtype}, got {y.dtype}"
+        assert y.isfinite().all(), "the result must be finite for masks within their range"
+        assert torch.equal(x, before[0]), "the image must not be changed in place"
+        assert torch.equal(m, before[1]), "the mask must not be changed in place"
+
+
+def _check_independence(operator: Operator, image: Tensor, mask: Tensor) -> None:
+    torch.testing.assert_close(
+        operator(image[:1], mask[:1]), operator(image, mask)[:1],
+        msg=lambda m: f"an image must not depend on the others of its batch. {m}",
+    )  # fmt: skip
+
+
+def _check_gradients(operator: Operator, image: Tensor, mask: Tensor) -> None:
+    inputs = (image[:1, :, :2, :2].clone(), mask[:1, :, :2, :2].clone())
+    for tensor in inputs:
+        tensor.requires_grad_()
+    right = torch.autograd.gradcheck(operator, inputs, raise_exception=False)
+    assert right, "gradients must agree with finite differences, for the image and every mask"

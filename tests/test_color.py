@@ -1,0 +1,173 @@
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+import skimage.color
+import torch
+
+from opmask import HLS, HSV, LAB, LAB_CENTERED, LAB_UNIT, LINEAR_RGB, RGB, ColorSpace
+
+SPACES = [RGB, LINEAR_RGB, LAB, LAB_CENTERED, LAB_UNIT, HLS, HSV]
+KEY_COLORS = [*itertools.product((0.0, 1.0), repeat=3), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)]
+
+
+def pixels(*colors: tuple[float, ...], dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """Colours as an image of one row."""
+    return torch.tensor(colors, dtype=dtype).T[None, :, None, :]
+
+
+def colors(image: torch.Tensor) -> list[list[float]]:
+    return image[0, :, 0].T.tolist()
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda s: s.name)
+def test_a_round_trip_returns_the_image(space: ColorSpace):
+    image = torch.rand(2, 3, 16, 17)
+    torch.testing.assert_close(space.to_rgb(space.from_rgb(image)), image, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda s: s.name)
+def test_a_round_trip_keeps_colours_out_of_gamut(space: ColorSpace):
+    image = 3 * torch.rand(2, 3, 32, 32, dtype=torch.float64) - 1
+    torch.testing.assert_close(space.to_rgb(space.from_rgb(image)), image, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda s: s.name)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_are_finite_at_key_colours_and_out_of_gamut(space: ColorSpace, dtype):
+    key = pixels(*KEY_COLORS, (1.5, 0.5, -0.5), (-0.2, -0.2, -0.2), (0, -0.1, -0.3), dtype=dtype)
+    key.requires_grad_()
+    values = space.to_rgb(space.from_rgb(key))
+    (gradient,) = torch.autograd.grad(values.sum(), key)
+    assert values.isfinite().all()
+    assert gradient.isfinite().all()
+    assert values.dtype == dtype
+
+
+@pytest.mark.parametrize("space", [HLS, HSV], ids=lambda s: s.name)
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_grey_shares_its_gradient_among_the_channels(space: ColorSpace, channel: int):
+    grey = pixels((0.4, 0.4, 0.4)).requires_grad_()
+    output = space.to_rgb(space.from_rgb(grey))
+    (gradient,) = torch.autograd.grad(output[0, channel].sum(), grey)
+    torch.testing.assert_close(gradient, torch.full_like(gradient, 1 / 3))
+
+
+@pytest.mark.parametrize("space", [HLS, HSV], ids=lambda s: s.name)
+def test_almost_grey_has_the_identity_as_its_jacobian(space: ColorSpace):
+    color = pixels((0.4, 0.43, 0.38))
+
+    def round_trip(x: torch.Tensor) -> torch.Tensor:
+        return space.to_rgb(space.from_rgb(x))
+
+    jacobian = torch.autograd.functional.jacobian(round_trip, color).reshape(3, 3)
+    torch.testing.assert_close(jacobian, torch.eye(3, dtype=torch.float64))
+
+
+def test_lab_gives_the_published_values_of_the_primaries():
+    # CIE LAB of the sRGB primaries under D65, as in Lindbloom's tables.
+    cie = LAB.from_rgb(pixels((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1)))
+    cie = cie * torch.tensor([100.0, 128.0, 128.0]).view(3, 1, 1)
+    published = [
+        [53.24, 80.09, 67.20],
+        [87.73, -86.18, 83.18],
+        [32.30, 79.19, -107.86],
+        [100, 0, 0],
+    ]
+    np.testing.assert_allclose(colors(cie), published, atol=0.02)
+
+
+def test_lab_equals_scikit_image():
+    image = torch.rand(1, 3, 8, 9, dtype=torch.float64)
+    mine = LAB.from_rgb(image) * torch.tensor([100.0, 128.0, 128.0]).view(3, 1, 1)
+    theirs = skimage.color.rgb2lab(image[0].permute(1, 2, 0).numpy())
+    np.testing.assert_allclose(mine[0].permute(1, 2, 0), theirs, atol=1e-3)
+
+
+def test_lab_spaces_are_affine_maps_of_one_another():
+    image = torch.rand(1, 3, 8, 9, dtype=torch.float64)
+    lightness, a, b = (
+        LAB.from_rgb(image) * torch.tensor([100.0, 128.0, 128.0]).view(3, 1, 1)
+    ).unbind(1)
+    centered = [lightness / 50 - 1, (a + 128) / 127.5 - 1, (b + 128) / 127.5 - 1]
+    unit = [lightness / 100, (a + 128) / 255, (b + 128) / 255]
+    torch.testing.assert_close(LAB_CENTERED.from_rgb(image), torch.stack(centered, 1))
+    torch.testing.assert_close(LAB_UNIT.from_rgb(image), torch.stack(unit, 1))
+
+
+def test_neutral_grey_is_one_code_above_zero_in_the_centered_space():
+    # D-09 of the reference: code 128 of 255 is +1/255 in [-1, 1].
+    grey = LAB_CENTERED.from_rgb(pixels((0.5, 0.5, 0.5)))
+    np.testing.assert_allclose(colors(grey)[0][1:], [1 / 255, 1 / 255], atol=1e-4)
+
+
+def test_linear_rgb_is_the_srgb_curve():
+    values = [0.0, 0.02, 0.04, 0.05, 0.5, 1.0]
+    curve = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+    mine = LINEAR_RGB.from_rgb(pixels(*[(v, v, v) for v in values]))
+    np.testing.assert_allclose([c[0] for c in colors(mine)], curve, atol=1e-9)
+
+
+def test_hsv_equals_scikit_image():
+    image = torch.rand(1, 3, 8, 9, dtype=torch.float64)
+    theirs = skimage.color.rgb2hsv(image[0].permute(1, 2, 0).numpy())
+    np.testing.assert_allclose(HSV.from_rgb(image)[0].permute(1, 2, 0), theirs, atol=1e-9)
+
+
+def test_hls_equals_the_standard_library():
+    import colorsys
+
+    image = torch.rand(1, 3, 1, 50, dtype=torch.float64)
+    expected = [colorsys.rgb_to_hls(*color) for color in colors(image)]
+    np.testing.assert_allclose(colors(HLS.from_rgb(image)), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("space", [HLS, HSV], ids=lambda s: s.name)
+def test_hue_is_counted_in_turns(space: ColorSpace):
+    hues = space.from_rgb(pixels((1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1)))
+    np.testing.assert_allclose([c[0] for c in colors(hues)], np.arange(6) / 6, atol=1e-12)
+
+
+@pytest.mark.parametrize("space", [HLS, HSV], ids=lambda s: s.name)
+def test_hue_wraps(space: ColorSpace):
+    image = torch.rand(1, 3, 8, 9, dtype=torch.float64)
+    turned = space.from_rgb(image) + torch.tensor([1.0, 0, 0]).view(3, 1, 1)
+    torch.testing.assert_close(space.to_rgb(turned), image)
+
+
+@pytest.mark.parametrize("space", [HLS, HSV], ids=lambda s: s.name)
+def test_grey_black_and_white_have_no_hue_and_no_saturation(space: ColorSpace):
+    values = space.from_rgb(pixels((0, 0, 0), (0.3, 0.3, 0.3), (1, 1, 1)))
+    saturation = space.channels.index("s")
+    assert [c[0] for c in colors(values)] == [0, 0, 0]
+    assert [c[saturation] for c in colors(values)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda s: s.name)
+def test_a_space_pickles_to_an_equal_one(space: ColorSpace):
+    assert pickle.loads(pickle.dumps(space)) == space
+
+
+def test_rgb_is_the_image_itself():
+    image = torch.rand(1, 3, 4, 4)
+    assert RGB.from_rgb(image) is image
+
+
+def test_leading_dimensions_are_free():
+    image = torch.rand(2, 5, 3, 4, 4)
+    for space in SPACES:
+        assert space.from_rgb(image).shape == image.shape
+        assert space.to_rgb(image[0, 0]).shape == (3, 4, 4)
+
+
+def test_channel_names_are_those_of_the_paper():
+    assert {s.name: "".join(s.channels) for s in SPACES} == {
+        "rgb": "rgb",
+        "linear_rgb": "rgb",
+        "lab": "lab",
+        "lab_centered": "lab",
+        "lab_unit": "lab",
+        "hls": "hls",
+        "hsv": "hsv",
+    }

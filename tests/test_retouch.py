@@ -1,0 +1,249 @@
+import copy
+import pickle
+
+import pytest
+import torch
+
+import opmask
+from opmask import HLS, LAB, LINEAR_RGB, RGB, Add, Gated, MaskRange, Mul, Retoucher
+
+PRESETS = [opmask.lab_retoucher, opmask.hls_retoucher]
+
+
+def random_masks(retoucher: Retoucher, image: torch.Tensor) -> dict[str, torch.Tensor]:
+    return retoucher.from_logits(torch.randn(len(image), len(retoucher.ranges), *image.shape[-2:]))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_identity_masks_return_the_input(preset):
+    image = torch.rand(2, 3, 16, 18)
+    output = preset()(image, preset().identity(image))
+    torch.testing.assert_close(output, image, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_logits_of_zero_are_the_identity_masks(preset):
+    retoucher, image = preset(), torch.rand(2, 3, 16, 18)
+    masks = retoucher.from_logits(torch.zeros(2, len(retoucher.ranges), 16, 18))
+    for name, mask in retoucher.identity(image).items():
+        torch.testing.assert_close(masks[name], mask)
+
+
+def test_the_presets_have_the_names_of_the_paper_in_its_order():
+    assert list(opmask.lab_retoucher().ranges) == [
+        "l_mul",
+        "a_mul",
+        "b_mul",
+        "l_add",
+        "a_add",
+        "b_add",
+    ]
+    assert list(opmask.hls_retoucher().ranges) == ["l_mul", "s_mul", "l_add", "s_add", "h_add"]
+    assert opmask.hls_retoucher().ranges["h_add"] == MaskRange(0.0, low=-0.5, high=0.5)
+
+
+def test_the_paper_multiplies_then_adds_in_lab():
+    image, retoucher = torch.rand(1, 3, 4, 4) * 0.3 + 0.3, opmask.lab_retoucher()
+    masks = {
+        name: torch.full((1, 1, 4, 4), 0.9 if "mul" in name else 0.01) for name in retoucher.ranges
+    }
+    expected = LAB.to_rgb(LAB.from_rgb(image) * 0.9 + 0.01)
+    torch.testing.assert_close(retoucher(image, masks), expected)
+
+
+def test_each_logit_channel_is_one_mask_in_order():
+    logits = torch.arange(6.0).view(1, 6, 1, 1).expand(2, 6, 3, 4)
+    retoucher = Retoucher(Mul(LAB, range=MaskRange(1.0)), Add(LAB, range=MaskRange(0.0)))
+    values = [mask.unique().tolist() for mask in retoucher.from_logits(logits).values()]
+    assert values == [[1], [2], [3], [3], [4], [5]]
+
+
+def test_consecutive_operators_of_one_space_share_a_stage():
+    retoucher = Retoucher(Mul(LAB), Add(LAB, "l"), Add(HLS, "s"), Add(LAB, "a"))
+    assert [stage.space.name for stage in retoucher.stages] == ["lab", "hls", "lab"]
+    assert [len(stage.operators) for stage in retoucher.stages] == [2, 1, 1]
+
+
+def test_spaces_are_compared_by_value_after_a_deepcopy():
+    add = copy.deepcopy(Add(LAB))
+    assert len(Retoucher(Mul(LAB), add).stages) == 1
+
+
+def test_nothing_is_clipped_between_stages():
+    image = torch.full((1, 3, 2, 2), 0.8)
+    retoucher = Retoucher(
+        Add(RGB), Add(LINEAR_RGB, "r", prefix="x_"), Mul(RGB, range=MaskRange(1.0))
+    )
+    masks = retoucher.identity(image)
+    masks = {n: m + (0.6 if n in ("r_add", "g_add", "b_add") else 0) for n, m in masks.items()}
+    masks = {n: m * (0.5 if n.endswith("mul") else 1) for n, m in masks.items()}
+    torch.testing.assert_close(retoucher(image, masks), torch.full_like(image, 0.7))
+
+
+def test_the_result_is_clamped_to_zero_and_one():
+    image, retoucher = torch.rand(1, 3, 8, 8), Retoucher(Add(RGB, "r", "g"))
+    masks = {"r_add": torch.ones(1, 1, 8, 8), "g_add": -torch.ones(1, 1, 8, 8)}
+    output = retoucher(image, masks)
+    assert output[:, 0].tolist() == torch.ones(1, 8, 8).tolist()
+    assert output[:, 1].tolist() == torch.zeros(1, 8, 8).tolist()
+
+
+def test_the_clamp_lets_gradients_through():
+    image, retoucher = torch.ones(1, 3, 2, 2), Retoucher(Add(RGB))
+    mask = torch.full((1, 1, 2, 2), 0.5, requires_grad=True)
+    retoucher(image, {"r_add": mask, "g_add": mask, "b_add": mask}).sum().backward()
+    torch.testing.assert_close(mask.grad, torch.full((1, 1, 2, 2), 3.0))
+
+
+def test_autocast_does_not_touch_the_arithmetic():
+    image, retoucher = torch.rand(1, 3, 16, 16), opmask.lab_retoucher()
+    masks = random_masks(retoucher, image)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = retoucher(image, masks)
+    assert torch.equal(output, retoucher(image, masks))
+
+
+def test_half_precision_inputs_are_retouched_in_float32():
+    image, retoucher = torch.rand(1, 3, 16, 16).half(), opmask.lab_retoucher()
+    output = retoucher(image, retoucher.identity(image))
+    assert output.dtype == torch.float32
+    torch.testing.assert_close(output, image.float(), rtol=0, atol=1e-5)
+
+
+def test_float64_is_kept_and_the_gradients_are_right():
+    image = torch.rand(1, 3, 2, 2, dtype=torch.float64) * 0.4 + 0.3
+    retoucher = opmask.lab_retoucher()
+    small = [
+        torch.full((1, 1, 2, 2), r.identity + 0.02).double() for r in retoucher.ranges.values()
+    ]
+    inputs = [tensor.requires_grad_() for tensor in (image, *small)]
+
+    def function(image: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
+        return retoucher(image, dict(zip(retoucher.ranges, masks, strict=True)))
+
+    assert function(*inputs).dtype == torch.float64
+    assert torch.autograd.gradcheck(function, inputs)
+
+
+def test_masks_may_be_constant_over_image_or_batch():
+    image, retoucher = torch.rand(2, 3, 4, 5), opmask.lab_retoucher()
+    full = {n: m + 0.05 for n, m in retoucher.identity(image).items()}
+    small = {n: m[:1, :, :1, :1] for n, m in full.items()}
+    torch.testing.assert_close(retoucher(image, small), retoucher(image, full))
+
+
+def test_the_inputs_are_left_alone():
+    image, retoucher = torch.rand(1, 3, 4, 4), opmask.lab_retoucher()
+    masks = random_masks(retoucher, image)
+    before = image.clone(), {n: m.clone() for n, m in masks.items()}
+    retoucher(image, masks)
+    retoucher.edit(masks, strength=0.0)
+    assert torch.equal(image, before[0])
+    assert all(torch.equal(masks[n], before[1][n]) for n in masks)
+
+
+def test_strength_zero_switches_one_operator_off():
+    image, retoucher = torch.rand(1, 3, 4, 4), opmask.lab_retoucher()
+    masks = random_masks(retoucher, image)
+    edited = retoucher.edit(masks, "b_add", strength=0)
+    assert edited["b_add"].tolist() == torch.zeros(1, 1, 4, 4).tolist()
+    assert all(edited[n] is masks[n] for n in masks if n != "b_add")
+
+
+def test_without_a_name_all_masks_are_edited():
+    image, retoucher = torch.rand(1, 3, 4, 4), opmask.lab_retoucher()
+    edited = retoucher.edit(random_masks(retoucher, image), strength=0)
+    torch.testing.assert_close(edited, retoucher.identity(image))
+
+
+def test_a_region_blends_edited_and_predicted():
+    image, retoucher = torch.rand(1, 3, 1, 3), opmask.lab_retoucher()
+    region = torch.tensor([0.0, 0.25, 1.0]).view(1, 1, 1, 3)
+    edited = retoucher.edit(retoucher.identity(image), "l_add", offset=0.4, region=region)
+    torch.testing.assert_close(edited["l_add"].flatten(), torch.tensor([0.0, 0.1, 0.4]))
+
+
+def test_an_unknown_name_raises_a_key_error():
+    retoucher = opmask.lab_retoucher()
+    masks = retoucher.identity(torch.rand(1, 3, 4, 4))
+    with pytest.raises(KeyError, match=r"no mask named 'hue'; this retoucher has \['l_mul'"):
+        retoucher.edit(masks, "hue")
+    with pytest.raises(KeyError, match="no mask named 'h_add'"):
+        retoucher.edit({"h_add": masks["l_add"]})
+    with pytest.raises(KeyError, match="no mask named 'l_add'"):
+        retoucher.edit({"a_add": masks["a_add"]}, "l_add")
+
+
+def test_missing_and_unknown_masks_raise_a_key_error():
+    retoucher, image = opmask.lab_retoucher(), torch.rand(1, 3, 4, 4)
+    masks = retoucher.identity(image)
+    with pytest.raises(KeyError, match="'masks' must have exactly the keys"):
+        retoucher(image, {n: m for n, m in masks.items() if n != "l_mul"})
+    with pytest.raises(KeyError, match="'masks' must have exactly the keys"):
+        retoucher(image, {**masks, "extra": masks["l_mul"]})
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4, 5), (2, 1, 4, 4), (1, 3, 4, 4), (1, 4, 4)])
+def test_a_mask_of_another_shape_raises(shape):
+    retoucher, image = opmask.lab_retoucher(), torch.rand(1, 3, 4, 4)
+    masks = {**retoucher.identity(image), "l_add": torch.zeros(shape)}
+    with pytest.raises(ValueError, match=r"mask 'l_add' must have shape \(1, 1, 4, 4\) to fit"):
+        retoucher(image, masks)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4), (1, 4, 4, 4), (1, 1, 4, 4)])
+def test_an_image_of_another_shape_raises(shape):
+    with pytest.raises(ValueError, match=r"'image' must have shape \(B, 3, H, W\), got"):
+        opmask.lab_retoucher()(torch.rand(shape), {})
+    with pytest.raises(ValueError, match=r"'image' must have shape \(B, 3, H, W\), got"):
+        opmask.lab_retoucher().identity(torch.rand(shape))
+
+
+def test_an_8_bit_image_raises_and_says_what_to_do():
+    image = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    with pytest.raises(TypeError, match=r"got torch\.uint8\. Divide 8-bit values by 255"):
+        opmask.lab_retoucher()(image, {})
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 4, 4), (6, 4, 4)])
+def test_logits_of_another_shape_raise(shape):
+    with pytest.raises(ValueError, match=r"'logits' must have shape \(B, 6, H, W\)"):
+        opmask.lab_retoucher().from_logits(torch.zeros(shape))
+
+
+def test_a_name_used_twice_raises():
+    with pytest.raises(
+        ValueError, match=r"\['a_add', 'b_add', 'l_add'\] are used twice\. Pass prefix="
+    ):
+        Retoucher(Add(LAB), Add(LAB))
+
+
+def test_no_operator_raises():
+    with pytest.raises(ValueError, match="Retoucher needs at least one operator"):
+        Retoucher()
+
+
+def test_something_else_than_an_operator_raises():
+    with pytest.raises(TypeError, match=r"must be opmask\.Operator objects, got Identity"):
+        Retoucher(torch.nn.Identity())
+
+
+def test_a_retoucher_has_no_state_to_save_and_pickles():
+    retoucher, image = Retoucher(Gated(Mul(LAB), Add(LAB))), torch.rand(1, 3, 4, 4)
+    assert not retoucher.state_dict()
+    twin, masks = pickle.loads(pickle.dumps(retoucher)), random_masks(retoucher, image)
+    torch.testing.assert_close(twin(image, masks), retoucher(image, masks))
+
+
+def test_a_retoucher_compiles_in_one_graph():
+    retoucher, image = Retoucher(Gated(Mul(LAB)), Add(HLS)), torch.rand(1, 3, 4, 4)
+    masks = random_masks(retoucher, image)
+    compiled = torch.compile(retoucher, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(image, masks), retoucher(image, masks))
+
+
+def test_printing_shows_the_stages():
+    text = repr(Retoucher(Mul(LAB), Add(LAB, "l")))
+    assert "lab" in text
+    assert "Mul(l_mul, a_mul, b_mul)" in text
+    assert "Add(l_add)" in text
