@@ -1,0 +1,42 @@
+r"""What every loss shares: the checks of its arguments and the reduction of its values.
+
+loss per element or per image -> reduced loss
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def check_images(input: Tensor, target: Tensor) -> None:
+    """Refuse 8-bit images, whose differences wrap around, and images of different shapes."""
+    for name, image in (("input", input), ("target", target)):
+        if not image.is_floating_point():
+            raise TypeError(
+                f"'{name}' must be a floating point image in [0, 1], got {image.dtype}. "
+                "Divide 8-bit images by 255."
+            )
+    if input.shape != target.shape:
+        raise ValueError(
+            f"'target' must have the shape of 'input', {tuple(input.shape)}, "
+            f"got {tuple(target.shape)}."
+        )
+
+
+def check_positive(name: str, value: float) -> None:
+    """Refuse a constant that is not positive."""
+    if not value > 0:
+        raise ValueError(f"'{name}' must be positive, got {value}.")
+
+
+def check_reduction(reduction: str) -> None:
+    """Refuse a reduction that torch's own losses do not know."""
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"'reduction' must be 'none', 'mean' or 'sum', got {reduction!r}.")
+
+
+def reduce(loss: Tensor, reduction: str) -> Tensor:
+    """Reduce `loss` over all of its elements, as `reduction` says."""
+    if reduction == "mean":
+        return loss.mean()
+    return loss.sum() if reduction == "sum" else loss

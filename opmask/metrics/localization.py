@@ -1,0 +1,115 @@
+r"""Whether the model changed the right place: the effective change against the region.
+
+A model that is told nothing about the region says where the edit was by what it changes, so its
+output alone is enough to score it, whatever operators it used:
+
+    output, image -> effective_change -> above a threshold -> iou with the region
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from opmask.metrics.image import check_images
+
+# A change of exactly 4 levels between 8-bit images is not above 4/255, but its float is in one
+# case of sixteen. Far below any change that can be seen.
+ROUNDING = 1e-6
+
+
+def iou(region: Tensor, predicted: Tensor) -> Tensor:
+    r"""Intersection over union of two areas, each taken where it is above one half.
+
+    .. math:: \frac{|r \cap p|}{|r \cup p|}
+
+    Args:
+        region: The true area :math:`r`, with shape :math:`(B, 1, H, W)`, bool or in
+            :math:`[0, 1]`.
+        predicted: The predicted area :math:`p`, with the shape and range of `region`.
+
+    Returns:
+        The ratio for each image, with shape :math:`(B)`, in :math:`[0, 1]`; 1 where both areas
+        are empty.
+
+    Raises:
+        ValueError: If `region` is not :math:`(B, 1, H, W)` or the shapes differ.
+
+    Example:
+        >>> region = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]])
+        >>> predicted = torch.tensor([[[[0.0, 1.0, 1.0, 0.0]]]])
+        >>> iou(region, predicted)
+        tensor([0.3333])
+    """
+    if region.ndim != 4 or region.shape[1] != 1:
+        raise ValueError(f"'region' must have shape (B, 1, H, W), got {tuple(region.shape)}.")
+    if predicted.shape != region.shape:
+        raise ValueError(
+            f"'predicted' must have the shape of 'region', {tuple(region.shape)}, "
+            f"got {tuple(predicted.shape)}."
+        )
+    a, b = region > 0.5, predicted > 0.5
+    intersection, union = (a & b).sum(dim=(1, 2, 3)), (a | b).sum(dim=(1, 2, 3))
+    return torch.where(union > 0, intersection / union, 1.0)
+
+
+def effective_change(output: Tensor, image: Tensor) -> Tensor:
+    r"""How much each pixel was changed: its largest channel of the difference.
+
+    .. math:: \max_c |y_c - x_c|
+
+    An add mask alone is no map of the change where a mul mask may undo it; the output is.
+
+    Args:
+        output: The retouched image :math:`y`, with shape :math:`(B, 3, H, W)`, in
+            :math:`[0, 1]`.
+        image: The image :math:`x` before, with the shape and range of `output`.
+
+    Returns:
+        The change, with shape :math:`(B, 1, H, W)`, in :math:`[0, 1]`.
+
+    Raises:
+        TypeError: If an image is not floating point.
+        ValueError: If `output` is not :math:`(B, 3, H, W)` or the shapes differ.
+
+    Example:
+        >>> output = torch.tensor([0.5, 0.25, 1.0]).reshape(1, 3, 1, 1)
+        >>> effective_change(output, torch.full((1, 3, 1, 1), 0.75))
+        tensor([[[[0.5000]]]])
+    """
+    check_images("output", output, "image", image)
+    return (output - image).abs().amax(dim=1, keepdim=True)
+
+
+def localization_iou(
+    output: Tensor, image: Tensor, region: Tensor, threshold: float = 4 / 255
+) -> Tensor:
+    r"""Intersection over union of what the model changed and what it should have changed.
+
+    The paper binarises its add masks and leaves open how; see :func:`effective_change` for why
+    the output is compared here.
+
+    Args:
+        output: The retouched image, with shape :math:`(B, 3, H, W)`, in :math:`[0, 1]`.
+        image: The image before, with the shape and range of `output`.
+        region: The area to be changed, with shape :math:`(B, 1, H, W)`, bool or in
+            :math:`[0, 1]`; it is cut at one half.
+        threshold: A pixel is changed if its effective change is strictly above this, in image
+            units.
+
+    Returns:
+        The ratio for each image, with shape :math:`(B)`, in :math:`[0, 1]`; 1 where nothing was
+        to be changed and nothing was.
+
+    Raises:
+        TypeError: If an image is not floating point.
+        ValueError: If the shapes do not fit.
+
+    Example:
+        >>> image = torch.zeros(1, 3, 4, 4)
+        >>> region = torch.zeros(1, 1, 4, 4)
+        >>> region[..., :2] = 1
+        >>> localization_iou(image + 0.1 * region, image, region)
+        tensor([1.])
+    """
+    return iou(region, effective_change(output, image) > threshold + ROUNDING)

@@ -1,0 +1,296 @@
+r"""Masks as pictures, and the pictures that a training run leaves behind.
+
+Everything that matplotlib draws is drawn without pyplot, so that no global state is touched, and
+replaces its file in one step, so that a viewer never meets half a picture:
+
+    masks -> mask_to_rgb      samples -> save_panel      losses -> save_curves
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# From -limit to +limit: dark blue, blue, neutral, red, dark red, with equal lightness on the two
+# sides and the middle neutral, so that an untouched pixel has no hue.
+COLORS = (
+    (0.05, 0.31, 0.64),
+    (0.46, 0.70, 0.88),
+    (0.96, 0.96, 0.96),
+    (0.94, 0.58, 0.46),
+    (0.64, 0.08, 0.13),
+)
+
+DPI = 100
+CELL = 256  # pixels, the long side of an image in a panel: a multiple of the usual small sizes
+COLUMN = 170  # pixels, the least width of a column: its texts must not meet the neighbour's
+GAP = 10  # pixels between cells
+GROUP_GAP = 34  # pixels between the images and the masks
+LINE = 22  # pixels of a line of a title
+BAR = 16  # pixels, the height of a colour bar
+
+
+@dataclass(frozen=True)
+class PanelRow:
+    r"""One sample of a panel.
+
+    Args:
+        images: By column title: the image, with shape :math:`(3, H, W)` or, for a region,
+            :math:`(1, H, W)`, in :math:`[0, 1]`.
+        masks: By column title: the signed offset of an operator mask from its identity, with
+            shape :math:`(1, H, W)`, in mask units. Empty for a model without masks.
+
+    Example:
+        >>> PanelRow({"real": torch.rand(3, 8, 8)}, {"l_add": torch.zeros(1, 8, 8)}).masks.keys()
+        dict_keys(['l_add'])
+    """
+
+    images: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def mask_to_rgb(mask: Tensor, identity: float, limit: float | None = None) -> Tensor:
+    r"""Colour an operator mask: neutral at its identity, blue below, red above.
+
+    Args:
+        mask: The operator mask, with shape :math:`(B, 1, H, W)`, in operator units.
+        identity: The value at which the operator does nothing, in operator units.
+        limit: The distance from the identity at which the colours end, in operator units. By
+            default the largest in the batch, so give one where pictures are to be compared.
+
+    Returns:
+        The picture, with shape :math:`(B, 3, H, W)`, in :math:`[0, 1]`.
+
+    Raises:
+        ValueError: If `mask` is not :math:`(B, 1, H, W)` or `limit` is not positive.
+
+    Example:
+        >>> mask = torch.tensor([0.5, 1.0, 1.5]).reshape(1, 1, 1, 3)
+        >>> mask_to_rgb(mask, identity=1.0)[0, :, 0].T
+        tensor([[0.0500, 0.3100, 0.6400],
+                [0.9600, 0.9600, 0.9600],
+                [0.6400, 0.0800, 0.1300]])
+    """
+    if mask.ndim != 4 or mask.shape[1] != 1:
+        raise ValueError(f"'mask' must have shape (B, 1, H, W), got {tuple(mask.shape)}.")
+    offset = mask.detach().float() - identity
+    colors = torch.tensor(COLORS, device=mask.device)
+    stops = torch.linspace(-1, 1, len(colors), device=mask.device).reshape(1, -1, 1, 1)
+    position = (offset / _limit([offset], limit)).clamp(-1, 1)
+    # Linear between neighbouring stops, which lie half a unit apart.
+    weights = (1 - 2 * (position - stops).abs()).clamp(min=0)
+    return torch.einsum("bshw,sc->bchw", weights, colors)
+
+
+def save_panel(rows: Sequence[PanelRow], path: str | Path, *, limit: float | None = None) -> None:
+    r"""Draw samples side by side: a row for each sample, a column for each image and mask.
+
+    Small images are enlarged without smoothing. All rows of a mask share the scale of the colour
+    bar below them.
+
+    Args:
+        rows: The samples, with the same column titles in the same order.
+        path: The picture to write, `.png` or what else matplotlib writes.
+        limit: The distance from the identity at which the colours of all masks end, in mask
+            units. By default the largest in each column.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If there are no rows, their titles differ, an image or mask has another shape
+            than :class:`PanelRow` says, or `limit` is not positive.
+
+    Example:
+        >>> import tempfile
+        >>> row = PanelRow({"real": torch.rand(3, 8, 8)}, {"l_add": torch.zeros(1, 8, 8)})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_panel([row, row], Path(folder) / "panel.png")
+    """
+    _check_rows(rows)
+    cells = [[*row.images.values()] for row in rows]
+    limits = []
+    for title in rows[0].masks:
+        masks = [row.masks[title] for row in rows]
+        limits.append(_limit(masks, limit))
+        for line, mask in zip(cells, masks, strict=True):
+            line.append(mask_to_rgb(mask[None], 0.0, limits[-1])[0])
+    titles = [*rows[0].images, *rows[0].masks]
+    _write(_panel(cells, titles, limits), Path(path))
+
+
+def save_curves(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    path: str | Path,
+    *,
+    ylabel: str,
+) -> None:
+    r"""Draw loss curves over training steps, each faint as it is and bold as its moving average.
+
+    The vertical axis is logarithmic if all values are positive.
+
+    Args:
+        curves: By name in the legend: the steps and the value at each of them.
+        path: The picture to write, `.png` or what else matplotlib writes.
+        ylabel: What the values are, with their unit.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If a curve has not as many values as steps.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_curves({"om": ([1, 2], [0.2, 0.1])}, Path(folder) / "loss.png", ylabel="loss")
+    """
+    figure = _figure(900, 560)
+    axes = figure.add_subplot()
+    for index, (name, (steps, values)) in enumerate(curves.items()):
+        if len(steps) != len(values):
+            raise ValueError(
+                f"'curves' must have a value for each step, got {len(values)} values for "
+                f"{len(steps)} steps of {name!r}."
+            )
+        axes.plot(steps, values, color=f"C{index}", alpha=0.22, linewidth=0.8)
+        axes.plot(steps, _smooth(values), color=f"C{index}", linewidth=1.8, label=name, zorder=3)
+    if all(value > 0 for _, values in curves.values() for value in values):
+        axes.set_yscale("log")
+    axes.set(xlabel="training step", ylabel=ylabel)
+    axes.grid(which="both", color="0.9", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper right", frameon=False)
+    figure.tight_layout()
+    _write(figure, Path(path))
+
+
+def _limit(offsets: Sequence[Tensor], limit: float | None) -> float:
+    """The end of the colour scale: as given, or the largest finite offset, or 1 if that is 0."""
+    if limit is None:
+        return max(offset.nan_to_num(0, 0, 0).abs().max().item() for offset in offsets) or 1.0
+    if not limit > 0:
+        raise ValueError(f"'limit' must be positive, got {limit}.")
+    return limit
+
+
+def _smooth(values: Sequence[float]) -> np.ndarray:
+    """The mean over a twentieth of the curve around each value, less where it ends."""
+    array, half = np.asarray(values, dtype=float), len(values) // 40
+    return np.array([array[max(0, i - half) : i + half + 1].mean() for i in range(len(array))])
+
+
+def _check_rows(rows: Sequence[PanelRow]) -> None:
+    if not rows:
+        raise ValueError("'rows' must hold at least one sample, got none.")
+    titles = [[*row.images, *row.masks] for row in rows]
+    for row, found in zip(rows, titles, strict=True):
+        if found != titles[0]:
+            raise ValueError(f"'rows' must share their titles, got {titles[0]} and {found}.")
+        for title, tensor, channels in (
+            *((title, image, (1, 3)) for title, image in row.images.items()),
+            *((title, mask, (1,)) for title, mask in row.masks.items()),
+        ):
+            if tensor.ndim != 3 or tensor.shape[0] not in channels:
+                raise ValueError(
+                    f"{title!r} must have shape (C, H, W) with C in {channels}, "
+                    f"got {tuple(tensor.shape)}."
+                )
+
+
+def _panel(
+    cells: Sequence[Sequence[Tensor]], titles: Sequence[str], limits: Sequence[float]
+) -> Figure:
+    """Lay the `cells` out on a canvas of exact pixels; the last columns are the masks."""
+    first_mask = len(titles) - len(limits)
+    sizes = [[_size(cell) for cell in line] for line in cells]
+    heights = [max(height for height, _ in line) for line in sizes]
+    widths = [max(COLUMN, *(size[1] for size in column)) for column in zip(*sizes, strict=True)]
+    lefts = [GAP]
+    for i, width in enumerate(widths, start=1):
+        lefts.append(lefts[-1] + width + (GROUP_GAP if i == first_mask < len(widths) else GAP))
+    names = [wrap(title, width // 10) for title, width in zip(titles, widths, strict=True)]
+    tops = [GAP + LINE * max(len(name) for name in names)]
+    for height in heights:
+        tops.append(tops[-1] + height + GAP)
+    canvas = lefts.pop(), tops[-1] + (BAR + 2 * LINE + GAP if limits else 0)
+
+    figure = _figure(*canvas)
+    for left, width, name in zip(lefts, widths, names, strict=True):
+        x, y = (left + width / 2) / canvas[0], 1 - (tops[0] - GAP / 2) / canvas[1]
+        figure.text(x, y, "\n".join(name), ha="center", va="bottom", fontsize=12)
+    for top, line, line_sizes in zip(tops, cells, sizes, strict=False):
+        for left, column, cell, size in zip(lefts, widths, line, line_sizes, strict=True):
+            centered = left + (column - size[1]) // 2
+            _picture(_axes(figure, centered, top, size[1], size[0]), cell)
+    for left, width, limit in zip(lefts[first_mask:], widths[first_mask:], limits, strict=True):
+        _bar(_axes(figure, left, tops[-1], width, BAR), limit)
+    return figure
+
+
+def _size(cell: Tensor) -> tuple[int, int]:
+    """The height and width at which to show an image, in pixels."""
+    scale = CELL / max(cell.shape[1:])
+    return round(scale * cell.shape[1]), round(scale * cell.shape[2])
+
+
+def _picture(axes: Axes, image: Tensor) -> None:
+    # A diverged model must not cost its user the panel: NaN is black.
+    pixels = image.detach().float().cpu().nan_to_num(0).clamp(0, 1)
+    pixels = pixels.expand(3, -1, -1).permute(1, 2, 0)
+    # Enlarged pixels stay squares; only a reduction is smoothed.
+    enlarged = max(image.shape[1:]) <= CELL
+    axes.imshow(pixels.numpy(), interpolation="nearest" if enlarged else "hanning", aspect="auto")
+    axes.set_axis_off()
+
+
+def _bar(axes: Axes, limit: float) -> None:
+    ramp = mask_to_rgb(torch.linspace(-1, 1, 255).reshape(1, 1, 1, -1), 0.0, 1.0)[0]
+    extent = (-limit, limit, 0.0, 1.0)
+    axes.imshow(ramp.permute(1, 2, 0).numpy(), extent=extent, aspect="auto")
+    ticks = axes.set_xticks([-limit, 0.0, limit], [f"−{limit:.2g}", "0", f"+{limit:.2g}"])
+    # The outer labels stay within the column, away from those of the neighbours.
+    for tick, side in zip(ticks, ("left", "center", "right"), strict=True):
+        tick.label1.set(ha=side, fontsize=10)
+    axes.set_xlabel("offset from the identity", fontsize=10, color="0.35", labelpad=1)
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place given in pixels, from the upper left corner."""
+    w, h = figure.get_size_inches() * DPI
+    return figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
+
+
+def _figure(width: int, height: int) -> Figure:
+    """An empty white figure of so many pixels."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Drawing pictures needs matplotlib, which is not installed. "
+            "Run: pip install 'opmask[train]'"
+        ) from error
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _write(figure: Figure, path: Path) -> None:
+    """Write beside `path` first, so that a failure leaves the picture before it whole."""
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        figure.savefig(temporary, dpi=DPI)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
