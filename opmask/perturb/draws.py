@@ -1,0 +1,103 @@
+r"""Where every random decision comes from: one integer a sample.
+
+A sample has a seed, made of the run's seed, the epoch and the index, and everything about it is
+decided by numbers drawn from that seed. So it does not matter which worker, process or batch makes
+the sample. Only ``random.Random(seed).random()`` is used: Python keeps that sequence for ever,
+while NumPy and PyTorch may change theirs.
+
+(seed, epoch, index) -> ``sample_seed`` -> ``stream`` -> regions and filters.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_WORD = 2**64 - 1
+
+
+def splitmix64(value: int) -> int:
+    r"""Mixes the bits of an integer, one to one: neighbours end up far apart.
+
+    Args:
+        value: Any integer; its lowest 64 bits count.
+
+    Returns:
+        The mixed integer, in :math:`[0, 2^{64})`.
+
+    References:
+        | Fast Splittable Pseudorandom Number Generators (Steele, Lea and Flood, 2014)
+
+    Example:
+        >>> hex(splitmix64(0))
+        '0xe220a8397b1dcdaf'
+    """
+    value = (value + 0x9E3779B97F4A7C15) & _WORD
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _WORD
+    return value ^ (value >> 31)
+
+
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    r"""The seed of one sample.
+
+    .. math:: \lfloor m(m(m(\text{seed}) + \text{epoch}) + \text{index}) / 2 \rfloor
+
+    with :math:`m` the mixer :func:`splitmix64`. The values are part of the format of a benchmark
+    split and do not change.
+
+    Args:
+        seed: The seed of the run.
+        epoch: How often the data has been seen before.
+        index: The place of the photo in its data set.
+
+    Returns:
+        An integer in :math:`[0, 2^{63})`, so that it fits an ``int64`` tensor.
+
+    Example:
+        >>> sample_seed(0, 0, 0) == sample_seed(0, 0, 0) != sample_seed(0, 0, 1)
+        True
+    """
+    return splitmix64(splitmix64(splitmix64(seed) + epoch) + index) >> 1
+
+
+def stream(seed: int) -> Callable[[], float]:
+    r"""The endless sequence of numbers that belongs to a seed.
+
+    Args:
+        seed: The seed, not negative.
+
+    Returns:
+        A function that returns the next number, uniform in :math:`[0, 1)`.
+
+    Raises:
+        ValueError: If the seed is negative.
+
+    Example:
+        >>> draw = stream(0)
+        >>> round(draw(), 4), round(draw(), 4)
+        (0.8444, 0.758)
+    """
+    if seed < 0:  # Python would silently drop the sign
+        raise ValueError(f"'seed' must not be negative, got {seed}. Make one with sample_seed.")
+    return random.Random(seed).random
+
+
+def pick(options: Sequence[T], draw: Callable[[], float]) -> T:
+    r"""Picks one option, each being as likely.
+
+    Args:
+        options: The options.
+        draw: Where the number comes from, see :func:`stream`.
+
+    Returns:
+        The option.
+
+    Example:
+        >>> pick("abc", stream(0))
+        'c'
+    """
+    return options[int(draw() * len(options))]
