@@ -1,0 +1,5 @@
+"""Backbones: plain image-to-image networks. They know nothing of masks."""
+
+from opmask.backbones.small_unet import SmallUNet
+
+__all__ = ["SmallUNet"]

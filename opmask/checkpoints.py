@@ -1,0 +1,325 @@
+r"""Checkpoints: one safetensors file that rebuilds a model.
+
+Data flow: `model -> save -> file -> load -> model`. The file holds the tensors and, as JSON in its
+header, everything else: operators with ranges and colour spaces, the mask head's geometry, sizes,
+region input. Networks of :mod:`opmask.backbones` are rebuilt from their name and arguments; any
+other is handed in. Nothing in a file is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from opmask import backbones, color
+from opmask.baseline import DirectRGB
+from opmask.files import replacing
+from opmask.heads import Geometry, MaskHead, OutputHead
+from opmask.operators import Add, Gated, MaskRange, Mul, Operator
+from opmask.retouch import Retoucher
+from opmask.wrapper import OperatorMaskWrapper
+
+__all__ = ["load", "save"]
+
+FORMAT = 1
+SPACES = {s.name: s for s in vars(color).values() if isinstance(s, color.ColorSpace)}
+CHANNELWISE: dict[str, type[Add] | type[Mul]] = {"Add": Add, "Mul": Mul}
+
+
+def save(model: OperatorMaskWrapper | DirectRGB, path: str | Path) -> None:
+    r"""Saves a model to one safetensors file.
+
+    The file is written beside `path` and then renamed, so that a full disk or an interrupt leaves
+    the previous one.
+
+    Args:
+        model: The model.
+        path: The file to write, best with the suffix `.safetensors`.
+
+    Raises:
+        ValueError: If a tensor holds a value that is not finite.
+        TypeError: If `model` is something else.
+
+    Example:
+        >>> import opmask, tempfile, torch
+        >>> model = opmask.OperatorMaskWrapper(opmask.backbones.SmallUNet(width=8)).eval()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     opmask.save(model, f"{folder}/model.safetensors")
+        ...     loaded = opmask.load(f"{folder}/model.safetensors").eval()
+        >>> image = torch.rand(1, 3, 64, 64)
+        >>> torch.equal(loaded(image).image, model(image).image)
+        True
+    """
+    if not isinstance(model, (OperatorMaskWrapper, DirectRGB)):
+        raise TypeError(
+            f"'model' must be an OperatorMaskWrapper or a DirectRGB, got {type(model).__name__}."
+        )
+    tensors = {
+        name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()
+    }
+    _check_finite(tensors, "cannot save the model")
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"opmask": json.dumps(_describe(model))})
+
+
+def load(
+    path: str | Path,
+    *,
+    backbone: nn.Module | None = None,
+    retoucher: Retoucher | None = None,
+    call: Callable[[nn.Module, Tensor], object] | None = None,
+    preprocess: Callable[[Tensor], Tensor] | None = None,
+) -> OperatorMaskWrapper | DirectRGB:
+    r"""Loads a model that :func:`save` wrote.
+
+    The layer that masks are read from, its geometry and the size rule come from the file and are
+    verified by running the network, not searched for again.
+
+    Args:
+        path: The file.
+        backbone: The network, built as for training; needed if it is none of
+            :mod:`opmask.backbones`.
+        retoucher: The retoucher; needed if it has operators of your own.
+        call: How to call the network; needed if the model was built with one.
+        preprocess: The network's preprocessing; needed if the model was built with one that is not
+            `from_rgb` of an opmask colour space.
+
+    Returns:
+        The model, in training mode as a new one would be, on the CPU or where `backbone` is.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is none of these, is damaged, or needs an argument that was not
+            given.
+    """
+    tensors, about = _read(Path(path))
+    network = backbone or _build_backbone(**about["backbone"])
+    if about["kind"] == "DirectRGB":
+        model: OperatorMaskWrapper | DirectRGB = DirectRGB(
+            network, region=about["region"], multiple_of=about["multiple_of"]
+        )
+    else:
+        retoucher = retoucher or _build_retoucher(about["operators"])
+        model = _build_wrapper(about, network, retoucher, call, preprocess)
+    _check_names(model, tensors)
+    model.load_state_dict(tensors)
+    return model
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def _describe(model: OperatorMaskWrapper | DirectRGB) -> dict[str, Any]:
+    """Everything about a model but its tensors."""
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": type(model).__name__,
+        "backbone": _describe_backbone(model.backbone),
+        "region": model.region,
+        "multiple_of": model.multiple_of,
+    }
+    if isinstance(model, OperatorMaskWrapper):
+        about |= {
+            "operators": [_describe_operator(op) for op in model.retoucher.operators],
+            "head": _describe_head(model.head),
+            "fixed": model.accepted.fixed,
+            "size": model.size,
+            "unused": model.unused,
+            "call": _name(model.call),
+            "preprocess": _name(model.preprocess),
+        }
+    return about
+
+
+def _describe_backbone(backbone: nn.Module) -> dict[str, Any]:
+    name = type(backbone).__name__
+    own = type(backbone) is getattr(backbones, name, None)
+    return {"name": name, "arguments": backbone.arguments if own else None}
+
+
+def _describe_head(head: MaskHead | OutputHead) -> dict[str, Any] | None:
+    if isinstance(head, OutputHead):
+        return None
+    return {"name": head.name, "geometry": asdict(head.geometry)}
+
+
+def _describe_operator(operator: Operator) -> dict[str, Any]:
+    about: dict[str, Any] = {"type": type(operator).__name__, "space": operator.space.name}
+    # As text, because JSON has no infinity.
+    about["ranges"] = {
+        name: [repr(float(v)) for v in (r.identity, r.low, r.high)]
+        for name, r in operator.ranges.items()
+    }
+    if type(operator) is Gated:
+        about["operators"] = [_describe_operator(op) for op in operator.operators]  # type: ignore[arg-type]
+    elif type(operator) not in CHANNELWISE.values() or operator.space not in SPACES.values():
+        about["type"] = f"{type(operator).__module__}.{type(operator).__qualname__}"
+    return about
+
+
+def _name(function: object) -> str | None:
+    """What a callable is called; `from_rgb` of a colour space by the space's name."""
+    if function is None:
+        return None
+    for space in SPACES.values():
+        if function is space.from_rgb:
+            return f"{space.name}.from_rgb"
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"'path' must be a checkpoint file, but there is no {str(path)!r}."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{str(path)!r} is no whole safetensors file: {error}.") from error
+    if "opmask" not in metadata:
+        raise ValueError(f"{str(path)!r} was not written by opmask.save.")
+    about = json.loads(metadata["opmask"])
+    if about["format"] > FORMAT:
+        raise ValueError(
+            f"{str(path)!r} has format {about['format']}, this opmask reads up to {FORMAT}. "
+            "Update opmask."
+        )
+    _check_finite(tensors, f"{str(path)!r} is damaged")
+    return tensors, about
+
+
+def _build_backbone(name: str, arguments: dict[str, Any] | None) -> nn.Module:
+    if arguments is None or name not in backbones.__all__:
+        raise ValueError(
+            f"the checkpoint's network {name!r} is none of {backbones.__all__}. "
+            "Pass backbone= a network built as for training."
+        )
+    network: nn.Module = getattr(backbones, name)(**arguments)
+    return network
+
+
+def _build_wrapper(
+    about: dict[str, Any],
+    network: nn.Module,
+    retoucher: Retoucher,
+    call: Callable[[nn.Module, Tensor], object] | None,
+    preprocess: Callable[[Tensor], Tensor] | None,
+) -> OperatorMaskWrapper:
+    _check_masks(retoucher, about["operators"])
+    wanted = about["preprocess"] or ""
+    if preprocess is None and wanted.removesuffix(".from_rgb") in SPACES:
+        preprocess = SPACES[wanted.removesuffix(".from_rgb")].from_rgb
+    for argument, value in (("call", call), ("preprocess", preprocess)):
+        if about[argument] is not None and value is None:
+            raise ValueError(
+                f"the model was built with {argument}={about[argument]}. "
+                f"Pass {argument}= it again."
+            )
+    size = about["size"]
+    model = OperatorMaskWrapper(
+        network,
+        retoucher,
+        region=about["region"],
+        head=_build_head(about["head"], network, len(retoucher.ranges)),
+        call=call,
+        preprocess=preprocess,
+        example=_example(about, network),
+        multiple_of=None if about["fixed"] else about["multiple_of"],
+        size=tuple(size) if isinstance(size, list) else size,
+    )
+    model.unused = about["unused"]
+    for name in model.unused:
+        model.backbone.get_parameter(name).requires_grad_(False)
+    return model
+
+
+def _build_head(
+    about: dict[str, Any] | None, network: nn.Module, masks: int
+) -> MaskHead | OutputHead:
+    if about is None:
+        return OutputHead()
+    if about["name"] not in dict(network.named_modules()):
+        raise ValueError(
+            f"'backbone' must be the network of the checkpoint, but {type(network).__name__} has "
+            f"no layer {about['name']!r}."
+        )
+    head = MaskHead(about["name"], masks, Geometry.from_dict(about["geometry"]))
+    return head.to(next(network.parameters()).device)
+
+
+def _example(about: dict[str, Any], network: nn.Module) -> Tensor:
+    """An image of a size that the network accepted when the wrapper was built."""
+    multiple = about["multiple_of"]
+    least = math.ceil(256 / multiple) * multiple
+    size = about["fixed"] or (least, least + multiple)
+    return torch.full((1, 3, *size), 0.5, device=next(network.parameters()).device)
+
+
+def _build_retoucher(operators: list[dict[str, Any]]) -> Retoucher:
+    return Retoucher(*(_build_operator(about) for about in operators))
+
+
+def _build_operator(about: dict[str, Any]) -> Operator:
+    if about["type"] == "Gated":
+        gate = list(about["ranges"])[-1]
+        inner = (_build_operator(op) for op in about["operators"])
+        return Gated(*inner, prefix=gate.removesuffix("gate"))
+    if about["type"] not in CHANNELWISE or about["space"] not in SPACES:
+        raise ValueError(
+            f"the checkpoint's operator {about['type']} in {about['space']} is none of opmask's. "
+            "Pass retoucher= one with it."
+        )
+    kind, space = CHANNELWISE[about["type"]], SPACES[about["space"]]
+    # Names are {prefix}{channel}_{operation}; all masks of one operator share prefix and range.
+    stems = [name.removesuffix(f"_{kind.operation}") for name in about["ranges"]]
+    channels = [next(c for c in space.channels if stem.endswith(c)) for stem in stems]
+    prefix = stems[0].removesuffix(channels[0])
+    identity, low, high = map(float, next(iter(about["ranges"].values())))
+    return kind(space, *channels, range=MaskRange(identity, low, high), prefix=prefix)
+
+
+def _check_masks(retoucher: Retoucher, operators: list[dict[str, Any]]) -> None:
+    stored = {
+        name: MaskRange(*map(float, values))
+        for about in operators
+        for name, values in about["ranges"].items()
+    }
+    if retoucher.ranges != stored:
+        raise ValueError(
+            f"'retoucher' must have the checkpoint's masks {stored}, got {retoucher.ranges}."
+        )
+
+
+def _check_names(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    wanted = model.state_dict()
+    missing, unknown = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
+    shapes = [n for n in wanted.keys() & tensors.keys() if wanted[n].shape != tensors[n].shape]
+    if missing or unknown or shapes:
+        raise ValueError(
+            "the checkpoint does not fit the model: "
+            f"{len(missing)} tensors missing {sorted(missing)[:3]}, "
+            f"{len(unknown)} unknown {sorted(unknown)[:3]}, "
+            f"{len(shapes)} of another shape {sorted(shapes)[:3]}."
+        )
+
+
+def _check_finite(tensors: dict[str, Tensor], what: str) -> None:
+    bad = [n for n, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
+    if bad:
+        raise ValueError(
+            f"{what}: {len(bad)} tensors hold values that are not finite, such as {bad[0]!r}."
+        )

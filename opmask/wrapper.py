@@ -1,0 +1,316 @@
+r"""The wrapper: any image-to-image network becomes one that predicts operator masks.
+
+Data flow: `image -> preprocess -> pad -> backbone -> head -> logits -> crop -> retoucher ->
+Retouched(image, masks)`. An untrained wrapper returns its input, because logits 0 are identity
+masks.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils import _pytree
+
+from opmask.heads import MaskHead, OutputHead, evaluating, resize
+from opmask.probing import Found, find_head, find_start
+from opmask.retouch import Retoucher, check_image, lab_retoucher
+from opmask.sizes import SMALLEST, Accepted, find_sizes, fit_longer_side, pad_to_multiple
+
+__all__ = ["OperatorMaskWrapper", "Retouched"]
+
+# Sides of the images that a network is tried on. Not square where possible: that tells maps of the
+# image from pooled maps, fixed grids and window partitions, which look alike on a square.
+PROBES = ((64, 96), (128, 192), (224, 336), (96, 144), (224, 224), (256, 256))
+OUTERMOST = (
+    "DistributedDataParallel",
+    "DataParallel",
+    "OptimizedModule",
+    "RecursiveScriptModule",
+    "ScriptModule",
+)
+
+
+class Retouched(NamedTuple):
+    r"""What a model returns.
+
+    Args:
+        image: The retouched image, with shape :math:`(B, 3, H, W)`, RGB in :math:`[0, 1]`.
+        masks: The operator masks by name, each with shape :math:`(B, 1, H, W)`, in operator units.
+    """
+
+    image: Tensor
+    masks: dict[str, Tensor]
+
+
+# torch.export.save needs a name for every container it meets.
+_pytree._register_namedtuple(Retouched, serialized_type_name="opmask.Retouched")
+
+
+class OperatorMaskWrapper(nn.Module):
+    r"""Predicts operator masks with any image-to-image network, and applies them.
+
+    The network runs as it is. A hook keeps the input of its last layer, and a new zero layer turns
+    that into one logit map for each mask, so an untrained wrapper returns its input. The network's
+    own output is not used, its `state_dict` keys stay as they were, and parameters after the
+    tapped layer are frozen (`unused` names them), since no gradient reaches them.
+
+    Args:
+        backbone: The network, of which any part of the output may be anything: only its features
+            are used.
+        retoucher: What the masks do; :func:`lab_retoucher` if `None`.
+        region: Whether the network gets a fourth input channel that says where the image was
+            changed: 1 inside, 0 outside, soft between, -1 unknown.
+        head: The name of the layer to read from, if the one that is found is not the right one; or
+            an :class:`OutputHead`, for a network whose own output is the logits.
+            (:func:`opmask.load` hands in the head of a file.)
+        call: How to call the network, as `call(backbone, input)`, if `backbone(input)` is not it.
+        preprocess: Maps the RGB image in :math:`[0, 1]` to the network's input, such as
+            `opmask.LAB_CENTERED.from_rgb` or `torchvision.transforms.Normalize(mean, std)`.
+        example: An image batch that the network accepts, with shape :math:`(B, 3, H, W)`, if it
+            has a fixed size or wants a batch of 1. Best not square.
+        multiple_of: The number that height and width must be multiples of; searched for if `None`.
+        size: The size at which the network runs: the longer side, or height and width. The masks
+            are enlarged. If `None`, the image's own size, or the only one that the network
+            accepts.
+
+    Raises:
+        TypeError: If `backbone` is compiled, scripted or wrapped for several devices: do that to
+            the wrapper instead.
+        ValueError: If there is no way to read masks from the network. The message says what was
+            tried.
+
+    References:
+        | Semantic-guided Multi-Mask Image Harmonization (Ren and Liu, 2022)
+
+    Example:
+        >>> import opmask, torch
+        >>> model = opmask.OperatorMaskWrapper(opmask.backbones.SmallUNet())
+        >>> composite = torch.rand(1, 3, 97, 131)
+        >>> image, masks = model.eval()(composite)
+        >>> bool((image - composite).abs().max() < 1e-4)
+        True
+        >>> masks["l_add"].shape
+        torch.Size([1, 1, 97, 131])
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        retoucher: Retoucher | None = None,
+        *,
+        region: bool = False,
+        head: str | MaskHead | OutputHead | None = None,
+        call: Callable[[nn.Module, Tensor], object] | None = None,
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+        example: Tensor | None = None,
+        multiple_of: int | None = None,
+        size: int | tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        _check_backbone(backbone)
+        self.retoucher = lab_retoucher() if retoucher is None else retoucher
+        self.backbone = backbone
+        self.region = region
+        self.call, self.preprocess = call, preprocess
+        self.head, self.accepted, unused, doubt = self._probe(head, example, multiple_of)
+        self.size = self.accepted.fixed or size
+        self.unused = [name for name, p in backbone.named_parameters() if p in unused]
+        if doubt:
+            warnings.warn(doubt, stacklevel=2)
+        for (
+            parameter
+        ) in unused:  # no gradient reaches them, and DistributedDataParallel would fail
+            parameter.requires_grad_(False)
+
+    @property
+    def multiple_of(self) -> int:
+        """The number that the backbone's input sizes are padded to a multiple of."""
+        return self.accepted.multiple_of
+
+    def predict(
+        self,
+        image: Tensor,
+        region: Tensor | None = None,
+        *,
+        size: int | tuple[int, int] | None = None,
+    ) -> dict[str, Tensor]:
+        r"""Predicts the operator masks of an image.
+
+        Args:
+            image: The image, with shape :math:`(B, 3, H, W)`, RGB in :math:`[0, 1]`; height and
+                width at least 16.
+            region: Where it was changed, with shape :math:`(B, 1, H, W)`, in :math:`[0, 1]`, or -1
+                where unknown. Only for models built with `region=True`; absent means unknown
+                everywhere.
+            size: Overrides the `size` of the model for this call.
+
+        Returns:
+            The masks by name, each with shape :math:`(B, 1, H, W)`, in operator units.
+
+        Raises:
+            ValueError: If a shape is wrong, or a region is handed to a model that is blind to it.
+            TypeError: If the image is not of a floating-point type.
+        """
+        check_inputs(image, region, self.region)
+        full = image.shape[-2], image.shape[-1]
+        working = self._working_size(full, size)
+        masks = self.retoucher.from_logits(self._logits(resize(image, working), region, working))
+        return {name: resize(mask, full) for name, mask in masks.items()}
+
+    def forward(self, image: Tensor, region: Tensor | None = None) -> Retouched:
+        r"""Predicts the operator masks of an image and applies them.
+
+        Args:
+            image: As for :meth:`predict`.
+            region: As for :meth:`predict`.
+
+        Returns:
+            The retouched image and the masks.
+
+        Raises:
+            ValueError: As for :meth:`predict`.
+            TypeError: As for :meth:`predict`.
+        """
+        masks = self.predict(image, region)
+        return Retouched(self.retoucher(image, masks), masks)
+
+    def extra_repr(self) -> str:
+        """Sizes and region, for printing."""
+        fixed = f", size={self.size}" if self.size else ""
+        return f"multiple_of={self.multiple_of}, region={self.region}{fixed}"
+
+    def _logits(self, image: Tensor, region: Tensor | None, size: tuple[int, int]) -> Tensor:
+        padded = pad_to_multiple(image, self.accepted)
+        if region is not None:
+            region = F.interpolate(region.to(image.dtype), size=size, mode="nearest-exact")
+            region = pad_to_multiple(region, self.accepted)
+        logits: Tensor = self.head(lambda: self._run(padded, region), tuple(padded.shape[-2:]))
+        return logits[..., : size[0], : size[1]]
+
+    def _run(self, image: Tensor, region: Tensor | None = None) -> object:
+        """Calls the backbone with the image, and with the region plane if it has one."""
+        x = image if self.preprocess is None else self.preprocess(image)
+        if self.region:
+            x = with_region(x, region)
+        return self.backbone(x) if self.call is None else self.call(self.backbone, x)
+
+    def _working_size(
+        self, full: tuple[int, int], size: int | tuple[int, int] | None
+    ) -> tuple[int, int]:
+        wanted = self.accepted.fixed or size or self.size or full
+        return fit_longer_side(full, wanted) if isinstance(wanted, int) else wanted
+
+    # --- construction
+    # ---------------------------------------------------------------------------------------------
+
+    def _probe(
+        self,
+        head: str | MaskHead | OutputHead | None,
+        example: Tensor | None,
+        multiple_of: int | None,
+    ) -> _Probed:
+        """Finds head and sizes on the first probe accepted; the random state stays as it was."""
+        device = next(self.backbone.parameters()).device
+        generator = torch.Generator().manual_seed(0)
+        examples = [example] if example is not None else [
+            torch.rand(2, 3, *sides, generator=generator).to(device) for sides in PROBES
+        ]  # fmt: skip
+        errors = []
+        forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+        with forked, evaluating(self.backbone):
+            for probe in examples:
+                try:
+                    return self._try(head, probe, multiple_of)
+                except Exception as error:  # whatever it raises, the next probe may suit it
+                    errors.append(f"  {tuple(probe.shape)}: {type(error).__name__}: {error}")
+        raise ValueError(
+            f"cannot wrap {type(self.backbone).__name__}. Pass example= an image batch it takes, "
+            "call= how to call it, or head= the layer to read from.\n"
+            + "\n".join(dict.fromkeys(errors))
+        )
+
+    def _try(
+        self, wanted: str | MaskHead | OutputHead | None, example: Tensor, multiple_of: int | None
+    ) -> _Probed:
+        def run(image: Tensor) -> object:
+            return self._run(
+                image.clone()
+            )  # a copy, because some networks change their input in place
+
+        def accepts(image: Tensor) -> bool:
+            try:
+                logits = head(lambda: run(image), tuple(image.shape[-2:]))
+            except Exception:  # whatever the network raises at this size, the size is no good
+                return False
+            return logits.shape[1] == len(self.retoucher.ranges)
+
+        if isinstance(wanted, OutputHead):
+            head: MaskHead | OutputHead = wanted
+            head(lambda: run(example), tuple(example.shape[-2:]))
+            return _Probed(head, find_sizes(example, accepts, multiple_of), set())
+        if isinstance(wanted, MaskHead):
+            found = Found(wanted, set(), "")
+        else:
+            found = find_head(self.backbone, len(self.retoucher.ranges), example, run, wanted)
+        handle = found.head.attach(self.backbone)
+        try:
+            head = found.head if found.head is wanted else find_start(found.head, example, run)
+            accepted = find_sizes(example, accepts, multiple_of)
+        except Exception:
+            handle.remove()
+            raise
+        return _Probed(head, accepted, found.unused, found.doubt)
+
+
+class _Probed(NamedTuple):
+    head: MaskHead | OutputHead
+    accepted: Accepted
+    unused: set[nn.Parameter]
+    doubt: str = ""
+
+
+def with_region(x: Tensor, region: Tensor | None) -> Tensor:
+    """A network's input with the region as one more channel; -1, unknown, if there is none."""
+    plane = torch.full_like(x[:, :1], -1.0) if region is None else region.to(x.dtype)
+    return torch.cat([x, plane], 1)
+
+
+def check_inputs(image: Tensor, region: Tensor | None, takes_region: bool) -> None:
+    """Raises unless a model that takes a region, or not, can work with these two."""
+    check_image(image)
+    if min(image.shape[-2:]) < SMALLEST:
+        raise ValueError(
+            f"'image' must be at least {SMALLEST}x{SMALLEST} pixels, "
+            f"got {tuple(image.shape[-2:])}."
+        )
+    if region is None:
+        return
+    if not takes_region:
+        raise ValueError(
+            "this model is blind: it was built without region=True, so 'region' must be None. "
+            "Use edit(..., region=region) if you only want to confine the masks."
+        )
+    want = (image.shape[0], 1, *image.shape[-2:])
+    if region.shape != want:
+        raise ValueError(
+            f"'region' must have shape {want} to fit the image, got {tuple(region.shape)}."
+        )
+
+
+def _check_backbone(backbone: nn.Module) -> None:
+    kind = type(backbone).__name__
+    if not isinstance(backbone, nn.Module):
+        raise TypeError(f"'backbone' must be a torch.nn.Module, got {kind}.")
+    if kind in OUTERMOST:
+        raise TypeError(
+            f"'backbone' must be the network itself, got {kind}. Apply {kind} to the wrapper."
+        )
+    if not any(p.is_floating_point() for p in backbone.parameters()):
+        raise ValueError(
+            f"'backbone' must have parameters to learn masks with, but {kind} has none."
+        )

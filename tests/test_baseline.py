@@ -1,0 +1,53 @@
+import pytest
+import torch
+from torch import nn
+
+from opmask import DirectRGB
+
+
+def test_the_network_works_between_minus_one_and_one():
+    image = torch.rand(2, 3, 20, 24)
+    model = DirectRGB(nn.Conv2d(3, 3, 1))
+    expected = (model.backbone(2 * image - 1) + 1) / 2
+    torch.testing.assert_close(model(image).image, expected.clamp(0, 1))
+    assert model(image).masks == {}
+
+
+def test_the_output_is_clamped_with_a_gradient():
+    model, image = DirectRGB(nn.Conv2d(3, 3, 1)), torch.rand(1, 3, 16, 16)
+    nn.init.constant_(model.backbone.bias, 9.0)
+    output = model(image).image
+    output.sum().backward()
+    assert output.unique().tolist() == [1.0]
+    torch.testing.assert_close(model.backbone.bias.grad, torch.full((3,), 128.0))
+
+
+def test_sizes_are_padded_and_cropped_back():
+    sizes = []
+    net = nn.Conv2d(4, 3, 1)
+    net.register_forward_hook(lambda _, inputs, output: sizes.append(inputs[0].shape))
+    model = DirectRGB(net, region=True, multiple_of=32)
+    image, region = torch.rand(1, 3, 40, 50), torch.rand(1, 1, 40, 50)
+    assert model(image, region).image.shape == image.shape
+    assert sizes == [(1, 4, 64, 64)]
+
+
+def test_an_absent_region_is_minus_one():
+    net = nn.Conv2d(4, 3, 1)
+    nn.init.zeros_(net.weight)
+    nn.init.zeros_(net.bias)
+    with torch.no_grad():
+        net.weight[:, 3] = 1
+    model, image = DirectRGB(net, region=True), torch.rand(1, 3, 16, 16)
+    assert model(image).image.unique().tolist() == [0]
+    assert model(image, torch.ones(1, 1, 16, 16)).image.unique().tolist() == [1]
+
+
+def test_a_blind_baseline_refuses_a_region():
+    with pytest.raises(ValueError, match="this model is blind"):
+        DirectRGB(nn.Conv2d(3, 3, 1))(torch.rand(1, 3, 16, 16), torch.rand(1, 1, 16, 16))
+
+
+def test_a_multiple_below_one_raises():
+    with pytest.raises(ValueError, match="'multiple_of' must be at least 1, got 0"):
+        DirectRGB(nn.Conv2d(3, 3, 1), multiple_of=0)

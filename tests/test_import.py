@@ -1,0 +1,33 @@
+import subprocess
+import sys
+
+import opmask
+
+HEAVY = ["torchvision", "lpips", "timm", "segmentation_models_pytorch", "pilgram", "accelerate",
+         "matplotlib", "gradio", "typer", "tensorboard", "skimage"]  # fmt: skip
+
+
+def test_importing_opmask_loads_no_heavy_package():
+    code = f"import sys, opmask; print([n for n in {HEAVY} if n in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_every_public_name_exists():
+    for module in (
+        opmask,
+        opmask.losses,
+        opmask.metrics,
+        opmask.perturb,
+        opmask.datasets,
+        opmask.backbones,
+    ):
+        assert all(hasattr(module, name) for name in module.__all__)
+        assert list(module.__all__) == sorted(set(module.__all__), key=_order)
+
+
+def _order(name: str) -> tuple[bool, bool, str]:
+    """Constants, then classes, then functions, as ruff sorts `__all__`."""
+    return (not name.isupper(), not name[0].isupper(), name)

@@ -1,0 +1,405 @@
+import copy
+import io
+import pickle
+import threading
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from zoo import ZOO, Coarse, NeedsTime, Plain, Tokens, call_with_time
+
+import opmask
+from opmask import LAB_CENTERED, Add, OperatorMaskWrapper, OutputHead
+from opmask.backbones import SmallUNet
+
+
+def wrap(name: str) -> OperatorMaskWrapper:
+    if name.startswith("smp"):
+        import segmentation_models_pytorch as smp
+
+        decoder, encoder = name.split()[1:]
+        return OperatorMaskWrapper(getattr(smp, decoder)(encoder, encoder_weights=None, classes=3))
+    if name == "four channels":
+        return OperatorMaskWrapper(Plain(4), region=True)
+    return OperatorMaskWrapper(ZOO[name]())
+
+
+SMP = ["smp Unet resnet18", "smp FPN tu-convnext_femto", "smp PAN resnet18"]
+ALL = [*ZOO, "four channels", *SMP]
+# Compiling a network of another library takes seconds.
+COMPILED = [
+    "small U-Net", "plain", "tanh", "residual", "pixel shuffle", "tokens", "four channels",
+    *(pytest.param(name, marks=pytest.mark.third_party) for name in SMP),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_untrained_wrapper_returns_its_input(name):
+    image = torch.rand(2, 3, 97, 131)
+    model = wrap(name).eval()
+    torch.testing.assert_close(model(image).image, image, rtol=0, atol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(model(image).image, image, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_masks_have_the_size_of_the_image_in_training_too(name):
+    model, image = wrap(name), torch.rand(2, 3, 49, 70)
+    masks = model(image).masks
+    assert {mask.shape for mask in masks.values()} == {(2, 1, 49, 70)}
+    assert list(masks) == ["l_mul", "a_mul", "b_mul", "l_add", "a_add", "b_add"]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 45), (33, 17), (64, 64), (130, 97)])
+def test_any_size_from_16_pixels_works(size):
+    for model in (wrap("small U-Net").eval(), wrap("deep").eval()):
+        image = torch.rand(1, 3, *size)
+        assert model(image).image.shape == image.shape
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_network_is_left_as_it_was(name):
+    net = ZOO[name]()
+    keys, image = list(net.state_dict()), torch.rand(1, 3, 64, 96)
+    net.train()
+    next(net.children()).eval()
+    flags = [m.training for m in net.modules()]
+    expected = copy.deepcopy(net).eval()(image.clone())
+    OperatorMaskWrapper(net)
+    assert list(net.state_dict()) == keys
+    assert [m.training for m in net.modules()] == flags
+    torch.testing.assert_close(net.eval()(image.clone()), expected)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_one_step_moves_the_head_and_two_reach_every_trainable_parameter(name):
+    model, image = wrap(name), torch.rand(2, 3, 64, 64)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (model(image).image - 0.9 * image).square().mean().backward()
+        optimizer.step()
+    missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "name", ["small U-Net", "tanh", "pixel shuffle", "transposed", "tokens", "coarse"]
+)
+def test_thirty_steps_at_one_rate_halve_the_loss_without_rising(name):
+    model, image = wrap(name), torch.rand(4, 3, 32, 32)
+    optimizer, losses = torch.optim.Adam(model.parameters(), 1e-3), []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = (
+            (model(image).image - image * torch.tensor([0.7, 1.0, 0.8]).view(3, 1, 1))
+            .square()
+            .mean()
+        )
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert max(losses) <= losses[0] * 1.001
+    assert losses[-1] < losses[0] / 2
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_a_wrapper_compiles_in_one_graph(name):
+    model, image = wrap(name).eval(), torch.rand(1, 3, 128, 128)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(image).masks, model(image).masks)
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_a_wrapper_exports_saves_and_loads(name):
+    model, image, file = wrap(name).eval(), torch.rand(1, 3, 128, 128), io.BytesIO()
+    torch.export.save(torch.export.export(model, (image,)), file)
+    file.seek(0)
+    loaded = torch.export.load(file).module()
+    torch.testing.assert_close(loaded(image).image, model(image).image)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_wrapper_copies_and_pickles_after_its_backbone_has_run(name):
+    model, image = wrap(name).eval(), torch.rand(2, 3, 128, 128)
+    inputs = torch.cat([image, image[:, :1]], 1) if name == "four channels" else image
+    model.backbone(inputs.clone())
+    randomize(model)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        torch.testing.assert_close(twin(image).image, model(image).image)
+
+
+def randomize(model: nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in model.head.parameters():
+            parameter.normal_(0, 0.1)
+
+
+def test_a_copy_does_not_listen_to_the_original():
+    model = wrap("plain").eval()
+    twin = copy.deepcopy(model)
+    randomize(twin)
+    with torch.no_grad():
+        for parameter in twin.backbone.parameters():
+            parameter.mul_(-2)
+    image = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(model(image).image, image, rtol=0, atol=1e-4)
+    assert not torch.allclose(twin(image).image, image, atol=1e-3)
+
+
+def test_many_calls_from_four_threads_agree_with_one_thread():
+    model = wrap("small U-Net").eval()
+    randomize(model)
+    images = [torch.rand(1, 3, 32 + 32 * (i % 3), 64) for i in range(60)]
+    results: dict[int, torch.Tensor] = {}
+
+    def work(first: int) -> None:
+        for i in range(first, 60, 4):
+            results[i] = model(images[i]).image.detach()
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i, image in enumerate(images):
+        torch.testing.assert_close(results[i], model(image).image)
+
+
+def test_no_features_stay_alive_after_a_call():
+    model = wrap("plain")
+    model(torch.rand(1, 3, 32, 32))
+    model.backbone(torch.rand(1, 3, 32, 32))
+    assert model.head.tap._state.features is None
+
+
+def test_wrapping_leaves_the_random_state_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Dropout(), nn.Conv2d(8, 3, 1))
+    torch.manual_seed(3)
+    OperatorMaskWrapper(net)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_failed_wrap_leaves_no_hook_behind():
+    net = Coarse()
+    with pytest.raises(ValueError, match="cannot wrap"):
+        OperatorMaskWrapper(net, multiple_of=3)
+    assert not any(m._forward_pre_hooks for m in net.modules())
+
+
+def test_parameters_after_the_tapped_layer_are_frozen_and_named():
+    model = wrap("squeeze last")
+    frozen = [n for n, p in model.backbone.named_parameters() if not p.requires_grad]
+    assert model.unused == frozen
+    assert {n.split(".")[0] for n in frozen} == {"out", "gate", "colors"}
+
+
+def test_a_region_reaches_the_network_and_absence_means_minus_one():
+    seen = []
+
+    def call(net, x):
+        seen.append(x)
+        return net(x)
+
+    model = OperatorMaskWrapper(Plain(4), region=True, call=call)
+    image, region = torch.rand(1, 3, 32, 32), torch.rand(1, 1, 32, 32)
+    seen.clear()
+    model(image, region)
+    model(image)
+    torch.testing.assert_close(seen[0], torch.cat([image, region], 1))
+    torch.testing.assert_close(seen[1], torch.cat([image, -torch.ones_like(region)], 1))
+
+
+def test_the_region_is_padded_and_resized_with_the_image():
+    seen = []
+
+    def call(net, x):
+        seen.append(x[:, 3])
+        return net(x)
+
+    model = OperatorMaskWrapper(SmallUNet(4, width=8), region=True, call=call, size=32)
+    seen.clear()
+    region = torch.zeros(1, 1, 64, 60)
+    region[..., 30:] = 1
+    model.eval()(torch.rand(1, 3, 64, 60), region)
+    assert seen[0].shape == (1, 32, 32)
+    assert seen[0].unique().tolist() == [0, 1]
+    torch.testing.assert_close(seen[0].mean(), torch.tensor(17 / 32))
+
+
+def test_preprocess_comes_before_the_region_and_sees_rgb():
+    seen = []
+
+    def call(net, x):
+        seen.append(x)
+        return net(x)
+
+    model = OperatorMaskWrapper(Plain(4), region=True, call=call, preprocess=LAB_CENTERED.from_rgb)
+    image = torch.rand(1, 3, 32, 32)
+    model(image)
+    torch.testing.assert_close(seen[-1][:, :3], LAB_CENTERED.from_rgb(image))
+    assert (seen[-1][:, 3] == -1).all()
+
+
+def test_a_blind_model_refuses_a_region():
+    with pytest.raises(ValueError, match=r"this model is blind: it was built without region=True"):
+        wrap("plain")(torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 32))
+
+
+def test_a_region_of_another_shape_raises():
+    with pytest.raises(
+        ValueError, match=r"'region' must have shape \(1, 1, 32, 32\) to fit the image"
+    ):
+        wrap("four channels")(torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 31))
+
+
+def test_call_adapts_other_signatures():
+    with pytest.raises(ValueError, match="missing 1 required positional argument: 'time'"):
+        OperatorMaskWrapper(NeedsTime())
+    model = OperatorMaskWrapper(NeedsTime(), call=call_with_time)
+    assert model.head.name == "out"
+    pickle.loads(pickle.dumps(model))
+
+
+def test_a_smaller_working_size_gives_enlarged_masks():
+    model = wrap("plain").eval()
+    randomize(model)
+    image = torch.rand(1, 3, 64, 96)
+    masks = model.predict(image, size=48)
+    small = torch.nn.functional.interpolate(image, (32, 48), mode="bilinear", antialias=True)
+    for name, mask in model.predict(small).items():
+        enlarged = torch.nn.functional.interpolate(mask, (64, 96), mode="bilinear")
+        torch.testing.assert_close(masks[name], enlarged)
+
+
+def test_a_working_size_never_enlarges_the_image():
+    model = wrap("plain").eval()
+    randomize(model)
+    image = torch.rand(1, 3, 32, 40)
+    torch.testing.assert_close(model.predict(image, size=512), model.predict(image))
+
+
+def test_a_network_of_one_size_is_run_at_that_size():
+    model = OperatorMaskWrapper(Tokens(fixed=64), example=torch.rand(2, 3, 64, 64)).eval()
+    assert model.size == (64, 64)
+    image = torch.rand(1, 3, 90, 120)
+    torch.testing.assert_close(model(image).image, image, rtol=0, atol=1e-4)
+
+
+def test_an_output_head_takes_the_network_at_its_word():
+    net = nn.Conv2d(3, 6, 1)
+    model, image = OperatorMaskWrapper(net, head=OutputHead()), torch.rand(1, 3, 20, 24)
+    expected = model.retoucher.from_logits(net(image))
+    torch.testing.assert_close(model.predict(image), expected)
+
+
+def test_an_output_head_needs_one_tensor_of_the_right_size():
+    with pytest.raises(ValueError, match="the network must put out one tensor of 64x96, got list"):
+        OperatorMaskWrapper(NeedsTime(), head=OutputHead(), call=call_with_time)
+    with pytest.raises(ValueError, match=r"of 64x96, got \(2, 3, 16, 24\)"):
+        OperatorMaskWrapper(Coarse(), head=OutputHead())
+
+
+def test_a_head_can_be_named():
+    model = OperatorMaskWrapper(Plain(), head="trunk.2")
+    assert model.head.name == "trunk.2"
+
+
+def test_a_name_that_is_no_layer_raises():
+    with pytest.raises(ValueError, match="there is no layer 'decoder.out' that ran"):
+        OperatorMaskWrapper(Plain(), head="decoder.out")
+
+
+def test_a_layer_that_does_not_run_in_training_raises():
+    class EvalOnly(Plain):
+        def forward(self, x):
+            return self.trunk(x) if self.training else super().forward(x)
+
+    with pytest.raises(RuntimeError, match="layer 'out' did not run in this mode"):
+        OperatorMaskWrapper(EvalOnly()).train()(torch.rand(1, 3, 32, 32))
+
+
+def test_compiled_and_parallel_networks_are_refused():
+    for outer in (torch.compile(Plain()), nn.DataParallel(Plain()), torch.jit.ScriptModule()):
+        with pytest.raises(TypeError, match="'backbone' must be the network itself, got"):
+            OperatorMaskWrapper(outer)
+
+
+def test_something_that_cannot_learn_is_refused():
+    with pytest.raises(ValueError, match="AvgPool2d has none"):
+        OperatorMaskWrapper(nn.AvgPool2d(3))
+    with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module, got function"):
+        OperatorMaskWrapper(call_with_time)
+
+
+def test_a_network_without_gradients_or_layers_is_refused():
+    class NoGrad(Plain):
+        @torch.no_grad()
+        def forward(self, x):
+            return super().forward(x)
+
+    class Functional(Plain):
+        def forward(self, x):
+            return nn.functional.conv2d(x, self.out.weight[:, :3])
+
+    for net in (NoGrad(), Functional()):
+        with pytest.raises(
+            ValueError, match="no layer ran, or the network switches gradients off"
+        ):
+            OperatorMaskWrapper(net)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 64, 64), (3, 64, 64)])
+def test_an_image_of_another_shape_raises(shape):
+    with pytest.raises(ValueError, match=r"'image' must have shape \(B, 3, H, W\), got"):
+        wrap("plain")(torch.rand(shape))
+
+
+def test_an_image_smaller_than_16_pixels_raises():
+    with pytest.raises(ValueError, match=r"'image' must be at least 16x16 pixels, got \(15, 64\)"):
+        wrap("plain")(torch.rand(1, 3, 15, 64))
+
+
+def test_an_8_bit_image_raises_and_says_what_to_do():
+    with pytest.raises(TypeError, match="Divide 8-bit values by 255"):
+        wrap("plain")(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+def test_a_doubtful_head_is_reported():
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(3, 16, 3, padding=1)
+            self.out_a, self.out_b = (
+                nn.Conv2d(16, 12, 3, padding=1),
+                nn.Conv2d(16, 3, 3, padding=1),
+            )
+
+        def forward(self, x):
+            return self.out_a(self.a(x)), self.out_b(self.b(x))
+
+    with pytest.warns(UserWarning, match="depends on .* of the parameters. Name a better layer"):
+        model = OperatorMaskWrapper(Branches())
+    assert model.head.name == "out_a"
+
+
+def test_a_sound_head_is_not_reported():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        OperatorMaskWrapper(Plain(), opmask.Retoucher(Add(opmask.LAB)))
+
+
+def test_printing_shows_head_scale_and_size_multiple():
+    text = repr(wrap("pixel shuffle"))
+    assert "multiple_of=2, region=False" in text
+    assert "reads the input of 'up' at 1/2 of the image's size, sub-pixel" in text
+
+
+def test_double_precision_is_kept():
+    model = OperatorMaskWrapper(Plain()).double().eval()
+    image = torch.rand(1, 3, 32, 32, dtype=torch.float64)
+    assert model(image).image.dtype == torch.float64
