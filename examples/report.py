@@ -1,0 +1,95 @@
+"""Scores models on held-out composites, and draws what they do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from run_folder import read_log
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from opmask.datasets import ADE20K, Composites, Sample, SyntheticScenes
+from opmask.files import replacing
+from opmask.metrics import average, evaluate, to_markdown
+from opmask.perturb import Perturber
+from opmask.visualize import PanelRow, save_curves, save_panel
+
+VALIDATION = 256  # composites to validate on, or more where there are more photos
+VALIDATION_SEED = 7  # so that every run is scored on the same composites
+
+
+def validation_loader(data: Path | None, size: int, workers: int = 0) -> DataLoader[Sample]:
+    """Fixed composites of photos that no model was trained on."""
+    if data is None:
+        photos = SyntheticScenes(VALIDATION, size=size, seed=2**31)
+    else:
+        photos = ADE20K(data, "validation")
+    composites = Composites(photos, Perturber(), size=size, seed=VALIDATION_SEED)
+    positions = range(max(len(photos), VALIDATION))
+    return DataLoader(composites, 16, sampler=positions, num_workers=workers)
+
+
+def inputs(batch: Sample, guided: bool) -> tuple[Tensor, ...]:
+    return (batch.composite, batch.region) if guided else (batch.composite,)
+
+
+def to_device(batch: Sample, device: torch.device) -> Sample:
+    return Sample(*(value.to(device) if isinstance(value, Tensor) else value for value in batch))
+
+
+def moved(loader: DataLoader[Sample], device: torch.device) -> Iterator[Sample]:
+    return (to_device(batch, device) for batch in loader)
+
+
+@torch.no_grad()
+def panel_rows(
+    models: dict[str, nn.Module], batch: Sample, guided: bool, count: int = 5
+) -> list[PanelRow]:
+    """What each model makes of the composites that were changed most, and the masks' additions."""
+    results = {name: model(*inputs(batch, guided)) for name, model in models.items()}
+    adds = {
+        name: mask
+        for result in results.values()
+        for name, mask in result.masks.items()
+        if name in ("l_add", "a_add", "b_add")
+    }
+    worst = (batch.composite - batch.real).square().mean((1, 2, 3)).topk(count).indices
+    return [
+        PanelRow(
+            {
+                "composite": batch.composite[i],
+                **{name: result.image[i] for name, result in results.items()},
+                "real": batch.real[i],
+                "region": batch.region[i],
+            },
+            {name: mask[i] for name, mask in adds.items()},
+        )
+        for i in worst.tolist()
+    ]
+
+
+def report(models: dict[str, nn.Module], args: argparse.Namespace, device: torch.device) -> str:
+    """Scores the models on the validation composites; writes results, panel and loss curves."""
+    loader = validation_loader(args.data, args.size, args.workers)
+    rows = []
+    for name, model in {"composite": None, **models}.items():
+        batches = moved(tqdm(loader, f"evaluate {name}", leave=False), device)
+        scores = evaluate(model and model.eval(), batches, guided=args.guided)
+        rows.append({"model": name, **average(scores)})
+    table = to_markdown(rows)
+    for name, text in (("results.json", json.dumps(rows, indent=1) + "\n"), ("results.md", table)):
+        with replacing(args.out / name) as temporary:
+            temporary.write_text(text)
+    batch = next(moved(loader, device))
+    save_panel(panel_rows(models, batch, args.guided), args.out / "panel.png")
+    logs = {
+        name: list(zip(*read_log(args.out / name / "log.csv"), strict=True)) for name in models
+    }
+    curves = {name: (columns[0], columns[2]) for name, columns in logs.items()}
+    save_curves(curves, args.out / "loss.png", ylabel="mean absolute error, levels of 255")
+    return table

@@ -1,0 +1,106 @@
+"""What a training run keeps on disk, so that it can be interrupted and resumed at any step.
+
+A run folder holds `settings.json`, and for each model `log.csv`, `checkpoint/state.pt` and, once
+training is done, `model.safetensors`. Every file is replaced as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from opmask.files import replacing
+
+
+def open_run(folder: Path, settings: dict[str, str], *, resume: bool) -> None:
+    """Opens a new run folder or, on resuming, one with the same settings."""
+    path = folder / "settings.json"
+    if path.exists() and not resume:
+        raise SystemExit(
+            f"{folder} already holds a run. Add --resume to go on with it, or give another --out."
+        )
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise SystemExit(
+            f"--resume needs the settings of the run, {path.read_text()}, got {settings}."
+        )
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def keep(folder: Path, parts: dict[str, Any], step: int) -> None:
+    """Writes everything that resuming needs."""
+    state = {name: part.state_dict() for name, part in parts.items()}
+    with replacing(folder / "checkpoint" / "state.pt") as temporary:
+        torch.save({**state, "step": step}, temporary)
+
+
+def restore(folder: Path, parts: dict[str, Any]) -> int:
+    """Reads what `keep` wrote, if anything; the step to go on from."""
+    path = folder / "checkpoint" / "state.pt"
+    if not path.exists():
+        return 0
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return state["step"]
+
+
+class Log:
+    """Values at each step, as a CSV file."""
+
+    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
+        self.path, self.columns = path, ("step", *columns)
+        self.rows: list[list[float]] = []
+
+    def read(self, step: int) -> None:
+        """Takes over the rows up to `step` of an earlier run."""
+        self.rows = [row for row in read_log(self.path) if row[0] <= step]
+
+    def add(self, step: int, values: list[float]) -> None:
+        self.rows.append([step, *values])
+
+    def write(self) -> None:
+        with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
+            csv.writer(file).writerows([self.columns, *self.rows])
+
+
+def read_log(path: Path) -> list[list[float]]:
+    """The rows of a log, the step first."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [[float(value) for value in row] for row in list(csv.reader(file))[1:]]
+
+
+class Interrupt:
+    """Whether Ctrl-C was pressed, or the process asked to end; the step at hand is finished."""
+
+    def __enter__(self) -> Interrupt:
+        self.asked = False
+        signals = (signal.SIGINT, signal.SIGTERM)
+        self._previous = {number: signal.signal(number, self._ask) for number in signals}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def asked_anywhere(self, accelerator: Accelerator) -> bool:
+        """Whether any of the processes was asked, so that all stop at the same step."""
+        asked = torch.tensor(float(self.asked), device=accelerator.device)
+        return bool(accelerator.reduce(asked, "sum"))
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
+def ignore_interrupts(_: int) -> None:
+    """For data loading processes, which get the signal too and must outlive the step."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,169 @@
+import csv
+import json
+import shutil
+import signal
+import sys
+import warnings
+
+import pytest
+import report
+import run_folder
+import torch
+import train_hscene
+from PIL import Image
+from torch import nn
+
+import opmask
+from opmask.backbones import SmallUNet
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    """A few scenes and a narrow network, so that a run takes seconds."""
+    monkeypatch.setattr(train_hscene, "SCENES", 8)
+    monkeypatch.setattr(report, "VALIDATION", 6)
+    monkeypatch.setattr(train_hscene, "SmallUNet", lambda channels: SmallUNet(channels, width=8))
+
+
+def run(monkeypatch, out, *flags: str) -> None:
+    options = [
+        "--steps",
+        "6",
+        "--size",
+        "32",
+        "--batch-size",
+        "2",
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+    ]
+    monkeypatch.setattr(sys, "argv", ["train_hscene.py", *options, "--out", str(out), *flags])
+    train_hscene.main()
+
+
+def weights(path) -> dict[str, torch.Tensor]:
+    return opmask.load(path / "om" / "model.safetensors").state_dict()
+
+
+@pytest.mark.parametrize("flags", [(), ("--guided",)])
+def test_a_run_leaves_the_table_the_pictures_and_the_models(monkeypatch, tmp_path, capsys, flags):
+    run(monkeypatch, tmp_path, *flags)
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert [row["model"] for row in rows] == ["composite", "rgb", "rgb-residual", "om"]
+    assert all(set(row) == {"model", "mse", "psnr", "ssim", "iou"} for row in rows)
+    assert "| om |" in capsys.readouterr().out
+    assert (tmp_path / "results.md").read_text().startswith("| model | MSE | PSNR | SSIM | IoU |")
+    for picture in ("panel.png", "loss.png"):
+        Image.open(tmp_path / picture).verify()
+    for model in ("rgb", "rgb-residual", "om"):
+        assert opmask.load(tmp_path / model / "model.safetensors").region is bool(flags)
+
+
+def test_the_log_has_a_row_for_each_step(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path, "--model", "om")
+    rows = list(csv.DictReader((tmp_path / "om" / "log.csv").read_text().splitlines()))
+    assert [float(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert list(rows[0]) == ["step", "loss", "pixel", "change"]
+    assert float(rows[0]["change"]) < 0.01  # the first output is the input
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path / "whole", "--model", "om")
+    step = train_hscene.charbonnier
+    calls = []
+
+    def interrupting(*args):
+        calls.append(args)
+        if len(calls) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return step(*args)
+
+    monkeypatch.setattr(train_hscene, "charbonnier", interrupting)
+    with pytest.raises(SystemExit, match="Interrupted at step 4"):
+        run(monkeypatch, tmp_path / "parts", "--model", "om")
+    assert not (tmp_path / "parts" / "om" / "model.safetensors").exists()
+    run(monkeypatch, tmp_path / "parts", "--model", "om", "--resume")
+    assert len(calls) == 6
+    torch.testing.assert_close(
+        weights(tmp_path / "parts"), weights(tmp_path / "whole"), rtol=0, atol=0
+    )
+
+
+def test_a_killed_run_resumes_from_the_last_checkpoint(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path / "whole", "--model", "om")
+    run(monkeypatch, tmp_path / "parts", "--model", "om", "--save-every", "4")
+    (tmp_path / "parts" / "om" / "model.safetensors").unlink()
+    run(monkeypatch, tmp_path / "parts", "--model", "om", "--resume")
+    assert len(run_folder.read_log(tmp_path / "parts" / "om" / "log.csv")) == 6
+    torch.testing.assert_close(
+        weights(tmp_path / "parts"), weights(tmp_path / "whole"), rtol=0, atol=0
+    )
+
+
+def test_resuming_a_finished_run_only_evaluates(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path, "--model", "om")
+    before = json.loads((tmp_path / "results.json").read_text())
+    monkeypatch.setattr(train_hscene, "train", None)  # would fail if it were called
+    run(monkeypatch, tmp_path, "--model", "om", "--resume")
+    assert json.loads((tmp_path / "results.json").read_text()) == before
+
+
+def test_a_run_is_not_overwritten(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path, "--model", "om")
+    with pytest.raises(SystemExit, match="already holds a run"):
+        run(monkeypatch, tmp_path, "--model", "om")
+
+
+def test_resuming_with_other_settings_is_refused(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path, "--model", "om")
+    with pytest.raises(SystemExit, match="--resume needs the settings of the run"):
+        run(monkeypatch, tmp_path, "--model", "om", "--resume", "--seed", "1")
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint(monkeypatch, tmp_path):
+    parts = {"model": nn.Linear(2, 2)}
+    run_folder.keep(tmp_path, parts, 1)
+
+    def full(state, path):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        run_folder.keep(tmp_path, parts, 2)
+    assert run_folder.restore(tmp_path, parts) == 1
+    assert [file.name for file in (tmp_path / "checkpoint").iterdir()] == ["state.pt"]
+
+
+def test_a_model_that_still_returns_its_input_is_reported():
+    with pytest.warns(UserWarning, match="after 500 steps om still returns its input"):
+        train_hscene.warn_if_still("om", 0.49)
+
+
+def test_a_model_that_moved_is_not_reported():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train_hscene.warn_if_still("om", 0.51)
+
+
+def test_the_check_runs_at_its_step_both_ways(monkeypatch, tmp_path):
+    monkeypatch.setattr(train_hscene, "CHECK_STEP", 5)
+    monkeypatch.setattr(train_hscene, "RATE", 0.0)
+    with pytest.warns(UserWarning, match="om still returns its input"):
+        run(monkeypatch, tmp_path / "stuck", "--model", "om")
+    monkeypatch.setattr(train_hscene, "RATE", 5e-2)
+    run(monkeypatch, tmp_path / "moving", "--model", "om")
+
+
+def test_a_root_without_photographs_says_what_was_expected(monkeypatch, tmp_path):
+    with pytest.raises(FileNotFoundError, match="images"):
+        run(monkeypatch, tmp_path / "out", "--data", str(tmp_path))
+
+
+def test_real_photographs_train_and_validate(monkeypatch, tmp_path, data_root):
+    root = tmp_path / "data"
+    shutil.copytree(data_root / "ade150_sample", root)
+    run(monkeypatch, tmp_path / "out", "--data", str(root), "--model", "om", "--guided")
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert rows[0]["mse"] > 0
