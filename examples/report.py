@@ -52,12 +52,8 @@ def panel_rows(
 ) -> list[PanelRow]:
     """What each model makes of the composites that were changed most, and the masks' additions."""
     results = {name: model(*inputs(batch, guided)) for name, model in models.items()}
-    adds = {
-        name: mask
-        for result in results.values()
-        for name, mask in result.masks.items()
-        if name in ("l_add", "a_add", "b_add")
-    }
+    masks = results["om"].masks if "om" in results else {}
+    adds = {name: mask for name, mask in masks.items() if name.endswith("_add")}
     worst = (batch.composite - batch.real).square().mean((1, 2, 3)).topk(count).indices
     return [
         PanelRow(

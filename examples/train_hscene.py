@@ -55,7 +55,7 @@ def training_set(args: argparse.Namespace) -> Composites:
     if args.data is None:
         photos = Resized(SyntheticScenes(SCENES, size=args.size, seed=args.seed), args.size)
         return Composites(photos, Perturber(), shuffle=True, seed=args.seed)
-    photos = Resized(ADE20K(args.data, "training"), args.size * 5 // 4)
+    photos = Resized(ADE20K(args.data, "training"), args.size)  # whole, as in the paper
     return Composites(photos, Perturber(), crop=args.size, shuffle=True, seed=args.seed)
 
 

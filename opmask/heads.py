@@ -6,9 +6,8 @@ rich features into colours; masks need the features. A :class:`Tap` on that laye
 does afterwards (tanh, residual, pixel shuffle) is ignored. :class:`OutputHead` is for networks
 built for masks: their output is the logits. :mod:`opmask.probing` finds the layer.
 
-Conditioning. Features are divided by their root mean square over the channels of each pixel and by
-the square root of the fan-in, so that one learning rate suits every network.
-`docs/design/conditioning.rst` holds the measurement.
+Features are divided by their root mean square over each image and by the square root of the
+fan-in, so that one learning rate suits every network: see :doc:`/design/conditioning`.
 """
 
 from __future__ import annotations
@@ -118,7 +117,9 @@ class Geometry:
 class MaskHead(nn.Module):
     r"""Turns the input of a network's last layer into logits, all zero at first.
 
-    .. math:: z = \frac{1}{\sqrt{n}}\, W * \frac{f}{\operatorname{rms}_C(f)} + \dots
+    .. math:: z = \frac{1}{\sqrt{n}} \left( W * \frac{f}{\operatorname{rms}(f)} + b \right)
+
+    with the fan-in :math:`n` and the root mean square over channels and places of each image.
 
     Args:
         name: The name of the tapped layer in the backbone.
@@ -157,8 +158,8 @@ class MaskHead(nn.Module):
         return features
 
     def condition(self, features: Tensor) -> Tensor:
-        """Scales the features of each pixel to a root mean square of 1 over the channels."""
-        return features * torch.rsqrt(features.square().mean(1, keepdim=True) + 1e-6)
+        """Scales the features of each image to a root mean square of 1."""
+        return features * torch.rsqrt(features.square().mean((1, 2, 3), keepdim=True) + 1e-6)
 
     def read(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """Turns features into logits of that size, in at least float32."""

@@ -165,6 +165,9 @@ def save_curves(
         axes.plot(steps, _smooth(values), color=f"C{index}", linewidth=1.8, label=name, zorder=3)
     if all(value > 0 for _, values in curves.values() for value in values):
         axes.set_yscale("log")
+        # 20 and 0.05 rather than 2 x 10^1 and 5 x 10^-2
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
     axes.set(xlabel="training step", ylabel=ylabel)
     axes.grid(which="both", color="0.9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

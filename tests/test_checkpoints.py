@@ -110,11 +110,9 @@ def test_a_network_of_another_width_raises(tmp_path):
 def test_call_and_preprocess_are_asked_for_again(tmp_path):
     model = OperatorMaskWrapper(NeedsTime(), call=call_with_time, preprocess=nn.Identity())
     opmask.save(model, tmp_path / "m.safetensors")
-    with pytest.raises(ValueError, match="built with call=call_with_time. Pass call= it again"):
+    with pytest.raises(ValueError, match="Pass call= it again"):
         opmask.load(tmp_path / "m.safetensors", backbone=NeedsTime(), preprocess=nn.Identity())
-    with pytest.raises(
-        ValueError, match="built with preprocess=Identity. Pass preprocess= it again"
-    ):
+    with pytest.raises(ValueError, match="Pass preprocess= it again"):
         opmask.load(tmp_path / "m.safetensors", backbone=NeedsTime(), call=call_with_time)
     again = {"call": call_with_time, "preprocess": nn.Identity()}
     opmask.load(tmp_path / "m.safetensors", backbone=NeedsTime(), **again)

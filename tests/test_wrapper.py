@@ -310,7 +310,7 @@ def test_a_head_can_be_named():
 
 
 def test_a_name_that_is_no_layer_raises():
-    with pytest.raises(ValueError, match="there is no layer 'decoder.out' that ran"):
+    with pytest.raises(ValueError, match=r"there is no layer .decoder\.out. that ran"):
         OperatorMaskWrapper(Plain(), head="decoder.out")
 
 

@@ -158,7 +158,7 @@ class Twice(Plain):
 
 
 class Deep(nn.Module):
-    """A U-Net-like net that needs multiples of 8 and at least 32 pixels (instance norm on one pixel fails)."""
+    """Needs multiples of 16 and 32 pixels or more: instance norm fails on one pixel."""
 
     def __init__(self) -> None:
         super().__init__()

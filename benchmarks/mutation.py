@@ -1,0 +1,162 @@
+"""Do the tests notice? Small mutations of the core modules, each against that module's own tests.
+
+A hundred sampled mutations (an operator swapped, a term dropped, a comparison or a constant
+changed) are applied to a copy, one at a time. Prints the survivors and the share that was killed.
+Linux or macOS only, because each run is a fork of one warm process.
+
+    python benchmarks/mutation.py --count 100 --seed 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import kornia  # noqa: F401  (warm before the forks, as are those below)
+import pytest
+import skimage.color  # noqa: F401
+import skimage.metrics  # noqa: F401
+import torch
+from tqdm import tqdm
+
+ROOT = Path(__file__).parents[1]
+TESTS = {
+    "opmask/color.py": ["tests/test_color.py"],
+    "opmask/operators/base.py": ["tests/operators"],
+    "opmask/operators/channel.py": ["tests/operators"],
+    "opmask/retouch.py": ["tests/test_retouch.py"],
+    "opmask/losses/_common.py": ["tests/losses"],
+    "opmask/losses/charbonnier.py": ["tests/losses"],
+    "opmask/losses/region_normalized.py": ["tests/losses"],
+    "opmask/metrics/image.py": ["tests/metrics"],
+    "opmask/metrics/localization.py": ["tests/metrics"],
+    "opmask/metrics/protocols.py": ["tests/metrics"],
+}
+SWAPS = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
+    ast.Gt: ast.LtE, ast.GtE: ast.Lt, ast.Lt: ast.GtE, ast.LtE: ast.Gt,
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.And: ast.Or, ast.Or: ast.And,
+    ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.Mod: ast.Add, ast.FloorDiv: ast.Mult,
+}  # fmt: skip
+
+
+def quiet(tree: ast.AST) -> set[int]:
+    """What mutations pass over: docstrings, annotations, and the text of error messages."""
+    skipped: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.JoinedStr, ast.Raise)):
+            skipped |= {id(n) for n in ast.walk(node)}
+        for name in ("annotation", "returns"):
+            if getattr(node, name, None) is not None:
+                skipped |= {id(n) for n in ast.walk(getattr(node, name))}
+    return skipped
+
+
+def sites(source: str) -> Iterator[tuple[int, str]]:
+    """The places that can be mutated, as the number of the node and what to do there."""
+    tree = ast.parse(source)
+    skipped = quiet(tree)
+    for number, node in enumerate(ast.walk(tree)):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.BinOp) and type(node.op) in SWAPS:
+            yield from ((number, kind) for kind in ("swap", "drop left", "drop right"))
+        elif isinstance(node, (ast.Compare, ast.BoolOp)):
+            yield number, "swap"
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not)):
+            yield number, "drop sign"
+        elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            yield number, "constant"
+
+
+class Mutate(ast.NodeTransformer):
+    """Changes one node of a tree."""
+
+    def __init__(self, target: ast.AST, kind: str) -> None:
+        self.target, self.kind = target, kind
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if node is not self.target:
+            return self.generic_visit(node)
+        if self.kind == "drop left":
+            return node.right
+        if self.kind == "drop right":
+            return node.left
+        if self.kind == "drop sign":
+            return node.operand
+        if self.kind == "constant":
+            return ast.Constant(
+                node.value + 1 if isinstance(node.value, int) else node.value * 1.5
+            )
+        if isinstance(node, ast.Compare):
+            node.ops[0] = SWAPS.get(type(node.ops[0]), ast.NotEq)()
+        else:
+            node.op = SWAPS[type(node.op)]()
+        return node
+
+
+def mutated(source: str, number: int, kind: str) -> tuple[str, int]:
+    tree = ast.parse(source)
+    target = list(ast.walk(tree))[number]
+    return ast.unparse(Mutate(target, kind).visit(tree)), target.lineno
+
+
+def survives(copy: Path, file: str, text: str) -> bool:
+    """Whether the tests of a module pass on a mutation of it."""
+    original = (copy / file).read_text()
+    (copy / file).write_text(text)
+    child = os.fork()
+    if child == 0:
+        os.chdir(copy)
+        sys.path.insert(0, str(copy))
+        sys.dont_write_bytecode = True
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        options = ["-x", "-q", "-p", "no:cacheprovider"]
+        os._exit(int(pytest.main([*options, *TESTS[file]])))
+    status = os.waitpid(child, 0)[1]
+    (copy / file).write_text(original)
+    return status == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    sources = {file: (ROOT / file).read_text() for file in TESTS}
+    every = [(file, *site) for file, source in sources.items() for site in sites(source)]
+    sample = random.Random(args.seed).sample(every, min(args.count, len(every)))
+    survivors = []
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in ("opmask", "tests"):
+            shutil.copytree(ROOT / part, copy / part)
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        for file in TESTS:
+            if not survives(copy, file, sources[file]):
+                raise SystemExit(f"the tests of {file} fail without any mutation.")
+        for file, number, kind in tqdm(sample):
+            text, line = mutated(sources[file], number, kind)
+            if survives(copy, file, text):
+                survivors.append(
+                    f"{file}:{line} {kind}: {sources[file].splitlines()[line - 1].strip()}"
+                )
+    print("\n".join(["survivors:", *sorted(survivors)]))
+    killed = len(sample) - len(survivors)
+    print(
+        f"{killed} of {len(sample)} mutations killed, sampled from {len(every)} with seed {args.seed}"
+    )
+
+
+if __name__ == "__main__":
+    main()

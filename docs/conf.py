@@ -1,0 +1,102 @@
+"""Sphinx configuration: builds offline with `-W -n`."""
+
+import builtins
+import os
+import sys
+from inspect import isclass, ismodule
+from pydoc import locate
+
+from docutils.nodes import Element, TextElement
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+import opmask
+
+project = "opmask"
+author = "The opmask authors"
+copyright = f"2026, {author}"
+version = release = opmask.__version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+default_role = "literal"
+html_theme = "furo"
+html_title = f"opmask {release}"
+
+autodoc_member_order = "bysource"
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": True,
+    "special-members": "__call__, __getitem__",
+}
+autodoc_inherit_docstrings = False  # not nn.Module's texts about forward
+python_maximum_signature_line_length = 88
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # fields in one list with the arguments, not as members of their own
+
+# Names of other projects resolve only when asked for, because that needs a network.
+if os.environ.get("OPMASK_DOCS_INTERSPHINX"):
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "kornia": ("https://kornia.readthedocs.io/en/latest/", None),
+        "numpy": ("https://numpy.org/doc/stable/", None),
+        "PIL": ("https://pillow.readthedocs.io/en/stable/", None),
+        "python": ("https://docs.python.org/3/", None),
+        "torch": ("https://docs.pytorch.org/docs/stable/", None),
+    }
+
+# Theirs may be missing, ours may not.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(torch|nn|kornia|numpy|np|PIL)\..+|Tensor"),
+    (r"py:.*", rf"({'|'.join(sys.stdlib_module_names)})\..+"),
+    (r"py:(class|exc)", "|".join(dir(builtins))),
+    (r"py:class", r"opmask\.\S+\.[A-Z]"),  # type variables
+]
+
+
+def _resolve_as_python_would(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: TextElement
+) -> Element | None:
+    """Resolve names that exist, but are documented under another module than they were named by.
+
+    `opmask.LAB` is described on the page of `opmask.color`, and a docstring may name what
+    opmask or the modules of its package hold or import. What Python would not find either stays
+    missing.
+    """
+    target, package = node["reftarget"], node.get("py:module") or "opmask"
+    modules = ["opmask", *sorted(name for name in sys.modules if name.startswith(package))]
+    for name in (target, *(f"{module}.{target}" for module in modules)):
+        thing = locate(name) if name.startswith("opmask.") else None
+        if thing is None or ismodule(thing):
+            continue
+        parts = name.split(".")
+        depth = sum(ismodule(locate(".".join(parts[:n]))) for n in range(1, len(parts)))
+        node["refspecific"] = True
+        return env.domains.python_domain.resolve_xref(
+            env, node["refdoc"], app.builder, "obj", ".".join(parts[depth:]), node, contnode
+        )
+    return None
+
+
+def _show_public_bases(
+    app: Sphinx, name: str, obj: type, options: object, bases: list[object]
+) -> None:
+    """Name the public class that a private base stands for."""
+    for i, base in enumerate(bases):
+        if isclass(base):
+            bases[i] = next(c for c in base.__mro__ if not c.__name__.startswith("_"))
+
+
+def _skip_fields(
+    app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out the fields of a named tuple, which its docstring lists."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what this file adds."""
+    app.connect("autodoc-process-bases", _show_public_bases)
+    app.connect("autodoc-skip-member", _skip_fields)
+    app.connect("missing-reference", _resolve_as_python_would)

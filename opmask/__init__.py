@@ -1,0 +1,48 @@
+"""Operator masks: editable maps that say where and how much to change a photo.
+
+Data flow: `image -> backbone + mask head -> logits -> masks -> retoucher -> image`. See `docs/`
+for the five nouns.
+"""
+
+from opmask import backbones, datasets, losses, metrics, perturb, testing
+from opmask.baseline import DirectRGB
+from opmask.checkpoints import load, save
+from opmask.color import HLS, HSV, LAB, LAB_CENTERED, LAB_UNIT, LINEAR_RGB, RGB, ColorSpace
+from opmask.heads import OutputHead
+from opmask.operators import Add, Gated, MaskRange, Mul, Operator
+from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher
+from opmask.wrapper import OperatorMaskWrapper, Retouched
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HLS",
+    "HSV",
+    "LAB",
+    "LAB_CENTERED",
+    "LAB_UNIT",
+    "LINEAR_RGB",
+    "RGB",
+    "Add",
+    "ColorSpace",
+    "DirectRGB",
+    "Gated",
+    "MaskRange",
+    "Mul",
+    "Operator",
+    "OperatorMaskWrapper",
+    "OutputHead",
+    "Retouched",
+    "Retoucher",
+    "__version__",
+    "backbones",
+    "datasets",
+    "hls_retoucher",
+    "lab_retoucher",
+    "load",
+    "losses",
+    "metrics",
+    "perturb",
+    "save",
+    "testing",
+]

@@ -1,0 +1,173 @@
+r"""Training and validation samples: composites, made when they are asked for.
+
+Photos + perturber -> ``Sample``, which the default collate of a data loader stacks -> model.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from opmask.datasets.photos import (
+    BrokenPhotoError,
+    Photo,
+    Photos,
+    random_crop,
+    resize_nearest,
+)
+from opmask.perturb import Perturber, sample_seed
+
+BROKEN_PERCENT = 1
+"""How many percent of the photos may be broken; one may be in any case, where there are others."""
+
+
+class Sample(NamedTuple):
+    r"""One composite, for training or validation.
+
+    Attributes:
+        composite: The inharmonious image, ``float32``, with shape :math:`(3, H, W)`, in
+            :math:`[0, 1]`.
+        real: The untouched image, with the type, shape and range of `composite`.
+        region: 1 where the image was changed and 0 elsewhere, with shape :math:`(1, H, W)`.
+        photo: The place of its photo in the data set.
+        applied: What was done, see :meth:`opmask.perturb.Applied.from_json`.
+    """
+
+    composite: Tensor
+    real: Tensor
+    region: Tensor
+    photo: int
+    applied: str
+
+
+class Composites(Dataset[Sample]):
+    r"""Composites of photos, an endless sequence that depends on the seed only.
+
+    With :math:`n` photos, position :math:`p` holds a composite of photo :math:`p \bmod n` as it is
+    changed in epoch :math:`\lfloor p / n \rfloor`. The length is :math:`n`: reading only that far
+    gives the same composites every time, which is what validation wants. Training reads on and
+    on, and resumes anywhere::
+
+        loader = DataLoader(composites, batch_size, sampler=range(first, last), num_workers=8)
+
+    So there is no epoch to set, and nothing that a worker process could miss. (A data loader with
+    `shuffle=True` would repeat the changes of epoch 0 for ever; use `shuffle` here.)
+
+    A photo that raises :class:`opmask.datasets.BrokenPhotoError`, or has no labelled pixel, is
+    reported by a warning and the next photo takes its place.
+
+    Args:
+        photos: A data set, or a list, of :class:`opmask.datasets.Photo`.
+        perturber: What makes composites of them.
+        crop: The height and width of the square to cut out of each photo, and flip half of the
+            time, before it is changed; another one in each epoch. Default: the whole photo.
+        size: The height and width to which samples are resized, after they were changed. The
+            aspect ratio is not kept, as in the paper; but composite and real go through the same
+            antialiased resize, and the region stays 0 or 1. Default: they are not resized.
+        shuffle: Whether each epoch has an order of its own.
+        seed: The integer that decides everything.
+
+    Raises:
+        ValueError: If there are no photos.
+
+    Example:
+        >>> photo = Photo(torch.zeros(3, 8, 6, dtype=torch.uint8), torch.ones(8, 6).long(), "")
+        >>> composites = Composites([photo], Perturber(), size=4)
+        >>> len(composites), composites[1000].real.shape
+        (1, torch.Size([3, 4, 4]))
+    """
+
+    def __init__(
+        self,
+        photos: Photos,
+        perturber: Perturber,
+        *,
+        crop: int | None = None,
+        size: int | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> None:
+        if len(photos) == 0:
+            raise ValueError("'photos' must hold at least one photo, got none.")
+        self.photos = photos
+        self.perturber = perturber
+        self.crop = crop
+        self.size = size
+        self.shuffle = shuffle
+        self.seed = seed
+        # Shared memory, so that the workers of a data loader count together.
+        self._broken = torch.zeros(len(photos), dtype=torch.bool).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """The samples of epoch 0."""
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, position: int) -> Sample:
+        """The sample at `position`, which may be beyond the length.
+
+        Raises:
+            IndexError: If `position` is negative.
+            RuntimeError: If more than :data:`BROKEN_PERCENT` percent of the photos are broken.
+        """
+        if position < 0:
+            raise IndexError(f"'position' must not be negative, got {position}.")
+        epoch, index = divmod(position, len(self))
+        if self.shuffle:
+            index = _order(len(self), self.seed, epoch)[index]
+        seed = sample_seed(self.seed, epoch, index)
+        index, photo = self._intact_photo(index)
+        if self.crop is not None:
+            # The crop has a stream of its own: it must not share numbers with the perturbation.
+            photo = random_crop(photo, self.crop, sample_seed(seed, 0, 0))
+        made = self.perturber(photo.image[None], photo.label_map[None], [seed])
+        images, region = torch.cat([made.composite, made.real]), made.region[0]
+        if self.size is not None:
+            images, region = _resize(images, self.size), resize_nearest(region, self.size)
+        return Sample(images[0], images[1], region, index, made.applied[0].to_json())
+
+    def _intact_photo(self, index: int) -> tuple[int, Photo]:
+        while True:
+            if not self._broken[index]:
+                try:
+                    return index, _labelled(self.photos[index])
+                except BrokenPhotoError as error:
+                    self._report(index, error)
+            index = (index + 1) % len(self)
+
+    def _report(self, index: int, error: BrokenPhotoError) -> None:
+        self._broken[index] = True
+        count, total = int(self._broken.sum()), len(self)
+        # Fewer than all may be broken, or the search for the next one would not end.
+        if count > min(max(1, total * BROKEN_PERCENT // 100), total - 1):
+            raise RuntimeError(
+                f"at most {BROKEN_PERCENT} % of the photos may be broken, got {count} of {total}. "
+                f"The last one: {error}"
+            ) from error
+        warnings.warn(f"photo skipped: {error}", stacklevel=2)
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: int, epoch: int) -> tuple[int, ...]:
+    return tuple(sorted(range(count), key=lambda index: sample_seed(seed, epoch, index)))
+
+
+def _labelled(photo: Photo) -> Photo:
+    # Also where files were fine: a small region may have been lost when the photo was resized.
+    if not photo.label_map.any():
+        raise BrokenPhotoError(f"{photo.name!r} must have a labelled pixel, got only label 0.")
+    return photo
+
+
+def _resize(images: Tensor, size: int) -> Tensor:
+    resized = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+    return resized.clamp(0, 1)  # rounding can leave the range by a hair

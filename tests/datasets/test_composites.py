@@ -1,0 +1,272 @@
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from opmask.datasets import ADE20K, BrokenPhotoError, Composites, Photo, Resized, random_crop
+from opmask.perturb import Applied, Perturber, composite, draw, sample_seed
+
+
+def photo(number, height=20, width=28):
+    generator = torch.Generator().manual_seed(number)
+    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
+    label_map = torch.arange(6).repeat_interleave(width).repeat(height)[: height * width]
+    return Photo(image, label_map.view(height, width), f"photo {number}")
+
+
+PHOTOS = [photo(number) for number in range(5)]
+
+
+class Breaking:
+    """Photos of which some cannot be read."""
+
+    def __init__(self, count, broken):
+        self.count, self.broken = count, broken
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        if index in self.broken:
+            raise BrokenPhotoError(f"{index}.jpg cannot be read")
+        return PHOTOS[index % 5]
+
+
+def composites(photos=PHOTOS, **settings):
+    return Composites(photos, Perturber(), **settings)
+
+
+def same(first, second):
+    return first.applied == second.applied and all(
+        torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+        for a, b in zip(first[:4], second[:4], strict=True)
+    )
+
+
+def test_samples_are_those_of_the_sample_seed():
+    for index, sample in enumerate(composites(seed=4)):
+        image, label_map, _ = PHOTOS[index]
+        expected = composite(image, label_map, draw(label_map, sample_seed(4, 0, index)))
+        assert torch.equal(sample.composite, expected.composite)
+        assert torch.equal(sample.real, expected.real)
+        assert torch.equal(sample.region, expected.region)
+        assert (sample.photo, sample.applied) == (index, expected.applied.to_json())
+
+
+def test_there_are_as_many_as_photos_and_reading_ends_there():
+    assert len(composites()) == len(list(composites())) == 5
+
+
+def test_positions_beyond_the_length_are_later_epochs():
+    sample = composites(seed=4)[5 * 7 + 3]
+    assert sample.photo == 3
+    assert Applied.from_json(sample.applied).seed == sample_seed(4, 7, 3)
+
+
+def test_epochs_change_the_photos_in_other_ways():
+    data = composites()
+    assert torch.equal(data[2].real, data[7].real)
+    assert not torch.equal(data[2].composite, data[7].composite)
+
+
+def test_a_sample_depends_on_seed_and_position_only():
+    forwards = [composites(shuffle=True, seed=1)[p] for p in range(12)]
+    data = composites(shuffle=True, seed=1)
+    backwards = [data[p] for p in reversed(range(12))]
+    assert all(same(a, b) for a, b in zip(forwards, reversed(backwards), strict=True))
+
+
+def test_another_seed_gives_other_samples():
+    seeds = [[s.applied for s in composites(seed=seed)] for seed in (0, 1)]
+    assert not set(seeds[0]) & set(seeds[1])
+
+
+def test_shuffled_epochs_hold_every_photo_once_in_orders_of_their_own():
+    data = composites(shuffle=True)
+    epochs = [tuple(data[p].photo for p in range(5 * e, 5 * e + 5)) for e in range(6)]
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
+    assert len(set(epochs)) > 3
+
+
+def test_shuffling_changes_the_order_but_not_the_samples():
+    plain = sorted(sample.applied for sample in composites())
+    assert sorted(sample.applied for sample in composites(shuffle=True)) == plain
+
+
+def test_the_order_depends_on_the_seed():
+    orders = {tuple(s.photo for s in composites(shuffle=True, seed=seed)) for seed in range(5)}
+    assert len(orders) > 2
+
+
+def test_negative_positions_are_refused():
+    with pytest.raises(IndexError, match="'position' must not be negative, got -1"):
+        composites()[-1]
+
+
+def test_no_photos_are_refused():
+    with pytest.raises(ValueError, match="'photos' must hold at least one photo, got none"):
+        composites([])
+
+
+def test_composite_and_real_go_through_the_same_antialiased_resize():
+    whole, small = composites()[1], composites(size=8)[1]
+    for name in ("composite", "real"):
+        image = getattr(whole, name)[None]
+        expected = F.interpolate(image, (8, 8), mode="bilinear", antialias=True)[0].clamp(0, 1)
+        torch.testing.assert_close(getattr(small, name), expected)
+
+
+def test_the_region_stays_zero_or_one_when_resized():
+    whole, small = composites()[1], composites(size=8)[1]
+    expected = F.interpolate(whole.region[None], (8, 8), mode="nearest-exact")[0]
+    assert torch.equal(small.region, expected)
+    assert small.region.shape == (1, 8, 8)
+
+
+def test_resized_samples_stay_within_zero_and_one():
+    white = Photo(torch.full((3, 23, 31), 255, dtype=torch.uint8), torch.ones(23, 31).long(), "")
+    for size in (7, 11, 13):
+        assert composites([white], size=size)[0].real.max() <= 1
+
+
+def test_resizing_comes_after_the_change():
+    assert Applied.from_json(composites(size=8)[1].applied) == draw(
+        PHOTOS[1].label_map, sample_seed(0, 0, 1)
+    )
+
+
+def test_crops_are_drawn_anew_in_each_epoch_apart_from_the_change():
+    data = composites(crop=12, seed=3)
+    for epoch in range(3):
+        seed = sample_seed(3, epoch, 2)
+        piece = random_crop(PHOTOS[2], 12, sample_seed(seed, 0, 0))
+        sample = data[5 * epoch + 2]
+        assert torch.equal(sample.real, piece.image / 255)
+        assert Applied.from_json(sample.applied) == draw(piece.label_map, seed)
+
+
+def test_samples_can_be_cropped_and_then_resized():
+    assert composites(crop=16, size=8)[0].composite.shape == (3, 8, 8)
+
+
+def test_samples_collate_into_batches():
+    batch = next(iter(DataLoader(composites(size=8), batch_size=3)))
+    assert batch.composite.shape == batch.real.shape == (3, 3, 8, 8)
+    assert batch.region.shape == (3, 1, 8, 8)
+    assert batch.photo.tolist() == [0, 1, 2]
+    assert Applied.from_json(batch.applied[2]).seed == sample_seed(0, 0, 2)
+
+
+def test_workers_give_the_same_batches_as_none():
+    data = composites(size=8, shuffle=True)
+    alone = DataLoader(data, batch_size=3, sampler=range(3, 15))
+    shared = DataLoader(data, batch_size=3, sampler=range(3, 15), num_workers=2)
+    assert len(shared) == 4
+    assert all(same(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+def test_training_resumes_at_any_position():
+    data = composites(size=8, shuffle=True)
+    whole = list(DataLoader(data, batch_size=2, sampler=range(0, 16)))
+    rest = list(DataLoader(data, batch_size=2, sampler=range(10, 16)))
+    assert all(same(a, b) for a, b in zip(whole[5:], rest, strict=True))
+
+
+def test_composites_pickle():
+    again = pickle.loads(pickle.dumps(composites(size=8, shuffle=True, seed=2)))
+    assert same(again[3], composites(size=8, shuffle=True, seed=2)[3])
+
+
+def test_a_broken_photo_is_skipped_with_a_warning():
+    data = composites(Breaking(5, {1}))
+    with pytest.warns(UserWarning, match=r"^photo skipped: 1.jpg cannot be read$"):
+        sample = data[1]
+    assert sample.photo == 2
+    assert Applied.from_json(sample.applied).seed == sample_seed(0, 0, 1)
+
+
+def test_a_broken_photo_is_reported_once():
+    data = composites(Breaking(5, {1}))
+    with pytest.warns(UserWarning, match="photo skipped"):
+        first = data[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert same(first, data[1])
+
+
+def test_after_the_last_photo_comes_the_first():
+    data = composites(Breaking(5, {4}))
+    with pytest.warns(UserWarning, match=r"4.jpg"):
+        assert data[4].photo == 0
+
+
+def test_a_photo_without_labels_is_skipped_too():
+    empty = photo(9)._replace(label_map=torch.zeros(20, 28, dtype=torch.int64))
+    with pytest.warns(UserWarning, match="'photo 9' must have a labelled pixel, got only label 0"):
+        assert composites([empty, *PHOTOS])[0].photo == 1
+
+
+@pytest.mark.parametrize(("count", "most"), [(2, 1), (5, 1), (199, 1), (200, 2), (399, 3)])
+def test_one_percent_of_broken_photos_is_borne_and_one_more_is_not(count, most):
+    with pytest.warns(UserWarning, match="photo skipped") as caught:
+        assert composites(Breaking(count, range(most)))[0].photo == most
+    assert len(caught) == most
+    message = (
+        rf"at most 1 % of the photos may be broken, got {most + 1} of {count}. "
+        rf"The last one: {most}.jpg cannot be read"
+    )
+    with pytest.warns(UserWarning, match="skipped"), pytest.raises(RuntimeError, match=message):
+        composites(Breaking(count, range(most + 1)))[0]
+
+
+def test_a_single_photo_must_not_be_broken():
+    with pytest.raises(RuntimeError, match="got 1 of 1"):
+        composites(Breaking(1, {0}))[0]
+
+
+@pytest.mark.filterwarnings("ignore:photo skipped")
+def test_processes_count_broken_photos_together():
+    data = composites(Breaking(8, {2, 5}))
+    list(DataLoader(data, sampler=[2], num_workers=1))
+    with pytest.raises(RuntimeError, match="got 2 of 8"):
+        data[5]
+
+
+def test_other_errors_are_not_swallowed():
+    class Failing(Breaking):
+        def __getitem__(self, index):
+            raise KeyError("a mistake in the data set")
+
+    with pytest.raises(KeyError, match="a mistake"):
+        composites(Failing(3, ()))[0]
+
+
+def test_a_damaged_file_in_a_folder_is_skipped(tmp_path):
+    for folder, ending in ("images", "jpg"), ("annotations", "png"):
+        (tmp_path / folder / "training").mkdir(parents=True)
+        for name in "abc":
+            path = tmp_path / folder / "training" / f"{name}.{ending}"
+            Image.fromarray(np.full((16, 16), 7, np.uint8)).save(path)
+    (tmp_path / "images/training/b.jpg").write_bytes(b"\xff\xd8 no more")
+    with pytest.warns(UserWarning, match=r"photo skipped: .*b.jpg cannot be read"):
+        samples = list(composites(ADE20K(tmp_path, "training")))
+    assert [sample.photo for sample in samples] == [0, 2, 2]
+
+
+def test_real_photos_become_composites_of_plausible_error(data_root):
+    photos = Resized(ADE20K(data_root / "scenes", "validation"), 64)
+    errors = [(s.composite - s.real).mul(255).square().mean() for s in composites(photos)]
+    assert 100 < torch.stack(errors).mean() < 500
+
+
+def test_native_photos_are_changed_and_then_resized(data_root):
+    photos = ADE20K(data_root / "ade150_sample", "validation")
+    sample = composites(photos, size=64)[0]
+    outside = sample.region.expand(3, -1, -1) == 0
+    assert sample.composite.shape == (3, 64, 64)
+    assert ((sample.composite == sample.real) & outside).sum() > 0.8 * outside.sum()
