@@ -21,7 +21,7 @@ from pathlib import Path
 
 import kornia  # noqa: F401  (warm before the forks, as are those below)
 import pytest
-import skimage.color  # noqa: F401
+import skimage.color
 import skimage.metrics  # noqa: F401
 import torch
 from tqdm import tqdm
@@ -153,9 +153,7 @@ def main() -> None:
                 )
     print("\n".join(["survivors:", *sorted(survivors)]))
     killed = len(sample) - len(survivors)
-    print(
-        f"{killed} of {len(sample)} mutations killed, sampled from {len(every)} with seed {args.seed}"
-    )
+    print(f"{killed} of {len(sample)} mutations killed, of {len(every)}, seed {args.seed}")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@ r"""A small U-Net that trains on a CPU.
 Data flow: `image (B, 3, H, W) -> SmallUNet -> (B, C, H, W)`. A pixel-unshuffle stem makes the
 first level cheap, a globally pooled vector at the bottom tells every place about the whole picture
 (a colour cast can only be seen against the rest). The decoder enlarges bilinearly and repeats its
-border, because sub-pixel convolutions leave checkerboards in masks, and zero padding leaves frames.
+border: sub-pixel convolutions would leave checkerboards in masks, and zero padding frames.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +17,12 @@ from torch import Tensor, nn
 
 __all__ = ["SmallUNet"]
 
+Padding = Literal["zeros", "replicate"]
 
-def _block(inputs: int, outputs: int, stride: int = 1, padding: str = "zeros") -> nn.Sequential:
+
+def _block(
+    inputs: int, outputs: int, stride: int = 1, padding: Padding = "zeros"
+) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False, padding_mode=padding)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.SiLU())
 
@@ -53,7 +58,7 @@ class SmallUNet(nn.Module):
         >>> net(torch.rand(2, 3, 64, 96)).shape
         torch.Size([2, 6, 64, 96])
         >>> sum(p.numel() for p in net.parameters())
-        1938507
+        1938834
     """
 
     def __init__(self, in_channels: int = 3, out_channels: int = 3, *, width: int = 24) -> None:

@@ -94,4 +94,4 @@ def draw_light(rng: np.random.Generator) -> Light:
     exposure = float(np.exp(rng.normal(0, 0.05)))
     colors = (scale(color.tolist(), exposure) for color in (sun, ambient, zenith, horizon))
     side = float(rng.choice((-1, 1)) * rng.uniform(0.4, 1))
-    return Light(*colors, *rest.tolist(), side=side, season=float(rng.beta(0.7, 1.2)))
+    return Light._make([*colors, *rest.tolist(), side, float(rng.beta(0.7, 1.2))])

@@ -67,7 +67,7 @@ def vary(rng: np.random.Generator, color: Color, amount: float) -> Color:
 
 def pick(rng: np.random.Generator, colors: Sequence[Color]) -> Color:
     """Chooses one of several colours and varies it."""
-    return vary(rng, colors[rng.integers(len(colors))], 0.1)
+    return vary(rng, colors[int(rng.integers(len(colors)))], 0.1)
 
 
 SPRING = {

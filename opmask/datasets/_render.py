@@ -65,16 +65,15 @@ def textures(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     slopes = fractal(rng, 12, 3, side)
     step = int(np.sign(scene.light.side)) * (side // 40)
     plane, furrow = ground(scene, rng)
-    return np.stack(
-        Texture(
-            soft=fractal(rng, 4, 3, side),
-            relief=slopes - np.roll(slopes, step, 1),
-            leaf=fractal(rng, 24, 2, side),
-            plane=plane,
-            furrow=furrow,
-            grain=rng.standard_normal((side, side), np.float32),
-        )
-    )
+    maps = {
+        "soft": fractal(rng, 4, 3, side),
+        "relief": slopes - np.roll(slopes, step, 1),
+        "leaf": fractal(rng, 24, 2, side),
+        "plane": plane,
+        "furrow": furrow,
+        "grain": rng.standard_normal((side, side), np.float32),
+    }
+    return np.stack([maps[name] for name in Texture._fields])
 
 
 def fractal(rng: np.random.Generator, cells: int, octaves: int, side: int) -> np.ndarray:

@@ -63,8 +63,8 @@ def score(
 ) -> dict[str, float]:
     r"""Score one 8-bit image against the real one.
 
-    `mse`, `psnr` and `ssim` are over the whole image, see :mod:`opmask.metrics.image`. Given a
-    region :math:`R`, `fmse` and `fpsnr` are over its pixels only:
+    `mse`, `psnr` and `ssim` are over the whole image. Given a region :math:`R`, `fmse` and `fpsnr`
+    are over its pixels only:
 
     .. math:: \mathrm{fMSE} = \frac{1}{3 |R|} \sum_{c} \sum_{(h,w) \in R}
               (x_{chw} - y_{chw})^2
@@ -77,7 +77,7 @@ def score(
         protocol: `"opmask"`: full image, 8-bit, peak 255, hard region.
 
     Returns:
-        The values by name: `mse`, `psnr`, `ssim`, and with a region `fmse`, `fpsnr`.
+        The values by name, `mse`, `psnr`, `ssim`, and with a region `fmse`, `fpsnr`.
 
     Raises:
         TypeError: If an image is not an 8-bit array.
