@@ -149,9 +149,9 @@ class Gated(Operator):
     def __init__(self, *operators: Operator, prefix: str = "") -> None:
         super().__init__()
         ranges = join_ranges(operators, owner="Gated")
-        spaces = {op.space.name: op.space for op in operators}
-        if len(spaces) > 1 or any(op.space != operators[0].space for op in operators):
-            raise ValueError(f"'operators' must share one colour space, got {list(spaces)}.")
+        if any(op.space != operators[0].space for op in operators):
+            spaces = [op.space.name for op in operators]
+            raise ValueError(f"'operators' must share one colour space, got {spaces}.")
         gate = f"{prefix}gate"
         if gate in ranges:
             raise ValueError(

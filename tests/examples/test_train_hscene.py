@@ -2,6 +2,7 @@ import csv
 import json
 import shutil
 import signal
+import subprocess
 import sys
 import warnings
 
@@ -167,3 +168,24 @@ def test_real_photographs_train_and_validate(monkeypatch, tmp_path, data_root):
     run(monkeypatch, tmp_path / "out", "--data", str(root), "--model", "om", "--guided")
     rows = json.loads((tmp_path / "out" / "results.json").read_text())
     assert rows[0]["mse"] > 0
+
+
+@pytest.mark.multiprocess
+def test_two_processes_share_the_work(tmp_path):
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    script = [
+        train_hscene.__file__,
+        "--model",
+        "om",
+        "rgb-residual",
+        "--steps",
+        "3",
+        "--size",
+        "32",
+    ]
+    options = ["--batch-size", "2", "--workers", "0", "--device", "cpu", "--out", str(tmp_path)]
+    subprocess.run([*launch, *script, *options], check=True, timeout=300)
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert [row["model"] for row in rows] == ["composite", "om", "rgb-residual"]
+    assert len(run_folder.read_log(tmp_path / "om" / "log.csv")) == 3
