@@ -63,6 +63,7 @@ def _same(image: Tensor) -> Tensor:
 # --- CIE LAB, D65, 2 degrees ---
 
 _WHITE = (0.95047, 1.0, 1.08883)  # X, Y, Z of D65, as in kornia and scikit-image
+_BEND = 0.04045  # where the curve of sRGB turns into a straight line
 _KNEE = 6 / 29  # where the cube root of CIE LAB turns into a straight line
 
 
@@ -70,9 +71,22 @@ def _affine(image: Tensor, scale: tuple[float, ...], shift: tuple[float, ...]) -
     return image * image.new_tensor(scale).view(3, 1, 1) + image.new_tensor(shift).view(3, 1, 1)
 
 
+def _rgb_to_linear(image: Tensor) -> Tensor:
+    # Not kornia's: below 0.9 its gradient is NaN for colours below black.
+    power = ((image.clamp(min=_BEND) + 0.055) / 1.055) ** 2.4
+    return torch.where(image > _BEND, power, image / 12.92)
+
+
+def _rgb_to_cie(image: Tensor) -> Tensor:
+    xyz = kornia.color.rgb_to_xyz(_rgb_to_linear(image))
+    xyz = xyz / image.new_tensor(_WHITE).view(3, 1, 1)
+    root = xyz.clamp(min=_KNEE**3) ** (1 / 3)
+    x, y, z = torch.where(xyz > _KNEE**3, root, xyz / (3 * _KNEE**2) + 4 / 29).unbind(-3)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -3)
+
+
 def _cie_to_rgb(lab: Tensor) -> Tensor:
-    # kornia's own inverse clips z at 0 and so is not the inverse for strong blues; a straight line
-    # continues here.
+    # Not kornia's: it clips z at 0, and so is not the inverse for strong blues.
     lightness, a, b = lab.unbind(-3)
     y = (lightness + 16) / 116
     f = torch.stack([y + a / 500, y, y - b / 200], -3)
@@ -82,7 +96,7 @@ def _cie_to_rgb(lab: Tensor) -> Tensor:
 
 
 def _rgb_to_lab(image: Tensor) -> Tensor:
-    return _affine(kornia.color.rgb_to_lab(image), (1 / 100, 1 / 128, 1 / 128), (0, 0, 0))
+    return _affine(_rgb_to_cie(image), (1 / 100, 1 / 128, 1 / 128), (0, 0, 0))
 
 
 def _lab_to_rgb(image: Tensor) -> Tensor:
@@ -90,7 +104,7 @@ def _lab_to_rgb(image: Tensor) -> Tensor:
 
 
 def _rgb_to_lab_centered(image: Tensor) -> Tensor:
-    lab = kornia.color.rgb_to_lab(image)
+    lab = _rgb_to_cie(image)
     return _affine(lab, (1 / 50, 1 / 127.5, 1 / 127.5), (-1, 0.5 / 127.5, 0.5 / 127.5))
 
 
@@ -99,7 +113,7 @@ def _lab_centered_to_rgb(image: Tensor) -> Tensor:
 
 
 def _rgb_to_lab_unit(image: Tensor) -> Tensor:
-    lab = kornia.color.rgb_to_lab(image)
+    lab = _rgb_to_cie(image)
     return _affine(lab, (1 / 100, 1 / 255, 1 / 255), (0, 128 / 255, 128 / 255))
 
 
@@ -166,7 +180,7 @@ RGB = ColorSpace("rgb", ("r", "g", "b"), _same, _same)
 LINEAR_RGB = ColorSpace(
     "linear_rgb",
     ("r", "g", "b"),
-    kornia.color.rgb_to_linear_rgb,
+    _rgb_to_linear,
     kornia.color.linear_rgb_to_rgb,
 )
 """Linear light with the primaries of sRGB, in [0, 1]. Exposure and white balance are
