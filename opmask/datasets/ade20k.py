@@ -84,6 +84,8 @@ class ADE20K(Dataset[Photo]):
         files = sorted(path.iterdir())
         found = {file.stem: file for file in files if file.suffix.lower() == ending}
         if not found:
+            if not files:
+                raise self._error(f"an empty folder {path}")
             names = [file.name for file in files]
             raise self._error(f"no {ending} file among {len(names)} in {path}: {_shorten(names)}")
         return found
