@@ -11,9 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from opmask.inputs import check_inputs, with_region
 from opmask.retouch import saturate
 from opmask.sizes import Accepted, pad_to_multiple
-from opmask.wrapper import Retouched, check_inputs, with_region
+from opmask.wrapper import Retouched
 
 __all__ = ["DirectRGB"]
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from opmask.color import HLS, LAB, ColorSpace
+from opmask.inputs import check_image
 from opmask.operators import Add, MaskRange, Mul, Operator
 from opmask.operators.channel import join_ranges, split_masks
 
@@ -207,19 +208,6 @@ class Retoucher(nn.Module):
 def saturate(image: Tensor) -> Tensor:
     """Clamps to [0, 1], with the gradient of no clamp at all (straight through)."""
     return image + (image.clamp(0, 1) - image).detach()
-
-
-def check_image(image: Tensor, name: str = "image", channels: int = 3) -> None:
-    """Raises unless `image` is a floating-point batch of images with that many channels."""
-    if not image.is_floating_point():
-        raise TypeError(
-            f"'{name}' must be floating point in [0, 1], got {image.dtype}. "
-            "Divide 8-bit values by 255."
-        )
-    if image.ndim != 4 or image.shape[1] != channels:
-        raise ValueError(
-            f"'{name}' must have shape (B, {channels}, H, W), got {tuple(image.shape)}."
-        )
 
 
 def lab_retoucher() -> Retoucher:

@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Accepted", "find_sizes", "fit_longer_side", "pad_to_multiple"]
+from opmask.inputs import SMALLEST
 
-SMALLEST = 16
-"""The smallest height or width that a wrapper accepts, in pixels."""
+__all__ = ["Accepted", "find_sizes", "fit_longer_side", "pad_to_multiple"]
 
 
 class Accepted(NamedTuple):

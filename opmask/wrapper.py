@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from opmask.heads import MaskHead, OutputHead, evaluating, resize
+from opmask.inputs import check_inputs, with_region
 from opmask.probing import Found, find_head, find_start
-from opmask.retouch import Retoucher, check_image, lab_retoucher
-from opmask.sizes import SMALLEST, Accepted, find_sizes, fit_longer_side, pad_to_multiple
+from opmask.retouch import Retoucher, lab_retoucher
+from opmask.sizes import Accepted, find_sizes, fit_longer_side, pad_to_multiple
 
 __all__ = ["OperatorMaskWrapper", "Retouched"]
 
@@ -122,9 +123,8 @@ class OperatorMaskWrapper(nn.Module):
         self.unused = [name for name, p in backbone.named_parameters() if p in unused]
         if doubt:
             warnings.warn(doubt, stacklevel=2)
-        for (
-            parameter
-        ) in unused:  # no gradient reaches them, and DistributedDataParallel would fail
+        # No gradient reaches them, and DistributedDataParallel would fail.
+        for parameter in unused:
             parameter.requires_grad_(False)
 
     @property
@@ -205,8 +205,7 @@ class OperatorMaskWrapper(nn.Module):
         wanted = self.accepted.fixed or size or self.size or full
         return fit_longer_side(full, wanted) if isinstance(wanted, int) else wanted
 
-    # --- construction
-    # ---------------------------------------------------------------------------------------------
+    # --- construction ---
 
     def _probe(
         self,
@@ -238,9 +237,7 @@ class OperatorMaskWrapper(nn.Module):
         self, wanted: str | MaskHead | OutputHead | None, example: Tensor, multiple_of: int | None
     ) -> _Probed:
         def run(image: Tensor) -> object:
-            return self._run(
-                image.clone()
-            )  # a copy, because some networks change their input in place
+            return self._run(image.clone())  # a copy, because some networks change their input
 
         def accepts(image: Tensor) -> bool:
             try:
@@ -272,34 +269,6 @@ class _Probed(NamedTuple):
     accepted: Accepted
     unused: set[nn.Parameter]
     doubt: str = ""
-
-
-def with_region(x: Tensor, region: Tensor | None) -> Tensor:
-    """A network's input with the region as one more channel; -1, unknown, if there is none."""
-    plane = torch.full_like(x[:, :1], -1.0) if region is None else region.to(x.dtype)
-    return torch.cat([x, plane], 1)
-
-
-def check_inputs(image: Tensor, region: Tensor | None, takes_region: bool) -> None:
-    """Raises unless a model that takes a region, or not, can work with these two."""
-    check_image(image)
-    if min(image.shape[-2:]) < SMALLEST:
-        raise ValueError(
-            f"'image' must be at least {SMALLEST}x{SMALLEST} pixels, "
-            f"got {tuple(image.shape[-2:])}."
-        )
-    if region is None:
-        return
-    if not takes_region:
-        raise ValueError(
-            "this model is blind: it was built without region=True, so 'region' must be None. "
-            "Use edit(..., region=region) if you only want to confine the masks."
-        )
-    want = (image.shape[0], 1, *image.shape[-2:])
-    if region.shape != want:
-        raise ValueError(
-            f"'region' must have shape {want} to fit the image, got {tuple(region.shape)}."
-        )
 
 
 def _check_backbone(backbone: nn.Module) -> None:

@@ -1,0 +1,55 @@
+r"""What models take: images, and regions that say where an image was changed.
+
+Data flow: `(image, region) -> check_inputs -> with_region -> backbone`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["SMALLEST", "check_image", "check_inputs", "with_region"]
+
+SMALLEST = 16
+"""The smallest height or width that a model accepts, in pixels."""
+
+
+def check_image(image: Tensor, name: str = "image", channels: int = 3) -> None:
+    """Raises unless `image` is a floating-point batch of images with that many channels."""
+    if not image.is_floating_point():
+        raise TypeError(
+            f"'{name}' must be floating point in [0, 1], got {image.dtype}. "
+            "Divide 8-bit values by 255."
+        )
+    if image.ndim != 4 or image.shape[1] != channels:
+        raise ValueError(
+            f"'{name}' must have shape (B, {channels}, H, W), got {tuple(image.shape)}."
+        )
+
+
+def with_region(x: Tensor, region: Tensor | None) -> Tensor:
+    """A network's input with the region as one more channel; -1, unknown, if there is none."""
+    plane = torch.full_like(x[:, :1], -1.0) if region is None else region.to(x.dtype)
+    return torch.cat([x, plane], 1)
+
+
+def check_inputs(image: Tensor, region: Tensor | None, takes_region: bool) -> None:
+    """Raises unless a model that takes a region, or not, can work with these two."""
+    check_image(image)
+    if min(image.shape[-2:]) < SMALLEST:
+        raise ValueError(
+            f"'image' must be at least {SMALLEST}x{SMALLEST} pixels, "
+            f"got {tuple(image.shape[-2:])}."
+        )
+    if region is None:
+        return
+    if not takes_region:
+        raise ValueError(
+            "this model is blind: it was built without region=True, so 'region' must be None. "
+            "Use edit(..., region=region) if you only want to confine the masks."
+        )
+    want = (image.shape[0], 1, *image.shape[-2:])
+    if region.shape != want:
+        raise ValueError(
+            f"'region' must have shape {want} to fit the image, got {tuple(region.shape)}."
+        )
