@@ -182,6 +182,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("--device cuda needs a CUDA device, but PyTorch finds none.")
     accelerator = Accelerator(cpu=args.device == "cpu")
     composites = training_set(args)
     if accelerator.is_main_process:

@@ -164,6 +164,12 @@ def test_a_root_without_photographs_says_what_was_expected(monkeypatch, tmp_path
         run(monkeypatch, tmp_path / "out", "--data", str(tmp_path))
 
 
+def test_a_missing_gpu_is_reported(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="--device cuda needs a CUDA device"):
+        run(monkeypatch, tmp_path, "--device", "cuda")
+
+
 def test_real_photographs_train_and_validate(monkeypatch, tmp_path, data_root):
     root = tmp_path / "data"
     shutil.copytree(data_root / "ade150_sample", root)
