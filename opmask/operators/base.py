@@ -49,7 +49,7 @@ class MaskRange:
             raise ValueError(f"'identity' must lie strictly between 'low' and 'high', got {self}.")
 
     def from_logits(self, logits: Tensor) -> Tensor:
-        r"""Maps logits to mask values so that 0 is exactly the identity.
+        r"""Maps logits to mask values so that 0 is the identity.
 
         .. math:: l + (h - l)\,\sigma(z + \operatorname{logit} p), \qquad p = \frac{i - l}{h - l}
 
@@ -66,7 +66,8 @@ class MaskRange:
         if math.isinf(self.low) or math.isinf(self.high):
             return (self.identity + logits).clamp(self.low, self.high)
         share = (self.identity - self.low) / (self.high - self.low)
-        # Written as a difference from the identity, so that logits 0 give it to the last bit.
+        # As a difference from the identity, so that logits 0 give it to the last bit where it is
+        # halfway between the bounds, and to a rounding error elsewhere.
         change = torch.sigmoid(logits + math.log(share / (1 - share))) - share
         return self.identity + (self.high - self.low) * change
 
