@@ -142,6 +142,12 @@ def test_the_inputs_are_left_alone():
     assert all(torch.equal(masks[n], before[1][n]) for n in masks)
 
 
+def test_an_edit_without_settings_changes_nothing():
+    image, retoucher = torch.rand(1, 3, 4, 4), opmask.lab_retoucher()
+    masks = random_masks(retoucher, image)
+    torch.testing.assert_close(retoucher.edit(masks), masks)
+
+
 def test_strength_zero_switches_one_operator_off():
     image, retoucher = torch.rand(1, 3, 4, 4), opmask.lab_retoucher()
     masks = random_masks(retoucher, image)
