@@ -92,9 +92,8 @@ class Mutate(ast.NodeTransformer):
         if self.kind == "drop sign":
             return node.operand
         if self.kind == "constant":
-            return ast.Constant(
-                node.value + 1 if isinstance(node.value, int) else node.value * 1.5
-            )
+            whole = isinstance(node.value, int) or node.value == 0
+            return ast.Constant(node.value + 1 if whole else node.value * 1.5)
         if isinstance(node, ast.Compare):
             node.ops[0] = SWAPS.get(type(node.ops[0]), ast.NotEq)()
         else:
