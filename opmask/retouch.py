@@ -176,13 +176,14 @@ class Retoucher(nn.Module):
         Raises:
             KeyError: If there is no mask of that name.
         """
-        for wanted in masks if name is None else (name,):
+        names = list(masks) if name is None else [name]
+        for wanted in names:
             if wanted not in self.ranges or wanted not in masks:
                 raise KeyError(
                     f"no mask named {wanted!r}; this retoucher has {list(self.ranges)}."
                 )
         edited = dict(masks)
-        for key in masks if name is None else (name,):
+        for key in names:
             mask = masks[key]
             weight = torch.as_tensor(region, dtype=mask.dtype, device=mask.device)
             edited[key] = mask.lerp(self.ranges[key].scale(mask, strength, offset), weight)

@@ -8,7 +8,6 @@ replaces its file in one step, so that a viewer never meets half a picture:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+
+from opmask.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -290,10 +291,6 @@ def _figure(width: int, height: int) -> Figure:
 
 
 def _write(figure: Figure, path: Path) -> None:
-    """Write beside `path` first, so that a failure leaves the picture before it whole."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    """A failure leaves the picture before it whole."""
+    with replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
