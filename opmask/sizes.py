@@ -59,8 +59,9 @@ def find_sizes(
     )
     for multiple in divisors:
         # One side grows more than the other, so that a network for square images only is found
-        # out.
-        if accepts(_enlarged(example, multiple, 2 * multiple)):
+        # out. Where there is nothing to search for, the smaller of such images will do.
+        rows, columns = (multiple, 0) if multiple_of else (multiple, 2 * multiple)
+        if accepts(_enlarged(example, rows, columns)):
             return Accepted(multiple, _find_least(example, accepts, multiple))
     if multiple_of:
         raise ValueError(f"the network does not accept sizes that are multiples of {multiple_of}")

@@ -248,7 +248,8 @@ class OperatorMaskWrapper(nn.Module):
 
         if isinstance(wanted, OutputHead):
             head: MaskHead | OutputHead = wanted
-            head(lambda: run(example), tuple(example.shape[-2:]))
+            logits = head(lambda: run(example), tuple(example.shape[-2:]))
+            self._check_channels(logits)
             return _Probed(head, find_sizes(example, accepts, multiple_of), set())
         if isinstance(wanted, MaskHead):
             found = Found(wanted, set(), "")
@@ -262,6 +263,15 @@ class OperatorMaskWrapper(nn.Module):
             handle.remove()
             raise
         return _Probed(head, accepted, found.unused, found.doubt)
+
+    def _check_channels(self, logits: Tensor) -> None:
+        wanted, got = len(self.retoucher.ranges), logits.shape[1]
+        if got != wanted:
+            raise ValueError(
+                f"with OutputHead the network must put out {wanted} channels, one for each of "
+                f"{list(self.retoucher.ranges)}, got {got}. Build it with {wanted} outputs, or "
+                "leave out head= to read the masks from its features"
+            )
 
 
 class _Probed(NamedTuple):

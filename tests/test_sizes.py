@@ -21,6 +21,12 @@ def test_a_known_multiple_is_not_searched_for():
     assert found == Accepted(8, 16)
 
 
+def test_a_known_multiple_is_checked_on_the_smallest_image_that_is_not_square():
+    sizes = []
+    find_sizes(torch.rand(1, 3, 64, 64), accepting(lambda h, w: not sizes.append((h, w))), 64)
+    assert sizes == [(128, 64)]
+
+
 @pytest.mark.parametrize(("least", "found"), [(1, 16), (17, 32), (33, 64), (64, 64)])
 def test_the_least_size_is_found_within_a_factor_of_two(least, found):
     sizes = find_sizes(torch.rand(1, 3, 64, 96), accepting(lambda h, w: min(h, w) >= least), None)

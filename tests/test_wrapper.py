@@ -11,7 +11,7 @@ from zoo import ZOO, Coarse, NeedsTime, Plain, Tokens, call_with_time
 
 import opmask
 from opmask import LAB_CENTERED, Add, OperatorMaskWrapper, OutputHead
-from opmask.backbones import SmallUNet
+from opmask.backbones import AttentionUNet, SmallUNet
 
 
 def wrap(name: str) -> OperatorMaskWrapper:
@@ -302,6 +302,11 @@ def test_an_output_head_needs_one_tensor_of_the_right_size():
         OperatorMaskWrapper(NeedsTime(), head=OutputHead(), call=call_with_time)
     with pytest.raises(ValueError, match=r"of 64x96, got \(2, 3, 16, 24\)"):
         OperatorMaskWrapper(Coarse(), head=OutputHead())
+
+
+def test_an_output_head_needs_a_channel_for_each_mask():
+    with pytest.raises(ValueError, match=r"must put out 6 channels, one for each of .*, got 3\."):
+        OperatorMaskWrapper(AttentionUNet(3, 3, width=8, depth=5), head=OutputHead())
 
 
 def test_a_head_can_be_named():

@@ -1,5 +1,6 @@
 """Backbones: plain image-to-image networks. They know nothing of masks."""
 
+from opmask.backbones.attention_unet import AttentionUNet
 from opmask.backbones.small_unet import SmallUNet
 
-__all__ = ["SmallUNet"]
+__all__ = ["AttentionUNet", "SmallUNet"]

@@ -1,124 +1,33 @@
-r"""Checkpoints: one safetensors file that rebuilds a model.
+r"""What a checkpoint says about its model besides the tensors, in plain words and numbers.
 
-Data flow: `model -> save -> file -> load -> model`. The file holds the tensors and, as JSON in its
-header, everything else: operators with ranges and colour spaces, the mask head's geometry, sizes,
-region input. Networks of :mod:`opmask.backbones` are rebuilt from their name and arguments; any
-other is handed in. Nothing in a file is ever executed.
+Data flow: `model -> describe -> JSON -> build -> model`, without its weights.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from opmask import backbones, color
 from opmask.baseline import DirectRGB
-from opmask.files import replacing
 from opmask.heads import Geometry, MaskHead, OutputHead
 from opmask.operators import Add, Gated, MaskRange, Mul, Operator
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
 
-__all__ = ["load", "save"]
+__all__ = ["FORMAT", "build", "describe"]
 
 FORMAT = 1
 SPACES = {s.name: s for s in vars(color).values() if isinstance(s, color.ColorSpace)}
 CHANNELWISE: dict[str, type[Add] | type[Mul]] = {"Add": Add, "Mul": Mul}
 
 
-def save(model: OperatorMaskWrapper | DirectRGB, path: str | Path) -> None:
-    r"""Saves a model to one safetensors file.
-
-    The file is written beside `path` and then renamed, so that a full disk or an interrupt leaves
-    the previous one.
-
-    Args:
-        model: The model.
-        path: The file to write, best with the suffix `.safetensors`.
-
-    Raises:
-        ValueError: If a tensor holds a value that is not finite.
-        TypeError: If `model` is something else.
-
-    Example:
-        >>> import opmask, tempfile, torch
-        >>> model = opmask.OperatorMaskWrapper(opmask.backbones.SmallUNet(width=8)).eval()
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     opmask.save(model, f"{folder}/model.safetensors")
-        ...     loaded = opmask.load(f"{folder}/model.safetensors").eval()
-        >>> image = torch.rand(1, 3, 64, 64)
-        >>> torch.equal(loaded(image).image, model(image).image)
-        True
-    """
-    if not isinstance(model, (OperatorMaskWrapper, DirectRGB)):
-        raise TypeError(
-            f"'model' must be an OperatorMaskWrapper or a DirectRGB, got {type(model).__name__}."
-        )
-    tensors = {
-        name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()
-    }
-    _check_finite(tensors, "cannot save the model")
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"opmask": json.dumps(_describe(model))})
-
-
-def load(
-    path: str | Path,
-    *,
-    backbone: nn.Module | None = None,
-    retoucher: Retoucher | None = None,
-    call: Callable[[nn.Module, Tensor], object] | None = None,
-    preprocess: Callable[[Tensor], Tensor] | None = None,
-) -> OperatorMaskWrapper | DirectRGB:
-    r"""Loads a model that :func:`save` wrote.
-
-    The layer that masks are read from, its geometry and the size rule come from the file and are
-    verified by running the network, not searched for again.
-
-    Args:
-        path: The file.
-        backbone: The network, built as for training; needed if it is none of
-            :mod:`opmask.backbones`.
-        retoucher: The retoucher; needed if it has operators of your own.
-        call: How to call the network; needed if the model was built with one.
-        preprocess: The network's preprocessing; needed if the model was built with one that is not
-            `from_rgb` of an opmask colour space.
-
-    Returns:
-        The model, in training mode as a new one would be, on the CPU or where `backbone` is.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is none of these, is damaged, or needs an argument that was not
-            given.
-    """
-    tensors, about = _read(Path(path))
-    network = backbone or _build_backbone(**about["backbone"])
-    if about["kind"] == "DirectRGB":
-        model: OperatorMaskWrapper | DirectRGB = DirectRGB(
-            network, region=about["region"], multiple_of=about["multiple_of"]
-        )
-    else:
-        retoucher = retoucher or _build_retoucher(about["operators"])
-        model = _build_wrapper(about, network, retoucher, call, preprocess)
-    _check_names(model, tensors)
-    model.load_state_dict(tensors)
-    return model
-
-
-# --- writing ---------------------------------------------------------------------------------
-
-
-def _describe(model: OperatorMaskWrapper | DirectRGB) -> dict[str, Any]:
+def describe(model: OperatorMaskWrapper | DirectRGB) -> dict[str, Any]:
     """Everything about a model but its tensors."""
     about: dict[str, Any] = {
         "format": FORMAT,
@@ -176,30 +85,19 @@ def _name(function: object) -> str | None:
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
-# --- reading ---------------------------------------------------------------------------------
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"'path' must be a checkpoint file, but there is no {str(path)!r}."
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{str(path)!r} is no whole safetensors file: {error}.") from error
-    if "opmask" not in metadata:
-        raise ValueError(f"{str(path)!r} was not written by opmask.save.")
-    about = json.loads(metadata["opmask"])
-    if about["format"] > FORMAT:
-        raise ValueError(
-            f"{str(path)!r} has format {about['format']}, this opmask reads up to {FORMAT}. "
-            "Update opmask."
-        )
-    _check_finite(tensors, f"{str(path)!r} is damaged")
-    return tensors, about
+def build(
+    about: dict[str, Any],
+    backbone: nn.Module | None,
+    retoucher: Retoucher | None,
+    call: Callable[[nn.Module, Tensor], object] | None,
+    preprocess: Callable[[Tensor], Tensor] | None,
+) -> OperatorMaskWrapper | DirectRGB:
+    """The model of a description, with the parts that are handed in."""
+    network = backbone or _build_backbone(**about["backbone"])
+    if about["kind"] == "DirectRGB":
+        return DirectRGB(network, region=about["region"], multiple_of=about["multiple_of"])
+    retoucher = retoucher or _build_retoucher(about["operators"])
+    return _build_wrapper(about, network, retoucher, call, preprocess)
 
 
 def _build_backbone(name: str, arguments: dict[str, Any] | None) -> nn.Module:
@@ -263,9 +161,8 @@ def _build_head(
 
 def _example(about: dict[str, Any], network: nn.Module) -> Tensor:
     """An image of a size that the network accepted when the wrapper was built."""
-    multiple = about["multiple_of"]
-    least = math.ceil(256 / multiple) * multiple
-    size = about["fixed"] or (least, least + multiple)
+    side = math.ceil(256 / about["multiple_of"]) * about["multiple_of"]
+    size = about["fixed"] or (side, side)
     return torch.full((1, 3, *size), 0.5, device=next(network.parameters()).device)
 
 
@@ -301,25 +198,4 @@ def _check_masks(retoucher: Retoucher, operators: list[dict[str, Any]]) -> None:
     if retoucher.ranges != stored:
         raise ValueError(
             f"'retoucher' must have the checkpoint's masks {stored}, got {retoucher.ranges}."
-        )
-
-
-def _check_names(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    wanted = model.state_dict()
-    missing, unknown = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
-    shapes = [n for n in wanted.keys() & tensors.keys() if wanted[n].shape != tensors[n].shape]
-    if missing or unknown or shapes:
-        raise ValueError(
-            "the checkpoint does not fit the model: "
-            f"{len(missing)} tensors missing {sorted(missing)[:3]}, "
-            f"{len(unknown)} unknown {sorted(unknown)[:3]}, "
-            f"{len(shapes)} of another shape {sorted(shapes)[:3]}."
-        )
-
-
-def _check_finite(tensors: dict[str, Tensor], what: str) -> None:
-    bad = [n for n, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
-    if bad:
-        raise ValueError(
-            f"{what}: {len(bad)} tensors hold values that are not finite, such as {bad[0]!r}."
         )

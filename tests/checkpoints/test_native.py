@@ -223,7 +223,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
         file.write_bytes(b"half of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("opmask.checkpoints.save_file", full)
+    monkeypatch.setattr("opmask.checkpoints.native.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         opmask.save(small(), path)
     assert path.read_bytes() == before
