@@ -4,7 +4,7 @@ import sys
 import opmask
 
 HEAVY = ["torchvision", "lpips", "timm", "segmentation_models_pytorch", "pilgram", "accelerate",
-         "matplotlib", "gradio", "typer", "tensorboard", "skimage"]  # fmt: skip
+         "matplotlib", "gradio", "typer", "tensorboard", "skimage", "cv2"]  # fmt: skip
 
 
 def test_importing_opmask_loads_no_heavy_package():

@@ -5,13 +5,13 @@ Photos + perturber -> ``Sample``, which the default collate of a data loader sta
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -19,13 +19,17 @@ from opmask.datasets.photos import (
     BrokenPhotoError,
     Photo,
     Photos,
+    UnlabelledPhotoError,
     random_crop,
-    resize_nearest,
 )
 from opmask.perturb import Perturber, sample_seed
 
+logger = logging.getLogger("opmask")
+
 BROKEN_PERCENT = 1
 """How many percent of the photos may be broken; one may be in any case, where there are others."""
+
+_USABLE, _BROKEN, _UNLABELLED = range(3)
 
 
 class Sample(NamedTuple):
@@ -33,8 +37,8 @@ class Sample(NamedTuple):
 
     Attributes:
         composite: The inharmonious image, ``float32``, with shape :math:`(3, H, W)`, in
-            :math:`[0, 1]`.
-        real: The untouched image, with the type, shape and range of `composite`.
+            :math:`[0, 1]` (with :data:`opmask.perturb.REFERENCE`, beyond it here and there).
+        real: The image to restore, with the type, shape and range of `composite`.
         region: 1 where the image was changed and 0 elsewhere, with shape :math:`(1, H, W)`.
         photo: The place of its photo in the data set.
         applied: What was done, see :meth:`opmask.perturb.Applied.from_json`.
@@ -60,17 +64,17 @@ class Composites(Dataset[Sample]):
     So there is no epoch to set, and nothing that a worker process could miss. (A data loader with
     `shuffle=True` would repeat the changes of epoch 0 for ever; use `shuffle` here.)
 
-    A photo that raises :class:`opmask.datasets.BrokenPhotoError`, or has no labelled pixel, is
-    reported by a warning and the next photo takes its place.
+    The next photo takes the place of one that raises :class:`opmask.datasets.BrokenPhotoError`,
+    with a warning, and of one that has no labelled pixel, with a line and a count in the log
+    `opmask`. (To leave the latter out beforehand, see :func:`opmask.datasets.labelled`.)
 
     Args:
         photos: A data set, or a list, of :class:`opmask.datasets.Photo`.
         perturber: What makes composites of them.
         crop: The height and width of the square to cut out of each photo, and flip half of the
             time, before it is changed; another one in each epoch. Default: the whole photo.
-        size: The height and width to which samples are resized, after they were changed. The
-            aspect ratio is not kept, as in the paper; but composite and real go through the same
-            antialiased resize, and the region stays 0 or 1. Default: they are not resized.
+        size: The height and width to which the perturber resizes samples, after they were
+            changed. The aspect ratio is not kept, as in the paper. Default: they are not resized.
         shuffle: Whether each epoch has an order of its own.
         seed: The integer that decides everything.
 
@@ -103,7 +107,7 @@ class Composites(Dataset[Sample]):
         self.shuffle = shuffle
         self.seed = seed
         # Shared memory, so that the workers of a data loader count together.
-        self._broken = torch.zeros(len(photos), dtype=torch.bool).share_memory_()
+        self._skipped = torch.zeros(len(photos), dtype=torch.uint8).share_memory_()
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -117,7 +121,8 @@ class Composites(Dataset[Sample]):
 
         Raises:
             IndexError: If `position` is negative.
-            RuntimeError: If more than :data:`BROKEN_PERCENT` percent of the photos are broken.
+            RuntimeError: If more than :data:`BROKEN_PERCENT` percent of the photos are broken, or
+                none is left.
         """
         if position < 0:
             raise IndexError(f"'position' must not be negative, got {position}.")
@@ -125,30 +130,43 @@ class Composites(Dataset[Sample]):
         if self.shuffle:
             index = _order(len(self), self.seed, epoch)[index]
         seed = sample_seed(self.seed, epoch, index)
-        index, photo = self._intact_photo(index)
+        index, photo = self._usable_photo(index)
         if self.crop is not None:
             # The crop has a stream of its own: it must not share numbers with the perturbation.
             photo = random_crop(photo, self.crop, sample_seed(seed, 0, 0))
-        made = self.perturber(photo.image[None], photo.label_map[None], [seed])
-        images, region = torch.cat([made.composite, made.real]), made.region[0]
-        if self.size is not None:
-            images, region = _resize(images, self.size), resize_nearest(region, self.size)
-        return Sample(images[0], images[1], region, index, made.applied[0].to_json())
+        made = self.perturber(photo.image[None], photo.label_map[None], [seed], size=self.size)
+        return Sample(
+            made.composite[0], made.real[0], made.region[0], index, made.applied[0].to_json()
+        )
 
-    def _intact_photo(self, index: int) -> tuple[int, Photo]:
+    def _usable_photo(self, index: int) -> tuple[int, Photo]:
         while True:
-            if not self._broken[index]:
+            if self._skipped[index] == _USABLE:
                 try:
                     return index, _labelled(self.photos[index])
+                except UnlabelledPhotoError as error:
+                    self._skip_unlabelled(index, error)
                 except BrokenPhotoError as error:
-                    self._report(index, error)
+                    self._skip_broken(index, error)
             index = (index + 1) % len(self)
 
-    def _report(self, index: int, error: BrokenPhotoError) -> None:
-        self._broken[index] = True
-        count, total = int(self._broken.sum()), len(self)
-        # Fewer than all may be broken, or the search for the next one would not end.
-        if count > min(max(1, total * BROKEN_PERCENT // 100), total - 1):
+    def _skip_unlabelled(self, index: int, error: BrokenPhotoError) -> None:
+        self._skipped[index] = _UNLABELLED
+        count, total = int((self._skipped == _UNLABELLED).sum()), len(self)
+        if (self._skipped != _USABLE).all():  # the search for the next one would not end
+            raise RuntimeError(
+                f"some of the photos must have a labelled pixel, got none in {total}. "
+                f"The last one: {error}"
+            ) from error
+        text = "photo skipped, %d of %d so far have no labelled pixel: %s"
+        logger.warning(text, count, total, error)
+
+    def _skip_broken(self, index: int, error: BrokenPhotoError) -> None:
+        self._skipped[index] = _BROKEN
+        count, total = int((self._skipped == _BROKEN).sum()), len(self)
+        # Not all may be skipped, or the search for the next one would not end.
+        usable = bool((self._skipped == _USABLE).any())
+        if count > max(1, total * BROKEN_PERCENT // 100) or not usable:
             raise RuntimeError(
                 f"at most {BROKEN_PERCENT} % of the photos may be broken, got {count} of {total}. "
                 f"The last one: {error}"
@@ -164,10 +182,5 @@ def _order(count: int, seed: int, epoch: int) -> tuple[int, ...]:
 def _labelled(photo: Photo) -> Photo:
     # Also where files were fine: a small region may have been lost when the photo was resized.
     if not photo.label_map.any():
-        raise BrokenPhotoError(f"{photo.name!r} must have a labelled pixel, got only label 0.")
+        raise UnlabelledPhotoError(f"{photo.name!r} must have a labelled pixel, got only label 0.")
     return photo
-
-
-def _resize(images: Tensor, size: int) -> Tensor:
-    resized = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
-    return resized.clamp(0, 1)  # rounding can leave the range by a hair

@@ -2,21 +2,17 @@ r"""Photographs with label maps: what every data set of this package is made of.
 
 A data set yields :class:`Photo`; :class:`Resized` makes a small copy of each and keeps it in
 memory; :func:`random_crop` cuts a training piece out of one. :class:`opmask.datasets.Composites`
-turns them into training samples. A file that cannot be used raises :class:`BrokenPhotoError`,
-which names it.
+turns them into training samples. A photo that cannot be used raises :class:`BrokenPhotoError`.
 
 Files -> ``Photo`` (8-bit) -> ``Composites`` -> model.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -51,89 +47,8 @@ class BrokenPhotoError(OSError):
     """A photograph or label map that cannot be used; the message names the file."""
 
 
-def read_image(path: str | Path) -> Tensor:
-    r"""Reads a photograph as 8-bit RGB, whatever its colour mode.
-
-    An EXIF orientation is not applied, so that pixels stay where the label map has them.
-
-    Args:
-        path: The file to read.
-
-    Returns:
-        The image, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
-
-    Raises:
-        BrokenPhotoError: If the file is missing, damaged, or has more than 8 bits a channel.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp(), "red.png")
-        >>> Image.new("RGB", (3, 2), "red").save(path)
-        >>> read_image(path).shape
-        torch.Size([3, 2, 3])
-    """
-    image = _open(path)
-    if image.mode.startswith(("I", "F")):
-        raise BrokenPhotoError(f"{path} must have 8 bits a channel, got mode {image.mode!r}.")
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
-
-
-def read_label_map(path: str | Path) -> Tensor:
-    r"""Reads a label map: the numbers in the file, not the colours of its palette.
-
-    Args:
-        path: The single-channel file to read.
-
-    Returns:
-        The labels, ``int64``, with shape :math:`(H, W)`.
-
-    Raises:
-        BrokenPhotoError: If the file is missing, damaged, or has several channels.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp(), "labels.png")
-        >>> Image.new("L", (3, 2), 7).save(path)
-        >>> read_label_map(path)
-        tensor([[7, 7, 7],
-                [7, 7, 7]])
-    """
-    labels = np.array(_open(path))
-    if labels.ndim != 2:
-        raise BrokenPhotoError(f"{path} must have a single channel, got shape {labels.shape}.")
-    return torch.from_numpy(labels.astype(np.int64))
-
-
-def read_photo(image_path: str | Path, label_path: str | Path) -> Photo:
-    r"""Reads a photograph with its label map.
-
-    Args:
-        image_path: The photograph; its name without the ending becomes the name of the photo.
-        label_path: The label map.
-
-    Returns:
-        The photo.
-
-    Raises:
-        BrokenPhotoError: If a file cannot be read, the sizes differ, or no pixel is labelled.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> Image.new("RGB", (3, 2), "red").save(folder / "barn.jpg")
-        >>> Image.new("L", (3, 2), 7).save(folder / "barn.png")
-        >>> read_photo(folder / "barn.jpg", folder / "barn.png").name
-        'barn'
-    """
-    image, label_map = read_image(image_path), read_label_map(label_path)
-    if image.shape[1:] != label_map.shape:
-        raise BrokenPhotoError(
-            f"{label_path} must have the size of its photograph, {_size(image)}, "
-            f"got {_size(label_map)}."
-        )
-    if not label_map.any():
-        raise BrokenPhotoError(f"{label_path} must have a labelled pixel, got only label 0.")
-    return Photo(image, label_map, Path(image_path).stem)
+class UnlabelledPhotoError(BrokenPhotoError):
+    """A photo without a labelled pixel: sound, but with nothing to change in it."""
 
 
 def resize_photo(photo: Photo, size: int) -> Photo:
@@ -158,23 +73,25 @@ def resize_photo(photo: Photo, size: int) -> Photo:
     return Photo(image, resize_nearest(photo.label_map, size), photo.name)
 
 
-def resize_nearest(values: Tensor, size: int) -> Tensor:
-    r"""Resizes a map to a square by taking, for each new pixel, the one under its centre.
+def resize_nearest(values: Tensor, size: int | tuple[int, int]) -> Tensor:
+    r"""Resizes a map by taking, for each new pixel, the one under its centre.
 
     Args:
         values: The map, of any type, with shape :math:`(*, H, W)`.
-        size: The new height and width :math:`S`, in pixels.
+        size: The new height and width :math:`(S, T)`, in pixels; one number for a square.
 
     Returns:
-        The map with shape :math:`(*, S, S)`.
+        The map with shape :math:`(*, S, T)`.
 
     Example:
         >>> resize_nearest(torch.tensor([[1, 2, 3, 4]]), 2)
         tensor([[2, 4],
                 [2, 4]])
     """
-    centres = 2 * torch.arange(size, device=values.device) + 1
-    rows, columns = (centres * old // (2 * size) for old in values.shape[-2:])
+    rows, columns = (
+        (2 * torch.arange(new, device=values.device) + 1) * old // (2 * new)
+        for new, old in zip(_pair(size), values.shape[-2:], strict=True)
+    )
     return values[..., rows[:, None], columns]
 
 
@@ -264,15 +181,5 @@ class Resized(Dataset[Photo]):
         return photo._replace(label_map=photo.label_map.long())
 
 
-def _open(path: str | Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    # Pillow reports damage with any of these, depending on the format and the place.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BrokenPhotoError(f"{path} cannot be read: {error}") from error
-
-
-def _size(image: Tensor) -> str:
-    return f"{image.shape[-2]}x{image.shape[-1]}"
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size

@@ -1,26 +1,48 @@
 """Perturbations: composites made from photos with label maps, each from one integer seed."""
 
-from opmask.perturb.composite import (
-    Applied,
-    Composite,
-    CompositeBatch,
-    Perturber,
-    RegionChange,
-    composite,
-    draw,
+from opmask.perturb.composite import Composite, CompositeBatch, Perturber, composite
+from opmask.perturb.compositing import Compositing
+from opmask.perturb.degrade import (
+    JPEG,
+    Degradation,
+    GaussianBlur,
+    GaussianNoise,
+    LaplaceNoise,
+    MotionBlur,
+    PoissonNoise,
 )
 from opmask.perturb.draws import sample_seed
-from opmask.perturb.filters import FILTERS, Filter, apply_filter
+from opmask.perturb.filters import CSS_FILTERS, FILTERS, OTHER_FILTERS, Filter, apply_filter
+from opmask.perturb.lab import LabScaling, LabScaling8
+from opmask.perturb.records import Applied, Perturbation, RegionChange
 from opmask.perturb.regions import choose_regions
+from opmask.perturb.settings import DEFAULT, REFERENCE, REFERENCE_RGB, Settings, draw
 
 __all__ = [
+    "CSS_FILTERS",
+    "DEFAULT",
     "FILTERS",
+    "JPEG",
+    "OTHER_FILTERS",
+    "REFERENCE",
+    "REFERENCE_RGB",
     "Applied",
     "Composite",
     "CompositeBatch",
+    "Compositing",
+    "Degradation",
     "Filter",
+    "GaussianBlur",
+    "GaussianNoise",
+    "LabScaling",
+    "LabScaling8",
+    "LaplaceNoise",
+    "MotionBlur",
+    "Perturbation",
     "Perturber",
+    "PoissonNoise",
     "RegionChange",
+    "Settings",
     "apply_filter",
     "choose_regions",
     "composite",

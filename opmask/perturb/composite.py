@@ -1,8 +1,8 @@
 r"""Composites: photos of which some regions were changed, each in its own way.
 
-Sampling (:func:`draw`) is apart from applying (:func:`composite`), so that a composite can be
-rebuilt from the record of what was drawn, :class:`Applied`. :class:`Perturber` does both, for a
-batch.
+Sampling (:func:`opmask.perturb.draw`) is apart from applying (:func:`composite`), so that a
+composite can be rebuilt from the record of what was drawn, :class:`opmask.perturb.Applied`.
+:class:`Perturber` does both, for a batch.
 
 8-bit photo + label map + seed -> (composite, real, region, applied), the training sample.
 
@@ -12,87 +12,29 @@ References:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from opmask.perturb.draws import pick, stream
-from opmask.perturb.filters import FILTERS, Filter, check_eight_bit
-from opmask.perturb.regions import choose_regions
-
-
-@dataclass(frozen=True)
-class RegionChange:
-    """What is done to one region.
-
-    Args:
-        label: The class whose pixels are changed.
-        perturbations: What is applied to them, in order.
-    """
-
-    label: int
-    perturbations: tuple[Filter, ...]
-
-
-@dataclass(frozen=True)
-class Applied:
-    """The record of a composite: with the photo and its label map, enough to rebuild it.
-
-    Args:
-        seed: The seed from which it was drawn.
-        regions: What was done to each region.
-
-    Example:
-        >>> applied = Applied(7, (RegionChange(3, (Filter("moon"),)),))
-        >>> applied.to_json()
-        '{"seed": 7, "regions": [{"label": 3, "perturbations": [{"filter": "moon"}]}]}'
-        >>> Applied.from_json(applied.to_json()) == applied
-        True
-    """
-
-    seed: int
-    regions: tuple[RegionChange, ...]
-
-    def to_json(self) -> str:
-        """The record as one line of JSON."""
-        regions = [
-            {
-                "label": change.label,
-                "perturbations": [{"filter": p.name} for p in change.perturbations],
-            }
-            for change in self.regions
-        ]
-        return json.dumps({"seed": self.seed, "regions": regions})
-
-    @classmethod
-    def from_json(cls, text: str) -> Applied:
-        """Reads what :meth:`to_json` wrote.
-
-        Raises:
-            ValueError: If the text is something else.
-        """
-        try:
-            record = json.loads(text)
-            return cls(record["seed"], tuple(_region_from(entry) for entry in record["regions"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"'text' must be what Applied.to_json wrote, got {text[:80]!r} ({error})."
-            ) from error
+from opmask.perturb.filters import check_eight_bit
+from opmask.perturb.records import Applied
+from opmask.perturb.settings import DEFAULT, Settings, draw
 
 
 class Composite(NamedTuple):
     r"""A composite and what it was made from.
 
     Attributes:
-        composite: The changed image, ``float32``, with shape :math:`(3, H, W)`: multiples of 1/255
-            in :math:`[0, 1]`.
-        real: The untouched image, with the type, shape and range of `composite`.
+        composite: The changed image, ``float32``, with shape :math:`(3, H, W)`, in
+            :math:`[0, 1]`: multiples of 1/255 unless it was resized. That of
+            :data:`opmask.perturb.REFERENCE` is 8-bit LAB, of which some colours lie outside.
+        real: The image to restore, untouched but for a degradation, with the type, shape and
+            range of `composite`.
         region: 1 where the image was changed and 0 elsewhere, ``float32``, with shape
-            :math:`(1, H, W)`.
+            :math:`(1, H, W)`. Soft at its edges if the reference's settings resized it.
         applied: The record of what was done.
     """
 
@@ -106,9 +48,9 @@ class CompositeBatch(NamedTuple):
     r"""Composites of equal size, stacked.
 
     Attributes:
-        composite: The changed images, ``float32``, with shape :math:`(B, 3, H, W)`: multiples of
-            1/255 in :math:`[0, 1]`.
-        real: The untouched images, with the type, shape and range of `composite`.
+        composite: The changed images, ``float32``, with shape :math:`(B, 3, H, W)`, in the
+            range of those of :class:`Composite`.
+        real: The images to restore, with the type, shape and range of `composite`.
         region: 1 where an image was changed and 0 elsewhere, ``float32``, with shape
             :math:`(B, 1, H, W)`.
         applied: The records of what was done, one for each image.
@@ -120,47 +62,31 @@ class CompositeBatch(NamedTuple):
     applied: tuple[Applied, ...]
 
 
-def draw(label_map: Tensor, seed: int) -> Applied:
-    r"""Decides what is done to a photo: which regions, and for each a filter.
-
-    Args:
-        label_map: The class of each pixel, integers, with shape :math:`(H, W)`; 0 is unlabelled.
-        seed: The integer that decides, not negative.
-
-    Returns:
-        The record, to be handed to :func:`composite`.
-
-    Raises:
-        ValueError: If no pixel is labelled or the seed is negative.
-
-    Example:
-        >>> draw(torch.tensor([[0, 1, 2]]), seed=0).regions
-        (RegionChange(label=2, perturbations=(Filter(name='slumber'),)),)
-    """
-    numbers = stream(seed)
-    labels = choose_regions(label_map, numbers)
-    return Applied(
-        seed, tuple(RegionChange(label, (Filter(pick(FILTERS, numbers)),)) for label in labels)
-    )
-
-
-def composite(image: Tensor, label_map: Tensor, applied: Applied) -> Composite:
+def composite(
+    image: Tensor, label_map: Tensor, applied: Applied, *, size: int | None = None
+) -> Composite:
     r"""Makes the composite that a record describes.
 
     Each perturbation sees the whole untouched image (some filters darken towards its corners), and
-    the pixels of its region are taken over. This is exact; the reference code goes through 8-bit
-    LAB, which can be 24 levels off.
+    the pixels of its region are taken over. A degradation is for the real image, which then
+    surrounds the regions, so that they are cleaner than what is around them.
+
+    A record drawn with :data:`opmask.perturb.REFERENCE` gives 8-bit LAB as RGB that is *not*
+    clipped: ``opmask.LAB_CENTERED.from_rgb`` turns it back into the reference's tensor, to 1e-5.
 
     Args:
         image: The RGB photo, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
         label_map: The class of each pixel, integers, with shape :math:`(H, W)`.
-        applied: What to do, see :func:`draw`.
+        applied: What to do, see :func:`opmask.perturb.draw`.
+        size: The height and width to which all is resized at the end, without keeping the aspect
+            ratio. Default: it is not resized.
 
     Returns:
         The composite, the real image, the region and the record.
 
     Raises:
-        ValueError: If shapes do not fit, or the record names a label that the map does not have.
+        ValueError: If shapes do not fit, the record names a label that the map does not have, or
+            `size` is below 1.
         TypeError: If the image is not 8-bit or the label map does not hold integers.
 
     Example:
@@ -171,25 +97,28 @@ def composite(image: Tensor, label_map: Tensor, applied: Applied) -> Composite:
     """
     check_eight_bit(image, "image", "(3, H, W)")
     _check_label_map(label_map, "label_map", "image", image.shape[1:])
-    changed, region = image, torch.zeros_like(label_map, dtype=torch.bool)
-    for change in applied.regions:
-        inside = label_map == change.label
-        if not inside.any():
-            raise ValueError(
-                f"'applied' must name labels of 'label_map', got {change.label}, which no pixel "
-                f"has. Was it drawn for another photo?"
-            )
-        filtered = image
-        for perturbation in change.perturbations:
-            filtered = perturbation(filtered)
-        changed = torch.where(inside, filtered, changed)
-        region = region | inside
-    return Composite(_to_float(changed), _to_float(image), region[None].float(), applied)
+    if size is not None and size < 1:
+        raise ValueError(f"'size' must be at least 1, got {size}.")
+    changed, inside = _change_regions(image, label_map, applied)
+    how = applied.compositing
+    # Once for all regions: each pixel is converted for itself.
+    changed, real, region = how.to_codes(changed), how.to_codes(image), inside.float()
+    if applied.degradation is not None:
+        # D-05: in the reference's LAB the degradation takes codes of L, a and b for R, G and B.
+        real = applied.degradation(real)
+        changed = torch.where(inside, changed, real)
+    if size is not None:
+        changed, real, region = how.resize(changed, real, region, size)
+    return Composite(how.to_rgb(changed), how.to_rgb(real), region, applied)
 
 
 @dataclass(frozen=True)
 class Perturber:
     r"""Makes composites of a batch of photos; each depends on its own photo and seed only.
+
+    Args:
+        settings: How composites are drawn and put together, such as
+            :data:`opmask.perturb.REFERENCE`.
 
     Example:
         >>> images = torch.full((2, 3, 1, 3), 128, dtype=torch.uint8)
@@ -200,8 +129,15 @@ class Perturber:
                 [1., 1., 0.]])
     """
 
+    settings: Settings = DEFAULT
+
     def __call__(
-        self, images: Tensor, label_maps: Tensor, seeds: Tensor | Sequence[int]
+        self,
+        images: Tensor,
+        label_maps: Tensor,
+        seeds: Tensor | Sequence[int],
+        *,
+        size: int | None = None,
     ) -> CompositeBatch:
         r"""Draws a change for each photo and applies it.
 
@@ -211,12 +147,15 @@ class Perturber:
                 unlabelled.
             seeds: The seed of each photo, ``int64`` with shape :math:`(B,)` or a sequence of
                 integers, see :func:`opmask.perturb.draws.sample_seed`.
+            size: The height and width to which samples are resized after they were changed, see
+                :func:`opmask.perturb.composite`. Default: they are not resized.
 
         Returns:
             The composites, the real images, the regions and the records.
 
         Raises:
-            ValueError: If shapes or counts do not fit, or a photo has no labelled pixel.
+            ValueError: If shapes or counts do not fit, a photo has no labelled pixel, or `size`
+                is below 1.
             TypeError: If images are not 8-bit or label maps do not hold integers.
         """
         check_eight_bit(images, "images", "(B, 3, H, W)")
@@ -227,7 +166,7 @@ class Perturber:
                 f"'seeds' must hold one seed for each of {len(images)} images, got {len(numbers)}."
             )
         samples = [
-            composite(image, label_map, draw(label_map, seed))
+            composite(image, label_map, draw(label_map, seed, self.settings), size=size)
             for image, label_map, seed in zip(images, label_maps, numbers, strict=True)
         ]
         composites, reals, regions, applied = zip(*samples, strict=True)
@@ -236,10 +175,22 @@ class Perturber:
         )
 
 
-def _region_from(entry: dict[str, Any]) -> RegionChange:
-    return RegionChange(
-        entry["label"], tuple(Filter(record["filter"]) for record in entry["perturbations"])
-    )
+def _change_regions(image: Tensor, label_map: Tensor, applied: Applied) -> tuple[Tensor, Tensor]:
+    """The 8-bit image with its regions changed, and where that is."""
+    changed, region = image, torch.zeros_like(label_map, dtype=torch.bool)
+    for change in applied.regions:
+        inside = label_map == change.label
+        if not inside.any():
+            raise ValueError(
+                f"'applied' must name labels of 'label_map', got {change.label}, which no pixel "
+                f"has. Was it drawn for another photo?"
+            )
+        perturbed = image
+        for perturbation in change.perturbations:
+            perturbed = perturbation(perturbed)
+        changed = torch.where(inside, perturbed, changed)
+        region = region | inside
+    return changed, region[None]
 
 
 def _check_label_map(label_map: Tensor, argument: str, image: str, shape: Sequence[int]) -> None:
@@ -250,8 +201,3 @@ def _check_label_map(label_map: Tensor, argument: str, image: str, shape: Sequen
             f"'{argument}' must have the size of '{image}', {tuple(shape)}, "
             f"got {tuple(label_map.shape)}."
         )
-
-
-def _to_float(image: Tensor) -> Tensor:
-    # CUDA would multiply by the reciprocal of a plain number, and k * (1/255) is not k/255.
-    return image.float() / torch.full((), 255.0, device=image.device)

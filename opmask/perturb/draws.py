@@ -86,6 +86,24 @@ def stream(seed: int) -> Callable[[], float]:
     return random.Random(seed).random
 
 
+def uniform(low: float, high: float, draw: Callable[[], float]) -> float:
+    r"""Draws a number, each in an interval being as likely.
+
+    Args:
+        low: The lower end, which may come up.
+        high: The upper end.
+        draw: Where the number comes from, see :func:`stream`.
+
+    Returns:
+        The number.
+
+    Example:
+        >>> round(uniform(-30, 30, stream(0)), 2)
+        20.67
+    """
+    return low + (high - low) * draw()
+
+
 def pick(options: Sequence[T], draw: Callable[[], float]) -> T:
     r"""Picks one option, each being as likely.
 

@@ -1,19 +1,23 @@
 r"""The photo filters with which regions are changed.
 
-The filters are those of pilgram, which follows CSSgram. They round to 8 bits after every step, and
-that is part of what they do: so they take and give 8-bit images.
+The filters are those of pilgram: the looks of CSSgram, and the six filter functions of CSS, which
+have an amount. They round to 8 bits after every step, and that is part of what they do: so they
+take and give 8-bit images.
 
 8-bit image -> ``Filter`` -> 8-bit image, for :func:`opmask.perturb.composite.composite`.
 
 References:
     | pilgram (Akazawa, 2019), https://github.com/akiomik/pilgram
     | CSSgram (Vergara, 2015), https://github.com/una/CSSgram
+    | Filter Effects Module Level 1 (W3C, 2018), https://www.w3.org/TR/filter-effects-1/
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,32 +54,48 @@ FILTERS: tuple[str, ...] = (
 OTHER_FILTERS: tuple[str, ...] = ("aden", "perpetua", "toaster")
 """The filters of pilgram that the paper leaves out."""
 
+CSS_FILTERS: tuple[str, ...] = (
+    "brightness",
+    "contrast",
+    "grayscale",
+    "hue_rotate",
+    "saturate",
+    "sepia",
+)
+"""The filters of CSS, which have an amount; the paper draws from all of them but brightness."""
+
 
 def apply_filter(images: Tensor, name: str, amount: float | None = None) -> Tensor:
     r"""Applies a photo filter, exactly as pilgram does.
 
     Args:
         images: The RGB images, ``uint8``, with shape :math:`(B, 3, H, W)`, in 0-255.
-        name: One of :data:`FILTERS` or :data:`OTHER_FILTERS`.
-        amount: The strength, for filters that have one. None of these has, so leave it out.
+        name: One of :data:`FILTERS`, :data:`OTHER_FILTERS` or :data:`CSS_FILTERS`.
+        amount: The strength of a CSS filter, as in CSS: a factor of at least 0 for brightness,
+            contrast and saturate, with 1 the identity; the share of at least 0 that is taken away
+            by grayscale and sepia, with 0 the identity and all of it from 1 on; degrees for
+            hue_rotate. By default pilgram's, 0 degrees and otherwise 1. The other filters have
+            none, so leave it out.
 
     Returns:
         The filtered images, with the type, shape and range of `images`.
 
     Raises:
-        ValueError: If the shape is wrong, there is no such filter, or it takes no amount.
+        ValueError: If the shape is wrong, there is no such filter, it takes no amount, or the
+            amount is out of bounds.
         TypeError: If the images are not 8-bit.
         ImportError: If pilgram is not installed.
 
     Example:
         >>> apply_filter(torch.full((1, 3, 1, 1), 128, dtype=torch.uint8), "inkwell").flatten()
         tensor([151, 151, 151], dtype=torch.uint8)
+        >>> grey = torch.full((1, 3, 1, 1), 100, dtype=torch.uint8)
+        >>> apply_filter(grey, "brightness", 1.5).flatten()
+        tensor([150, 150, 150], dtype=torch.uint8)
     """
-    check_name(name)
-    if amount is not None:
-        raise ValueError(f"'amount' must be None for filter {name!r}, got {amount}.")
+    check_filter(name, amount)
     check_eight_bit(images, "images", "(B, 3, H, W)")
-    return torch.stack([_filter_one(image, name) for image in images])
+    return torch.stack([_filter_one(image, name, amount) for image in images])
 
 
 @dataclass(frozen=True)
@@ -83,20 +103,24 @@ class Filter:
     r"""One photo filter, as a perturbation: a callable that always does the same.
 
     Args:
-        name: One of :data:`FILTERS` or :data:`OTHER_FILTERS`.
+        name: One of :data:`FILTERS`, :data:`OTHER_FILTERS` or :data:`CSS_FILTERS`.
+        amount: The strength of a CSS filter, see :func:`apply_filter`.
 
     Raises:
-        ValueError: If there is no such filter.
+        ValueError: If there is no such filter, it takes no amount, or the amount is out of bounds.
 
     Example:
         >>> Filter("moon")(torch.full((3, 1, 1), 128, dtype=torch.uint8)).flatten()
         tensor([156, 156, 156], dtype=torch.uint8)
+        >>> Filter("sepia", 0.5).to_record()
+        {'filter': 'sepia', 'amount': 0.5}
     """
 
     name: str
+    amount: float | None = None
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        check_filter(self.name, self.amount)
 
     def __call__(self, image: Tensor) -> Tensor:
         r"""Filters an image.
@@ -112,16 +136,29 @@ class Filter:
             TypeError: If the image is not 8-bit.
         """
         check_eight_bit(image, "image", "(3, H, W)")
-        return apply_filter(image[None], self.name)[0]
+        return apply_filter(image[None], self.name, self.amount)[0]
+
+    def to_record(self) -> dict[str, Any]:
+        """The filter as plain values, for JSON."""
+        amount = {} if self.amount is None else {"amount": self.amount}
+        return {"filter": self.name, **amount}
 
 
-def check_name(name: str) -> None:
-    """Raises ``ValueError``, with the likely names, if there is no filter of that name."""
-    known = FILTERS + OTHER_FILTERS
+def check_filter(name: str, amount: float | None) -> None:
+    """Raises ``ValueError`` if there is no such filter, or it does not take that amount."""
+    known = FILTERS + OTHER_FILTERS + CSS_FILTERS
     if name not in known:
         close = difflib.get_close_matches(name, known)
         hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(known)}."
         raise ValueError(f"'name' must be that of a filter, got {name!r}. {hint}")
+    if amount is None:
+        return
+    if name not in CSS_FILTERS:
+        raise ValueError(f"'amount' must be None for filter {name!r}, got {amount}.")
+    if not math.isfinite(amount):
+        raise ValueError(f"'amount' must be finite, got {amount}.")
+    if name != "hue_rotate" and amount < 0:
+        raise ValueError(f"'amount' must be at least 0 for filter {name!r}, got {amount}.")
 
 
 def check_eight_bit(image: Tensor, argument: str, shape: str) -> None:
@@ -135,13 +172,18 @@ def check_eight_bit(image: Tensor, argument: str, shape: str) -> None:
         raise ValueError(f"'{argument}' must have shape {shape}, got {tuple(image.shape)}.")
 
 
-def _filter_one(image: Tensor, name: str) -> Tensor:
+def _filter_one(image: Tensor, name: str, amount: float | None) -> Tensor:
     try:
         import pilgram
+        import pilgram.css
     except ImportError as error:
         raise ImportError(
             "the photo filters need pilgram. Install it with `pip install opmask[train]`."
         ) from error
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
-    filtered = getattr(pilgram, "_1977" if name == "1977" else name)(picture)
+    if name in CSS_FILTERS:
+        strength = () if amount is None else (amount,)
+        filtered = getattr(pilgram.css, name)(picture, *strength)
+    else:
+        filtered = getattr(pilgram, "_1977" if name == "1977" else name)(picture)
     return torch.from_numpy(np.array(filtered)).permute(2, 0, 1).contiguous().to(image.device)

@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from opmask.datasets import ADE20K, BrokenPhotoError
+from opmask.datasets import ADE20K, TABLE_1, BrokenPhotoError, labelled
 
 
 @pytest.fixture
@@ -61,9 +62,26 @@ def test_real_photos_are_found(data_root):
     assert 0 <= photos[0].label_map.min() < photos[0].label_map.max() <= 150
 
 
-def test_the_shared_scenes_are_found(data_root):
-    assert len(ADE20K(data_root / "scenes", "training")) == 390
-    assert len(ADE20K(data_root / "scenes", "validation")) == 35
+@pytest.mark.parametrize(("split", "count"), [("training", 390), ("validation", 35)])
+def test_the_shared_scenes_are_found_and_all_labelled(data_root, split, count):
+    photos = ADE20K(data_root / "scenes", split)
+    assert len(photos) == len(labelled(photos, workers=2)) == count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["training", "validation"])
+def test_the_full_data_set_has_the_counts_of_the_paper(split):
+    root = os.environ.get("OPMASK_ADE20K") or pytest.skip(
+        "set OPMASK_ADE20K to ADEChallengeData2016"
+    )
+    photos = ADE20K(root, split)
+    assert (len(photos), len(labelled(photos, workers=2))) == TABLE_1["ADE20K", split]
+
+
+@pytest.mark.parametrize("split", ["training", "validation"])
+def test_the_counts_to_compare_with_are_those_of_the_split(root, split):
+    put(root, "d", 0, "validation")
+    assert ADE20K(root, split).published == TABLE_1["ADE20K", split]
 
 
 def test_an_unknown_split_is_refused(root):

@@ -4,12 +4,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from opmask.datasets import ADE20K, BrokenPhotoError, Composites, Photo, Resized, random_crop
-from opmask.perturb import Applied, Perturber, composite, draw, sample_seed
+from opmask.perturb import DEFAULT, REFERENCE, Applied, Perturber, composite, draw, sample_seed
 
 
 def photo(number, height=20, width=28):
@@ -42,7 +41,7 @@ def composites(photos=PHOTOS, **settings):
 
 
 def same(first, second):
-    return first.applied == second.applied and all(
+    return first[4] == second[4] and all(
         torch.equal(torch.as_tensor(a), torch.as_tensor(b))
         for a, b in zip(first[:4], second[:4], strict=True)
     )
@@ -69,7 +68,7 @@ def test_positions_beyond_the_length_are_later_epochs():
 
 
 def test_epochs_change_the_photos_in_other_ways():
-    data = composites()
+    data = composites(seed=1)
     assert torch.equal(data[2].real, data[7].real)
     assert not torch.equal(data[2].composite, data[7].composite)
 
@@ -113,25 +112,14 @@ def test_no_photos_are_refused():
         composites([])
 
 
-def test_composite_and_real_go_through_the_same_antialiased_resize():
-    whole, small = composites()[1], composites(size=8)[1]
-    for name in ("composite", "real"):
-        image = getattr(whole, name)[None]
-        expected = F.interpolate(image, (8, 8), mode="bilinear", antialias=True)[0].clamp(0, 1)
-        torch.testing.assert_close(getattr(small, name), expected)
-
-
-def test_the_region_stays_zero_or_one_when_resized():
-    whole, small = composites()[1], composites(size=8)[1]
-    expected = F.interpolate(whole.region[None], (8, 8), mode="nearest-exact")[0]
-    assert torch.equal(small.region, expected)
-    assert small.region.shape == (1, 8, 8)
-
-
-def test_resized_samples_stay_within_zero_and_one():
-    white = Photo(torch.full((3, 23, 31), 255, dtype=torch.uint8), torch.ones(23, 31).long(), "")
-    for size in (7, 11, 13):
-        assert composites([white], size=size)[0].real.max() <= 1
+@pytest.mark.parametrize("settings", [DEFAULT, REFERENCE])
+@pytest.mark.parametrize("size", [None, 8])
+def test_samples_are_what_the_perturber_makes_of_the_size(settings, size):
+    image, label_map, _ = PHOTOS[1]
+    sample = Composites(PHOTOS, Perturber(settings), size=size)[1]
+    seed = sample_seed(0, 0, 1)
+    made = Perturber(settings)(image[None], label_map[None], [seed], size=size)
+    assert same(sample, (*(part[0] for part in made[:3]), 1, made.applied[0].to_json()))
 
 
 def test_resizing_comes_after_the_change():
@@ -205,10 +193,27 @@ def test_after_the_last_photo_comes_the_first():
         assert data[4].photo == 0
 
 
-def test_a_photo_without_labels_is_skipped_too():
-    empty = photo(9)._replace(label_map=torch.zeros(20, 28, dtype=torch.int64))
-    with pytest.warns(UserWarning, match="'photo 9' must have a labelled pixel, got only label 0"):
-        assert composites([empty, *PHOTOS])[0].photo == 1
+def without_labels(number):
+    return photo(number)._replace(label_map=torch.zeros(20, 28, dtype=torch.int64))
+
+
+def test_photos_without_labels_are_skipped_with_a_count_in_the_log(caplog):
+    data = composites([without_labels(8), without_labels(9), *PHOTOS])
+    assert [data[0].photo, data[0].photo] == [2, 2]
+    assert caplog.messages == [
+        f"photo skipped, {count} of 7 so far have no labelled pixel: "
+        f"'photo {number}' must have a labelled pixel, got only label 0."
+        for count, number in ((1, 8), (2, 9))
+    ]
+
+
+def test_photos_without_labels_do_not_count_as_broken(caplog):
+    assert composites([*map(without_labels, range(9)), *PHOTOS])[0].photo == 9
+
+
+def test_there_must_be_a_photo_with_labels():
+    with pytest.raises(RuntimeError, match="must have a labelled pixel, got none in 2"):
+        composites([without_labels(0), without_labels(1)])[0]
 
 
 @pytest.mark.parametrize(("count", "most"), [(2, 1), (5, 1), (199, 1), (200, 2), (399, 3)])

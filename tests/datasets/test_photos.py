@@ -7,15 +7,12 @@ from opmask.datasets import (
     BrokenPhotoError,
     Photo,
     Resized,
+    UnlabelledPhotoError,
     random_crop,
     read_image,
-    read_label_map,
-    read_photo,
     resize_photo,
 )
 from opmask.datasets.photos import resize_nearest
-
-NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
 
 def photo(height=10, width=14, labels=None):
@@ -25,139 +22,22 @@ def photo(height=10, width=14, labels=None):
     return Photo(image, label_map, "barn")
 
 
-def save(path, array):
-    Image.fromarray(array).save(path)
-    return path
-
-
-@pytest.fixture
-def pixels():
-    return np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-
-
-def test_images_are_read_in_rgb_order(tmp_path, pixels):
-    image = read_image(save(tmp_path / "a.png", pixels))
-    assert image.dtype == torch.uint8
-    assert torch.equal(image.permute(1, 2, 0), torch.from_numpy(pixels))
-
-
-def test_jpegs_are_read_as_pillow_reads_them(tmp_path, pixels):
-    path = save(tmp_path / "a.jpg", pixels)
-    assert torch.equal(read_image(path).permute(1, 2, 0), torch.tensor(np.array(Image.open(path))))
-
-
-def test_grey_images_become_rgb(tmp_path, pixels):
-    image = read_image(save(tmp_path / "a.png", pixels[..., 0]))
-    assert torch.equal(image, torch.from_numpy(pixels[..., 0]).expand(3, 5, 7))
-
-
-def test_alpha_is_dropped(tmp_path, pixels):
-    rgba = np.concatenate([pixels, pixels[..., :1]], axis=2)
-    image = read_image(save(tmp_path / "a.png", rgba))
-    assert torch.equal(image.permute(1, 2, 0), torch.from_numpy(pixels))
-
-
-def test_16_bit_images_are_refused(tmp_path):
-    path = save(tmp_path / "deep.png", np.full((4, 4), 40000, np.uint16))
-    with pytest.raises(
-        BrokenPhotoError, match=r"deep.png must have 8 bits a channel, got mode 'I"
-    ):
-        read_image(path)
-
-
-def test_float_images_are_refused(tmp_path):
-    path = save(tmp_path / "deep.tiff", np.full((4, 4), 0.5, np.float32))
-    with pytest.raises(BrokenPhotoError, match=r"deep.tiff must have 8 bits .* mode 'F'"):
-        read_image(path)
-
-
-def test_label_maps_are_read_as_numbers(tmp_path):
-    labels = np.array([[0, 1, 150], [255, 2, 3]], np.uint8)
-    label_map = read_label_map(save(tmp_path / "a.png", labels))
-    assert label_map.dtype == torch.int64
-    assert label_map.tolist() == labels.tolist()
-
-
-def test_the_palette_of_a_label_map_is_ignored(tmp_path):
-    image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8)).convert("P")
-    image.putdata([0, 1, 2, 1])
-    image.putpalette([200, 100, 50, 9, 9, 9, 77, 0, 0])
-    image.save(tmp_path / "a.png")
-    assert read_label_map(tmp_path / "a.png").tolist() == [[0, 1], [2, 1]]
-
-
-def test_16_bit_label_maps_are_read(tmp_path):
-    path = save(tmp_path / "a.png", np.array([[0, 40000]], np.uint16))
-    assert read_label_map(path).tolist() == [[0, 40000]]
-
-
-def test_label_maps_of_several_channels_are_refused(tmp_path, pixels):
-    path = save(tmp_path / "colour.png", pixels)
-    with pytest.raises(BrokenPhotoError, match=r"colour.png must have a single .*\(5, 7, 3\)"):
-        read_label_map(path)
-
-
-@pytest.mark.parametrize("read", [read_image, read_label_map])
-def test_files_that_are_no_pictures_are_named(tmp_path, read):
-    (tmp_path / "junk.jpg").write_bytes(b"not a picture")
-    with pytest.raises(BrokenPhotoError, match=r"junk.jpg cannot be read: cannot identify"):
-        read(tmp_path / "junk.jpg")
-
-
-@pytest.mark.parametrize("ending", ["jpg", "png"])
-def test_truncated_files_are_named(tmp_path, ending):
-    whole = save(tmp_path / f"whole.{ending}", NOISE)
-    (tmp_path / f"half.{ending}").write_bytes(whole.read_bytes()[:3000])
-    with pytest.raises(BrokenPhotoError, match=rf"half.{ending} cannot be read"):
-        read_image(tmp_path / f"half.{ending}")
-
-
-def test_damage_inside_a_png_is_named(tmp_path):
-    data = bytearray(save(tmp_path / "whole.png", NOISE).read_bytes())
-    data[20:30] = b"0123456789"
-    (tmp_path / "hurt.png").write_bytes(data)
-    with pytest.raises(BrokenPhotoError, match=r"hurt.png cannot be read"):
-        read_image(tmp_path / "hurt.png")
-
-
-def test_missing_files_are_named(tmp_path):
-    with pytest.raises(BrokenPhotoError, match=r"gone.jpg cannot be read: .*No such file"):
-        read_image(tmp_path / "gone.jpg")
-
-
-def test_a_photo_is_its_image_its_labels_and_its_name(tmp_path, pixels):
-    image_path = save(tmp_path / "barn.png", pixels)
-    label_path = save(tmp_path / "labels.png", pixels[..., 0])
-    image, label_map, name = read_photo(image_path, label_path)
-    assert torch.equal(image, read_image(image_path))
-    assert torch.equal(label_map, read_label_map(label_path))
-    assert name == "barn"
-
-
-def test_labels_of_another_size_are_refused_with_both_sizes(tmp_path, pixels):
-    image_path = save(tmp_path / "a.jpg", pixels)
-    label_path = save(tmp_path / "small.png", pixels[:4, :, 0])
-    with pytest.raises(BrokenPhotoError, match=r"small.png must have the .*, 5x7, got 4x7"):
-        read_photo(image_path, label_path)
-
-
-def test_photos_without_labels_are_refused(tmp_path, pixels):
-    image_path = save(tmp_path / "a.jpg", pixels)
-    label_path = save(tmp_path / "empty.png", np.zeros((5, 7), np.uint8))
-    with pytest.raises(
-        BrokenPhotoError, match=r"empty.png must have a labelled pixel, got only l"
-    ):
-        read_photo(image_path, label_path)
-
-
-def test_a_broken_photo_is_an_os_error():
+def test_a_broken_photo_is_an_os_error_and_an_unlabelled_one_is_broken():
     assert issubclass(BrokenPhotoError, OSError)
+    assert issubclass(UnlabelledPhotoError, BrokenPhotoError)
 
 
 def test_nearest_resizing_takes_the_pixel_under_the_new_centre():
     values = torch.rand(2, 7, 12)
     expected = torch.nn.functional.interpolate(values[None], (5, 5), mode="nearest-exact")[0]
     assert torch.equal(resize_nearest(values, 5), expected)
+
+
+@pytest.mark.parametrize("size", [(3, 20), (14, 5), (7, 12)])
+def test_nearest_resizing_takes_a_height_and_a_width(size):
+    values = torch.rand(2, 7, 12)
+    expected = torch.nn.functional.interpolate(values[None], size, mode="nearest-exact")[0]
+    assert torch.equal(resize_nearest(values, size), expected)
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 14, 64])

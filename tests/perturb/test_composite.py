@@ -1,23 +1,28 @@
 import pickle
-from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from opmask.datasets import ADE20K
 from opmask.perturb import (
-    FILTERS,
+    DEFAULT,
+    REFERENCE,
+    REFERENCE_RGB,
     Applied,
     Filter,
+    GaussianBlur,
+    LabScaling,
     Perturber,
     RegionChange,
-    choose_regions,
     composite,
     draw,
     sample_seed,
 )
-from opmask.perturb.draws import stream
+
+ALL = [REFERENCE, REFERENCE_RGB, DEFAULT]
 
 IMAGE = torch.arange(3 * 6 * 8, dtype=torch.uint8).view(3, 6, 8)
 LABEL_MAP = torch.arange(12).repeat_interleave(4).view(6, 8)  # 11 classes and 0
@@ -25,9 +30,10 @@ TWO = Applied(
     0,
     (
         RegionChange(2, (Filter("moon"),)),
-        RegionChange(5, (Filter("kelvin"), Filter("lofi"))),
+        RegionChange(5, (Filter("kelvin"), Filter("sepia", 0.4), LabScaling((0.9, 1.1, 1.0)))),
     ),
 )
+BLURRED = replace(TWO, degradation=GaussianBlur())
 
 
 def by_hand(image, label_map, applied):
@@ -98,98 +104,102 @@ def test_the_photo_is_not_written_into():
     assert torch.equal(label_map, LABEL_MAP)
 
 
-def test_draws_are_pinned():
-    # The seeds of a benchmark split stand for these: they must never change.
-    assert [(c.label, c.perturbations[0].name) for c in draw(LABEL_MAP, 0).regions] == [
-        (5, "gingham"),
-        (9, "maven"),
-        (10, "lark"),
-    ]
-    assert [(c.label, c.perturbations[0].name) for c in draw(LABEL_MAP, 1).regions] == [
-        (2, "gingham"),
-        (9, "maven"),
-        (10, "lofi"),
-    ]
+def test_a_degradation_is_for_all_but_the_regions():
+    made = composite(IMAGE, LABEL_MAP, BLURRED)
+    blurred = GaussianBlur()(IMAGE).float() / 255
+    assert torch.equal(made.real, blurred)
+    clean = by_hand(IMAGE, LABEL_MAP, TWO).float() / 255
+    assert torch.equal(made.composite, torch.where(made.region.bool(), clean, blurred))
+    assert torch.equal(made.region, composite(IMAGE, LABEL_MAP, TWO).region)
 
 
-def test_draws_choose_regions_first_and_a_filter_for_each():
-    applied = draw(LABEL_MAP, 5)
-    numbers = stream(5)
-    assert tuple(c.label for c in applied.regions) == choose_regions(LABEL_MAP, numbers)
-    for change in applied.regions:
-        assert change.perturbations == (Filter(FILTERS[int(numbers() * 23)]),)
-    assert applied.seed == 5
+@pytest.mark.parametrize("size", [1, 4, 5, 12])
+@pytest.mark.parametrize("applied", [TWO, BLURRED])
+def test_composite_and_real_go_through_the_same_antialiased_resize(applied, size):
+    whole, small = (
+        composite(IMAGE, LABEL_MAP, applied),
+        composite(IMAGE, LABEL_MAP, applied, size=size),
+    )
+    for name in ("composite", "real"):
+        image = getattr(whole, name)[None]
+        expected = F.interpolate(image, (size, size), mode="bilinear", antialias=True)[0]
+        torch.testing.assert_close(getattr(small, name), expected.clamp(0, 1))
 
 
-def test_every_filter_is_as_likely():
-    drawn = [draw(torch.ones(1, 1).long(), seed).regions[0] for seed in range(4600)]
-    counts = Counter(change.perturbations[0].name for change in drawn)
-    assert set(counts) == set(FILTERS)
-    assert all(140 < count < 260 for count in counts.values())
+def test_what_was_not_changed_stays_equal_when_resized():
+    made = composite(IMAGE, LABEL_MAP, Applied(0, (RegionChange(2, (Filter("moon"),)),)), size=5)
+    untouched = made.composite == made.real
+    assert untouched[:, -2:].all()
+    assert not untouched.all()
 
 
-def test_records_survive_json():
-    assert Applied.from_json(TWO.to_json()) == TWO
-    assert "\n" not in TWO.to_json()
+@pytest.mark.parametrize("size", [4, 5, 12])
+def test_the_region_stays_zero_or_one_when_resized(size):
+    whole, small = composite(IMAGE, LABEL_MAP, TWO), composite(IMAGE, LABEL_MAP, TWO, size=size)
+    expected = F.interpolate(whole.region[None], (size, size), mode="nearest-exact")[0]
+    assert torch.equal(small.region, expected)
+    assert set(small.region.unique().tolist()) == {0, 1}
 
 
-def test_records_have_a_format_that_does_not_change():
-    text = '{"seed": 9, "regions": [{"label": 3, "perturbations": [{"filter": "moon"}]}]}'
-    assert Applied.from_json(text) == Applied(9, (RegionChange(3, (Filter("moon"),)),))
-    assert Applied.from_json(text).to_json() == text
+def test_resized_images_stay_within_zero_and_one():
+    white = torch.full((3, 23, 31), 255, dtype=torch.uint8)
+    for size in (7, 11, 13):
+        assert (
+            composite(white, torch.ones(23, 31).long(), Applied(0, ()), size=size).real.max() <= 1
+        )
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "{}",
-        '{"seed": 1}',
-        '{"seed": 1, "regions": [{"label": 2}]}',
-        '{"seed": 1, "regions": [{"label": 2, "perturbations": [{"filter": "nope"}]}]}',
-    ],
-)
-def test_other_text_is_no_record(text):
-    with pytest.raises(ValueError, match=r"'text' must be what Applied.to_json wrote, got "):
-        Applied.from_json(text)
+def test_resizing_is_in_the_type_of_the_images():
+    for settings in ALL:
+        applied = draw(LABEL_MAP, 0, settings)
+        assert {p.dtype for p in composite(IMAGE, LABEL_MAP, applied, size=5)[:3]} == {
+            torch.float32
+        }
+        assert {p.dtype for p in composite(IMAGE, LABEL_MAP, applied)[:3]} == {torch.float32}
 
 
-def test_records_pickle_and_hash():
-    assert pickle.loads(pickle.dumps(TWO)) == TWO
-    assert len({TWO, Applied.from_json(TWO.to_json())}) == 1
-
-
-def test_a_composite_is_rebuilt_from_its_record_bit_for_bit():
+@pytest.mark.parametrize("settings", ALL)
+@pytest.mark.parametrize("size", [None, 5])
+def test_a_composite_is_rebuilt_from_its_record_bit_for_bit(settings, size):
     images, label_maps, seeds = batch()
-    made = Perturber()(images, label_maps, seeds)
+    made = Perturber(replace(settings, degradation_rate=0.5))(images, label_maps, seeds, size=size)
     for i, applied in enumerate(made.applied):
-        again = composite(images[i], label_maps[i], Applied.from_json(applied.to_json()))
+        record = Applied.from_json(applied.to_json())
+        again = composite(images[i], label_maps[i], record, size=size)
         assert torch.equal(again.composite, made.composite[i])
+        assert torch.equal(again.real, made.real[i])
         assert torch.equal(again.region, made.region[i])
 
 
-def test_the_perturber_draws_from_the_seeds():
+@pytest.mark.parametrize("settings", ALL)
+def test_the_perturber_draws_from_the_seeds(settings):
     images, label_maps, _ = batch()
-    made = Perturber()(images, label_maps, [7, 8, 9])
-    assert made.applied == tuple(draw(LABEL_MAP, seed) for seed in (7, 8, 9))
+    made = Perturber(settings)(images, label_maps, [7, 8, 9])
+    assert made.applied == tuple(draw(LABEL_MAP, seed, settings) for seed in (7, 8, 9))
     expected = [composite(*photo) for photo in zip(images, label_maps, made.applied, strict=True)]
     assert torch.equal(made.composite, torch.stack([e.composite for e in expected]))
-    assert torch.equal(made.real, images.float() / 255)
+    assert torch.equal(made.real, torch.stack([e.real for e in expected]))
     assert torch.equal(made.region, torch.stack([e.region for e in expected]))
 
 
-def test_a_sample_does_not_depend_on_its_batch_mates():
+def test_the_perturbers_settings_are_the_default_unless_told_otherwise():
+    assert Perturber().settings == DEFAULT
+
+
+@pytest.mark.parametrize("settings", ALL)
+@pytest.mark.parametrize("size", [None, 5])
+def test_a_sample_does_not_depend_on_its_batch_mates(settings, size):
     images, label_maps, seeds = batch()
-    together = Perturber()(images, label_maps, seeds)
-    alone = Perturber()(images[2:], label_maps[2:], seeds[2:])
+    perturber = Perturber(replace(settings, degradation_rate=1))
+    together = perturber(images, label_maps, seeds, size=size)
+    alone = perturber(images[2:], label_maps[2:], seeds[2:], size=size)
     assert torch.equal(together.composite[2], alone.composite[0])
     assert together.applied[2] == alone.applied[0]
 
 
 def test_perturbers_are_values():
-    assert pickle.loads(pickle.dumps(Perturber())) == Perturber()
-    assert hash(Perturber()) == hash(Perturber())
+    assert pickle.loads(pickle.dumps(Perturber(REFERENCE))) == Perturber(REFERENCE) != Perturber()
+    assert hash(Perturber(REFERENCE)) == hash(Perturber(REFERENCE))
 
 
 def test_seeds_may_be_a_tensor():
@@ -260,16 +270,27 @@ def test_the_record_of_another_photo_is_refused():
         composite(IMAGE, LABEL_MAP, applied)
 
 
+@pytest.mark.parametrize("size", [0, -3])
+def test_sizes_below_one_are_refused(size):
+    with pytest.raises(ValueError, match=f"'size' must be at least 1, got {size}"):
+        composite(IMAGE, LABEL_MAP, TWO, size=size)
+    with pytest.raises(ValueError, match="'size' must be at least 1"):
+        Perturber()(IMAGE[None], LABEL_MAP[None], [0], size=size)
+
+
 def test_a_photo_without_labels_is_refused():
     with pytest.raises(ValueError, match="'label_map' must have a labelled pixel"):
         Perturber()(IMAGE[None], torch.zeros(1, 6, 8).long(), [0])
 
 
 @pytest.mark.gpu
-def test_composites_are_the_same_on_a_gpu():
-    images, label_maps, seeds = batch()
-    made = Perturber()(images, label_maps, seeds)
-    on_gpu = Perturber()(images.cuda(), label_maps.cuda(), seeds)
+@pytest.mark.parametrize("settings", [REFERENCE_RGB, DEFAULT])
+def test_composites_are_the_same_on_a_gpu(settings):
+    images, label_maps, seeds = batch(20)
+    perturber = Perturber(replace(settings, degradation_rate=0.5))
+    made = perturber(images, label_maps, seeds)
+    on_gpu = perturber(images.cuda(), label_maps.cuda(), seeds)
     assert on_gpu.composite.is_cuda
     assert torch.equal(on_gpu.composite.cpu(), made.composite)
+    assert torch.equal(on_gpu.real.cpu(), made.real)
     assert on_gpu.applied == made.applied

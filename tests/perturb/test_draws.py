@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from opmask.perturb import sample_seed
-from opmask.perturb.draws import pick, splitmix64, stream
+from opmask.perturb.draws import pick, splitmix64, stream, uniform
 
 
 def test_splitmix64_gives_the_published_numbers():
@@ -67,3 +67,7 @@ def test_pick_divides_the_unit_interval_evenly():
 
 def test_pick_never_leaves_the_options():
     assert pick(range(23), lambda: 1 - 2**-53) == 22
+
+
+def test_uniform_numbers_fill_their_interval():
+    assert [uniform(-30, 10, lambda u=u: u) for u in (0, 0.25, 0.75)] == [-30, -20, 0]

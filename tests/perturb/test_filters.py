@@ -3,20 +3,35 @@ import sys
 
 import numpy as np
 import pilgram
+import pilgram.css
 import pytest
 import torch
 from PIL import Image
 
-from opmask.perturb import FILTERS, Filter, apply_filter
-from opmask.perturb.filters import OTHER_FILTERS
+from opmask.perturb import CSS_FILTERS, FILTERS, OTHER_FILTERS, Filter, apply_filter
 
 EVERY_FILTER = FILTERS + OTHER_FILTERS
+AMOUNTS = [
+    *(("brightness", amount) for amount in (0, 0.7, 1, 1.3)),
+    *(("contrast", amount) for amount in (0, 0.7, 1, 1.3)),
+    *(("grayscale", amount) for amount in (0, 0.4, 1, 1.3)),
+    *(("hue_rotate", amount) for amount in (-400, -30, 0, 90.5)),
+    *(("saturate", amount) for amount in (0, 0.7, 1, 1.3)),
+    *(("sepia", amount) for amount in (0, 0.4, 1, 1.3)),
+]
 
 
 def with_pilgram(array, name):
     """The answer of pilgram itself, for an 8-bit array (H, W, 3)."""
     function = pilgram._1977 if name == "1977" else getattr(pilgram, name)
     return torch.from_numpy(np.array(function(Image.fromarray(array))))
+
+
+def with_pilgrams_css(image, name, *amount):
+    """The answer of pilgram's filter of CSS, for an 8-bit image (3, H, W)."""
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    filtered = np.array(getattr(pilgram.css, name)(picture, *amount))
+    return torch.from_numpy(filtered).permute(2, 0, 1)
 
 
 def noise(*shape):
@@ -59,6 +74,46 @@ def test_filters_change_the_image(name):
     assert not torch.equal(Filter(name)(image), image)
 
 
+def test_the_filters_of_css_are_pilgrams():
+    assert list(CSS_FILTERS) == sorted(pilgram.css.__all__)
+
+
+@pytest.mark.parametrize(("name", "amount"), AMOUNTS)
+def test_filters_of_css_equal_pilgram_at_any_amount(name, amount):
+    images = noise(2, 3, 17, 23)
+    for image, result in zip(images, apply_filter(images, name, amount), strict=True):
+        assert torch.equal(result, with_pilgrams_css(image, name, amount))
+
+
+@pytest.mark.parametrize("name", CSS_FILTERS)
+def test_without_an_amount_filters_of_css_take_pilgrams(name):
+    image = noise(3, 17, 23)
+    assert torch.equal(Filter(name)(image), with_pilgrams_css(image, name))
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "hue_rotate", "saturate"])
+def test_without_an_amount_these_do_nothing(name):
+    image = noise(3, 17, 23)
+    assert torch.equal(Filter(name)(image), image)
+
+
+def test_brightness_is_a_factor_in_closed_form():
+    image = noise(3, 8, 8)
+    expected = torch.from_numpy(np.round(image.numpy() * 0.3).astype(np.uint8))
+    assert torch.equal(Filter("brightness", 0.3)(image), expected)
+
+
+def test_a_filter_applies_its_amount():
+    images = noise(2, 3, 8, 8)
+    assert torch.equal(Filter("sepia", 0.4)(images[1]), apply_filter(images, "sepia", 0.4)[1])
+    assert not torch.equal(Filter("sepia", 0.4)(images[1]), Filter("sepia")(images[1]))
+
+
+def test_a_filter_is_recorded_with_its_amount():
+    assert Filter("moon").to_record() == {"filter": "moon"}
+    assert Filter("sepia", 0.0).to_record() == {"filter": "sepia", "amount": 0.0}
+
+
 def test_a_filter_does_not_write_into_its_input():
     image = noise(3, 8, 8)
     before = image.clone()
@@ -76,9 +131,10 @@ def test_a_filter_is_what_apply_filter_does():
     assert torch.equal(Filter("lofi")(images[1]), apply_filter(images, "lofi")[1])
 
 
-def test_filters_compare_by_name_and_pickle():
+def test_filters_compare_by_name_and_amount_and_pickle():
     assert pickle.loads(pickle.dumps(Filter("lark"))) == Filter("lark") != Filter("moon")
     assert len({Filter("lark"), Filter("lark")}) == 1
+    assert Filter("sepia", 0.5) != Filter("sepia") != Filter("sepia", 0.6)
 
 
 def test_a_misspelt_filter_is_refused_with_a_guess():
@@ -92,14 +148,29 @@ def test_a_misspelt_filter_is_refused_with_a_guess():
 
 def test_an_unknown_filter_is_refused_with_all_names():
     with pytest.raises(
-        ValueError, match=r"got 'zzz'. There are 1977, .*, xpro2, aden, perpetua, "
+        ValueError, match=r"got 'zzz'. There are 1977, .*, xpro2, aden, .*, brightness, "
     ):
         Filter("zzz")
 
 
-def test_an_amount_is_refused():
-    with pytest.raises(ValueError, match=r"'amount' must be None for filter 'moon', got 0.5"):
-        apply_filter(noise(1, 3, 4, 4), "moon", 0.5)
+@pytest.mark.parametrize("name", ["moon", "aden"])
+def test_looks_refuse_an_amount(name):
+    with pytest.raises(ValueError, match=f"'amount' must be None for filter '{name}', got 0.5"):
+        apply_filter(noise(1, 3, 4, 4), name, 0.5)
+
+
+@pytest.mark.parametrize("name", sorted({*CSS_FILTERS} - {"hue_rotate"}))
+def test_negative_amounts_are_refused(name):
+    with pytest.raises(
+        ValueError, match=f"'amount' must be at least 0 for filter '{name}', got -"
+    ):
+        Filter(name, -0.01)
+
+
+@pytest.mark.parametrize("amount", [float("nan"), float("inf"), -float("inf")])
+def test_infinite_amounts_are_refused(amount):
+    with pytest.raises(ValueError, match=f"'amount' must be finite, got {amount}"):
+        Filter("hue_rotate", amount)
 
 
 def test_an_amount_of_zero_is_refused_too():

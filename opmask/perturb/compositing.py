@@ -1,0 +1,93 @@
+r"""In which numbers composites are put together, degraded and resized.
+
+A :class:`Compositing` is two conversions and a resize. There are three: opmask's own, exact one,
+and the two of the reference code, whose losses are part of its data.
+
+8-bit RGB -> ``to_codes`` -> degradation -> ``resize`` -> ``to_rgb`` -> float RGB, for
+:func:`opmask.perturb.composite.composite`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from opmask.color import LAB_UNIT
+from opmask.lab8 import rgb_to_lab8
+from opmask.perturb.resize import resize_bilinear_opencv
+
+Planes = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Compositing:
+    r"""A way to put composites together, as three functions.
+
+    The functions must be defined at module level, so that records pickle.
+
+    Args:
+        name: The name by which records know it.
+        to_codes: Maps RGB, ``uint8``, to 8-bit codes of the same shape.
+        resize: Maps the codes of composite and real and the region to a given height and width;
+            the codes may become fractions.
+        to_rgb: Maps codes, perhaps fractions, to RGB, ``float32``, without clipping.
+
+    Example:
+        >>> RGB_ANTIALIASED
+        Compositing(name='rgb-antialiased')
+    """
+
+    name: str
+    to_codes: Callable[[Tensor], Tensor] = field(repr=False)
+    resize: Callable[[Tensor, Tensor, Tensor, int], Planes] = field(repr=False)
+    to_rgb: Callable[[Tensor], Tensor] = field(repr=False)
+
+
+def _same(image: Tensor) -> Tensor:
+    return image
+
+
+def _resize_antialiased(composite: Tensor, real: Tensor, region: Tensor, size: int) -> Planes:
+    pair = torch.stack([composite, real]).float()
+    resized = F.interpolate(pair, (size, size), mode="bilinear", antialias=True)
+    resized = resized.clamp(0, 255)  # rounding can leave the range by a hair
+    nearest = F.interpolate(region[None], (size, size), mode="nearest-exact")[0]
+    return resized[0], resized[1], nearest
+
+
+def _resize_opencv(composite: Tensor, real: Tensor, region: Tensor, size: int) -> Planes:
+    # D-35: real is rounded to 8 bits again and the composite is not, so that they differ by up to
+    # 0.75 of a code even where nothing was changed.
+    real = resize_bilinear_opencv(real, size)
+    composite = resize_bilinear_opencv(composite.double(), size)
+    # D-12: the region gets soft edges.
+    return composite, real, resize_bilinear_opencv(region, size)
+
+
+def _rgb_codes_to_rgb(codes: Tensor) -> Tensor:
+    # CUDA would multiply by the reciprocal of a plain number, and k * (1/255) is not k/255.
+    return codes.float() / torch.full((), 255.0, device=codes.device)
+
+
+def _lab_codes_to_rgb(codes: Tensor) -> Tensor:
+    return LAB_UNIT.to_rgb(codes.double() / 255).float()
+
+
+RGB_ANTIALIASED = Compositing("rgb-antialiased", _same, _resize_antialiased, _rgb_codes_to_rgb)
+"""Exact RGB; composite and real go through the same antialiased resize, and the region stays 0
+or 1."""
+
+RGB_OPENCV = Compositing("rgb-opencv", _same, _resize_opencv, _rgb_codes_to_rgb)
+"""The reference code's, for RGB models. It resizes as OpenCV does, without antialiasing; only real
+is rounded to 8 bits after that, and the region gets soft edges."""
+
+LAB8_OPENCV = Compositing("lab8-opencv", rgb_to_lab8, _resize_opencv, _lab_codes_to_rgb)
+"""The reference code's, for operator-mask models. As :data:`RGB_OPENCV`, but all in the 8-bit LAB
+codes of OpenCV, which degradations take for RGB. The RGB that comes out is not clipped."""
+
+COMPOSITINGS: tuple[Compositing, ...] = (RGB_ANTIALIASED, RGB_OPENCV, LAB8_OPENCV)
+"""Those that a record can name."""

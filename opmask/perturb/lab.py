@@ -1,0 +1,134 @@
+r"""The paper's own perturbation: each channel of LAB times a factor.
+
+It comes twice. :class:`LabScaling8` is that of the reference code, on the 8-bit codes of OpenCV;
+:class:`LabScaling` is the same operation without the losses of 8-bit LAB. In both, a and b are
+multiplied with their offset of 128, so that the factors tint greys as well.
+
+8-bit image -> LAB -> times factors -> 8-bit image, for :func:`opmask.perturb.composite.composite`.
+
+References:
+    | Semantic-guided Multi-mask Image Harmonization (Ren and Liu, 2022), equation 1
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from opmask.color import LAB_UNIT
+from opmask.lab8 import lab8_to_rgb, rgb_to_lab8
+from opmask.perturb.filters import check_eight_bit
+
+Factors = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class LabScaling8:
+    r"""Multiplies the 8-bit codes of L, a and b, as the reference code does.
+
+    .. math:: \lfloor \min(255, f_i \, v_i) \rfloor
+
+    with :math:`v` the codes of :func:`opmask.lab8.rgb_to_lab8`. Cutting off the fraction darkens
+    a little and pulls towards green and blue; 8-bit LAB alone can be several levels off.
+
+    Args:
+        factors: The factors :math:`f` of L, a and b, at least 0.
+
+    Raises:
+        ValueError: If a factor is negative or not finite.
+
+    Example:
+        >>> grey = torch.full((3, 1, 1), 128, dtype=torch.uint8)
+        >>> LabScaling8((1.0, 0.8, 1.0))(grey).flatten()
+        tensor([ 68, 141, 128], dtype=torch.uint8)
+    """
+
+    factors: Factors
+
+    def __post_init__(self) -> None:
+        _check_factors(self.factors)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        r"""Scales an image.
+
+        Args:
+            image: The RGB image, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
+
+        Returns:
+            The scaled image, with the type, shape and range of `image`.
+
+        Raises:
+            ValueError: If the shape is wrong.
+            TypeError: If the image is not 8-bit.
+        """
+        check_eight_bit(image, "image", "(3, H, W)")
+        # D-04: a and b include their offset, and the fraction is cut off, not rounded.
+        codes = rgb_to_lab8(image) * _plane(self.factors, image)
+        return lab8_to_rgb(codes.clamp(max=255).to(torch.uint8))
+
+    def to_record(self) -> dict[str, Any]:
+        """The scaling as plain values, for JSON."""
+        return {"lab8": list(self.factors)}
+
+
+@dataclass(frozen=True)
+class LabScaling:
+    r"""Multiplies L, a and b, in :data:`opmask.LAB_UNIT`.
+
+    .. math:: \min(1, f_i \, v_i)
+
+    with :math:`v` the channels, which are the codes of 8-bit LAB over 255, but not rounded. The
+    result is clipped to RGB and rounded to 8 bits.
+
+    Args:
+        factors: The factors :math:`f` of L, a and b, at least 0.
+
+    Raises:
+        ValueError: If a factor is negative or not finite.
+
+    Example:
+        >>> grey = torch.full((3, 1, 1), 128, dtype=torch.uint8)
+        >>> LabScaling((1.0, 0.8, 1.0))(grey).flatten()
+        tensor([ 69, 140, 127], dtype=torch.uint8)
+    """
+
+    factors: Factors
+
+    def __post_init__(self) -> None:
+        _check_factors(self.factors)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        r"""Scales an image.
+
+        Args:
+            image: The RGB image, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
+
+        Returns:
+            The scaled image, with the type, shape and range of `image`.
+
+        Raises:
+            ValueError: If the shape is wrong.
+            TypeError: If the image is not 8-bit.
+        """
+        check_eight_bit(image, "image", "(3, H, W)")
+        # In float64, so that no device and no number of threads changes a rounded level.
+        lab = LAB_UNIT.from_rgb(image.double() / 255) * _plane(self.factors, image)
+        rgb = LAB_UNIT.to_rgb(lab.clamp(max=1))
+        return rgb.mul(255).round().clamp(0, 255).to(torch.uint8)
+
+    def to_record(self) -> dict[str, Any]:
+        """The scaling as plain values, for JSON."""
+        return {"lab": list(self.factors)}
+
+
+def _check_factors(factors: Factors) -> None:
+    if not all(math.isfinite(factor) and factor >= 0 for factor in factors):
+        raise ValueError(f"'factors' must be finite and at least 0, got {factors}.")
+
+
+def _plane(factors: Factors, image: Tensor) -> Tensor:
+    return torch.tensor(factors, dtype=torch.float64, device=image.device).view(3, 1, 1)

@@ -1,0 +1,72 @@
+r"""Resizing as OpenCV does it by default: bilinear, without antialiasing.
+
+The reference code resizes its samples so, which aliases when a photo shrinks. Wherever its numbers
+need not be met, ``opmask.datasets.photos.resize_photo`` is the better choice.
+
+Values of any size -> ``resize_bilinear_opencv`` -> square values, for a training sample.
+
+References:
+    | OpenCV, modules/imgproc/src/resize.cpp (OpenCV team, Apache License 2.0)
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_WEIGHT = 2**11
+
+
+def resize_bilinear_opencv(values: Tensor, size: int) -> Tensor:
+    r"""Resizes to a square, without keeping the aspect ratio, as ``cv2.resize`` does.
+
+    .. math:: y_i = (1 - t) x_{\lfloor p \rfloor} + t x_{\lfloor p \rfloor + 1}, \quad
+        p = (i + \tfrac{1}{2}) \frac{n}{S} - \tfrac{1}{2}, \quad t = p - \lfloor p \rfloor
+
+    along each row of :math:`n` values, then along each column; past the border its value is
+    repeated. 8-bit values equal OpenCV's bit for bit, on any device: it rounds the weights to 11
+    bits and cuts off in between, which can be 1 away from the rounded exact value. Floats are
+    exact to the precision of their type; OpenCV's are too, or have positions :math:`p` rounded to
+    ``float32``, which depends on its build.
+
+    Args:
+        values: The values, ``uint8``, ``float32`` or ``float64``, with shape :math:`(*, H, W)`.
+        size: The new height and width :math:`S`, in pixels.
+
+    Returns:
+        The resized values, with the type of `values` and shape :math:`(*, S, S)`.
+
+    Example:
+        >>> resize_bilinear_opencv(torch.tensor([[0.0, 4.0], [8.0, 12.0]]), 4)
+        tensor([[ 0.,  1.,  3.,  4.],
+                [ 2.,  3.,  5.,  6.],
+                [ 6.,  7.,  9., 10.],
+                [ 8.,  9., 11., 12.]])
+    """
+    if values.dtype == torch.uint8:
+        return _resize_eight_bit(values, size)
+    *batch, height, width = values.shape
+    planes = values.reshape(1, -1, height, width)
+    return F.interpolate(planes, (size, size), mode="bilinear").reshape(*batch, size, size)
+
+
+def _resize_eight_bit(values: Tensor, size: int) -> Tensor:
+    (top, bottom), row_weights = _neighbours(values.shape[-2], size, values.device)
+    (left, right), column_weights = _neighbours(values.shape[-1], size, values.device)
+    wide = values[..., left].int() * column_weights[0] + values[..., right] * column_weights[1]
+    wide = wide >> 4
+    upper = (wide[..., top, :] * row_weights[0, :, None]) >> 16
+    lower = (wide[..., bottom, :] * row_weights[1, :, None]) >> 16
+    return ((upper + lower + 2) >> 2).to(torch.uint8)
+
+
+def _neighbours(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The two old places that each new one lies between, and their weights: (2, new) each."""
+    # On the CPU, so that every device gets the same ones; in float32, as OpenCV has them.
+    place = ((torch.arange(new, dtype=torch.float64) + 0.5) * (old / new) - 0.5).float()
+    before = place.floor()
+    weight = place - before
+    places = torch.stack([before, before + 1]).long().clamp_(0, old - 1)
+    weights = (_WEIGHT * torch.stack([1 - weight, weight])).round().int()
+    return places.to(device), weights.to(device)

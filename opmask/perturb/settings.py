@@ -1,0 +1,157 @@
+r"""What is drawn for a photo, and the two settings to draw it with.
+
+:data:`REFERENCE` is the reference code, its oddities included: whoever wants the paper's numbers
+needs its data. :data:`DEFAULT` draws the same kinds of changes, but so that each has an effect,
+and spares images the losses of 8-bit LAB. Numbers measured under different settings cannot be
+compared.
+
+Label map + seed -> ``draw`` -> ``Applied`` -> :func:`opmask.perturb.composite.composite`.
+
+References:
+    | Semantic-guided Multi-mask Image Harmonization (Ren and Liu, 2022)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from opmask.perturb.compositing import LAB8_OPENCV, RGB_ANTIALIASED, RGB_OPENCV, Compositing
+from opmask.perturb.degrade import draw_degradation
+from opmask.perturb.draws import pick, stream, uniform
+from opmask.perturb.filters import FILTERS, Filter
+from opmask.perturb.lab import Factors, LabScaling, LabScaling8
+from opmask.perturb.records import Applied, Perturbation, RegionChange
+from opmask.perturb.regions import choose_regions
+
+SECOND_STAGE_RATE = 0.5
+"""How often a second change follows the filter of a region (reference code)."""
+
+SECOND_STAGE: tuple[str, ...] = ("contrast", "grayscale", "hue_rotate", "saturate", "sepia", "lab")
+"""The second changes, each as likely (reference code; the paper has no number for it)."""
+
+LAB_FACTORS = (0.8, 1.2)
+"""Between which the factors of L, a and b are drawn (reference code, for equation 1)."""
+
+DEGRADATION_RATE = 0.05
+"""How often the real image is degraded (reference code; the paper gives no rate)."""
+
+AMOUNTS: dict[str, tuple[float, float]] = {
+    "contrast": (0.6, 1.4),
+    "grayscale": (0.3, 1.0),
+    "hue_rotate": (-30.0, 30.0),
+    "saturate": (0.6, 1.4),
+    "sepia": (0.3, 1.0),
+}
+"""Between which :data:`DEFAULT` draws the amount of a filter of CSS."""
+
+
+def draw_reference_second(draw: Callable[[], float]) -> Perturbation:
+    r"""Draws the second change of a region as the reference code does.
+
+    Args:
+        draw: Where the numbers come from, see :func:`opmask.perturb.draws.stream`.
+
+    Returns:
+        A filter of CSS, or :class:`~opmask.perturb.LabScaling8`.
+    """
+    name = pick(SECOND_STAGE, draw)
+    # D-03: without an amount contrast, hue_rotate and saturate do nothing.
+    return LabScaling8(_draw_factors(draw)) if name == "lab" else Filter(name)
+
+
+def draw_default_second(draw: Callable[[], float]) -> Perturbation:
+    r"""Draws the second change of a region, with an amount from :data:`AMOUNTS`.
+
+    Args:
+        draw: Where the numbers come from, see :func:`opmask.perturb.draws.stream`.
+
+    Returns:
+        A filter of CSS, or :class:`~opmask.perturb.LabScaling`.
+    """
+    name = pick(SECOND_STAGE, draw)
+    if name == "lab":
+        return LabScaling(_draw_factors(draw))
+    return Filter(name, uniform(*AMOUNTS[name], draw))
+
+
+@dataclass(frozen=True)
+class Settings:
+    r"""How composites are drawn and put together.
+
+    Args:
+        compositing: In which numbers composites are put together and resized.
+        draw_second: Draws the second change of a region; defined at module level, so that
+            settings pickle.
+        second_rate: How often there is one, in :math:`[0, 1]`.
+        degradation_rate: How often the real image is degraded, in :math:`[0, 1]`.
+
+    Raises:
+        ValueError: If a rate is out of range.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> filters_only = replace(DEFAULT, second_rate=0.0, degradation_rate=0.0)
+    """
+
+    compositing: Compositing
+    draw_second: Callable[[Callable[[], float]], Perturbation]
+    second_rate: float = SECOND_STAGE_RATE
+    degradation_rate: float = DEGRADATION_RATE
+
+    def __post_init__(self) -> None:
+        for argument in ("second_rate", "degradation_rate"):
+            if not 0 <= getattr(self, argument) <= 1:
+                raise ValueError(f"'{argument}' must be in [0, 1], got {getattr(self, argument)}.")
+
+
+REFERENCE = Settings(LAB8_OPENCV, draw_reference_second)
+"""The data of the paper's operator-mask models, as the reference code makes it."""
+
+REFERENCE_RGB = Settings(RGB_OPENCV, draw_reference_second)
+"""The data of the paper's RGB models, as the reference code makes it."""
+
+DEFAULT = Settings(RGB_ANTIALIASED, draw_default_second)
+"""opmask's own. Every drawn change has an effect, and what was not changed stays exact."""
+
+
+def draw(label_map: Tensor, seed: int, settings: Settings = DEFAULT) -> Applied:
+    r"""Decides what is done to a photo: which regions, and how each is changed.
+
+    Args:
+        label_map: The class of each pixel, integers, with shape :math:`(H, W)`; 0 is unlabelled.
+        seed: The integer that decides, not negative.
+        settings: How it is drawn. Regions and their first filters depend on the seed only.
+
+    Returns:
+        The record, to be handed to :func:`opmask.perturb.composite`.
+
+    Raises:
+        ValueError: If no pixel is labelled or the seed is negative.
+
+    Example:
+        >>> import torch
+        >>> draw(torch.tensor([[0, 1, 2]]), seed=0).regions
+        (RegionChange(label=2, perturbations=(Filter(name='slumber', amount=None),)),)
+    """
+    numbers = stream(seed)
+    labels = choose_regions(label_map, numbers)
+    # All filters before all second changes, so that settings cannot shift them.
+    filters = [Filter(pick(FILTERS, numbers)) for _ in labels]
+    regions = tuple(
+        RegionChange(label, (first, *_draw_seconds(settings, numbers)))
+        for label, first in zip(labels, filters, strict=True)
+    )
+    degraded = numbers() > 1 - settings.degradation_rate
+    degradation = draw_degradation(numbers) if degraded else None
+    return Applied(seed, regions, degradation, settings.compositing)
+
+
+def _draw_seconds(settings: Settings, draw: Callable[[], float]) -> tuple[Perturbation, ...]:
+    return (settings.draw_second(draw),) if draw() > 1 - settings.second_rate else ()
+
+
+def _draw_factors(draw: Callable[[], float]) -> Factors:
+    return uniform(*LAB_FACTORS, draw), uniform(*LAB_FACTORS, draw), uniform(*LAB_FACTORS, draw)

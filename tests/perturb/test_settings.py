@@ -1,0 +1,275 @@
+import pickle
+from collections import Counter
+from dataclasses import replace
+from math import sqrt
+
+import numpy as np
+import pytest
+import torch
+
+from opmask.perturb import (
+    DEFAULT,
+    FILTERS,
+    JPEG,
+    REFERENCE,
+    REFERENCE_RGB,
+    Filter,
+    GaussianBlur,
+    GaussianNoise,
+    LabScaling,
+    LabScaling8,
+    LaplaceNoise,
+    MotionBlur,
+    PoissonNoise,
+    choose_regions,
+    draw,
+    settings,
+)
+from opmask.perturb.draws import stream
+
+LABEL_MAP = torch.arange(12).repeat_interleave(4).view(6, 8)  # 11 classes and 0
+ALL = [REFERENCE, REFERENCE_RGB, DEFAULT]
+CSS = ["contrast", "grayscale", "hue_rotate", "saturate", "sepia"]
+CLASSES = (5, 10, 15, 20)
+SECOND = {*CSS, "lab"}
+
+
+def draw_many(settings, count=20_000):
+    """As many records, a quarter of them for each number of classes."""
+    maps = [torch.arange(1, n + 1).view(1, n) for n in CLASSES]
+    return [draw(maps[seed % 4], seed, settings) for seed in range(count)]
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return draw_many(REFERENCE)
+
+
+@pytest.fixture(scope="module")
+def default():
+    return draw_many(DEFAULT)
+
+
+def changes(records):
+    return [change.perturbations for applied in records for change in applied.regions]
+
+
+def seconds(records):
+    return [perturbations[1] for perturbations in changes(records) if len(perturbations) == 2]
+
+
+def assert_frequency(count, total, probability):
+    """Within four standard deviations of a binomial variable."""
+    deviation = sqrt(total * probability * (1 - probability))
+    assert abs(count - total * probability) < 4 * deviation
+
+
+def assert_uniform(values, low, high):
+    """In range and, by eighths of it, within four standard deviations of uniform."""
+    values = np.array(values)
+    assert low <= values.min()
+    assert values.max() < high
+    for count in np.histogram(values, 8, (low, high))[0]:
+        assert_frequency(count, len(values), 1 / 8)
+
+
+# --- REFERENCE, over 20,000 draws ---
+
+
+@pytest.mark.parametrize(("place", "expected"), [(0, 1.80), (1, 2.71), (2, 3.62), (3, 4.52)])
+def test_the_reference_changes_as_many_regions_as_drawing_with_replacement(
+    reference, place, expected
+):
+    counts = np.array([len(applied.regions) for applied in reference[place::4]])
+    assert counts.mean() == pytest.approx(expected, abs=0.005 + 4 * counts.std() / sqrt(5000))
+    assert counts.max() == CLASSES[place] // 5 + 1
+
+
+def test_every_filter_is_as_likely_in_the_reference(reference):
+    firsts = [perturbations[0] for perturbations in changes(reference)]
+    counts = Counter(first.name for first in firsts)
+    assert set(counts) == set(FILTERS)
+    assert {first.amount for first in firsts} == {None}
+    for count in counts.values():
+        assert_frequency(count, len(firsts), 1 / 23)
+
+
+def test_half_of_the_regions_are_changed_twice_in_the_reference(reference):
+    lengths = Counter(len(perturbations) for perturbations in changes(reference))
+    assert set(lengths) == {1, 2}
+    assert_frequency(lengths[2], lengths.total(), 0.5)
+
+
+def test_the_six_second_changes_are_as_likely_in_the_reference(reference):
+    drawn = seconds(reference)
+    counts = Counter(p.name if isinstance(p, Filter) else "lab" for p in drawn)
+    assert set(counts) == SECOND
+    assert {type(p) for p in drawn} == {Filter, LabScaling8}
+    for count in counts.values():
+        assert_frequency(count, len(drawn), 1 / 6)
+
+
+def test_the_reference_gives_no_amounts_so_that_half_of_its_second_changes_do_nothing(reference):
+    css = [p for p in seconds(reference) if isinstance(p, Filter)]
+    assert {p.amount for p in css} == {None}
+    image = torch.randint(0, 256, (3, 9, 9), dtype=torch.uint8)
+    idle = {name for name in CSS if torch.equal(Filter(name)(image), image)}
+    assert idle == {"contrast", "hue_rotate", "saturate"}
+
+
+def test_lab_factors_are_uniform_and_independent(reference, default):
+    for records in reference, default:
+        scalings = [p for p in seconds(records) if not isinstance(p, Filter)]
+        factors = np.array([p.factors for p in scalings])
+        for channel in factors.T:
+            assert_uniform(channel, 0.8, 1.2)
+            assert channel.mean() == pytest.approx(1, abs=4 * 0.4 / sqrt(12 * len(factors)))
+        correlations = np.corrcoef(factors.T)[np.triu_indices(3, 1)]
+        assert abs(correlations).max() < 4 / sqrt(len(factors))
+
+
+@pytest.mark.parametrize("name", ["reference", "default"])
+def test_one_in_twenty_is_degraded(name, request):
+    records = request.getfixturevalue(name)
+    degraded = [a.degradation for a in records if a.degradation is not None]
+    assert_frequency(len(degraded), 20_000, 0.05)
+    noise, blur = 1 / 9, 1 / 6
+    for kind in GaussianNoise, LaplaceNoise, PoissonNoise:
+        assert_frequency(sum(isinstance(d, kind) for d in degraded), len(degraded), noise)
+    for kind in MotionBlur, GaussianBlur:
+        assert_frequency(sum(isinstance(d, kind) for d in degraded), len(degraded), blur)
+    assert_frequency(sum(isinstance(d, JPEG) for d in degraded), len(degraded), 1 / 3)
+
+
+# --- DEFAULT ---
+
+
+def test_the_default_draws_the_same_kinds_as_often(default):
+    firsts = Counter(perturbations[0] for perturbations in changes(default))
+    drawn = seconds(default)
+    assert set(firsts) == {Filter(name) for name in FILTERS}
+    assert_frequency(len(drawn), firsts.total(), 0.5)
+    counts = Counter(p.name if isinstance(p, Filter) else "lab" for p in drawn)
+    assert set(counts) == SECOND
+    for count in counts.values():
+        assert_frequency(count, len(drawn), 1 / 6)
+    assert {type(p) for p in drawn} == {Filter, LabScaling}
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("contrast", 0.6, 1.4),
+        ("grayscale", 0.3, 1.0),
+        ("hue_rotate", -30, 30),
+        ("saturate", 0.6, 1.4),
+        ("sepia", 0.3, 1.0),
+    ],
+)
+def test_the_default_draws_amounts(default, name, low, high):
+    css = [p for p in seconds(default) if isinstance(p, Filter)]
+    assert_uniform([p.amount for p in css if p.name == name], low, high)
+
+
+# --- how a record is drawn ---
+
+
+def by_hand(label_map, seed, second):
+    """Regions and changes, number by number."""
+    numbers = stream(seed)
+    labels = choose_regions(label_map, numbers)
+    changes = [[Filter(FILTERS[int(numbers() * 23)])] for _ in labels]
+    for change in changes:
+        if numbers() > 0.5:
+            change.append(second(numbers))
+    return labels, [tuple(change) for change in changes], numbers() > 0.95
+
+
+def reference_second(numbers):
+    kind = int(numbers() * 6)
+    if kind == 5:
+        return LabScaling8(tuple(0.8 + (1.2 - 0.8) * numbers() for _ in range(3)))
+    return Filter(CSS[kind])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_records_are_drawn_number_by_number(seed):
+    applied = draw(LABEL_MAP, seed, REFERENCE)
+    labels, changes, degraded = by_hand(LABEL_MAP, seed, reference_second)
+    assert [change.label for change in applied.regions] == list(labels)
+    assert [change.perturbations for change in applied.regions] == changes
+    assert (applied.degradation is not None) == degraded
+    assert applied.seed == seed
+
+
+def test_draws_are_pinned():
+    # The seeds of a benchmark split stand for these: they must never change.
+    assert [(c.label, c.perturbations) for c in draw(LABEL_MAP, 1, DEFAULT).regions] == [
+        (2, (Filter("gingham"), Filter("sepia", 0.3657017107419644))),
+        (9, (Filter("maven"),)),
+        (10, (Filter("lofi"), Filter("hue_rotate", 15.736804947476521))),
+    ]
+    assert draw(LABEL_MAP, 0, REFERENCE).to_json() == (
+        '{"seed": 0, "regions": [{"label": 5, "perturbations": [{"filter": "gingham"}, '
+        '{"filter": "grayscale"}]}, {"label": 9, "perturbations": [{"filter": "maven"}]}, '
+        '{"label": 10, "perturbations": [{"filter": "lark"}, {"lab8": [1.001874742326956, '
+        '0.9127351377598816, 1.1023216816628896]}]}], "compositing": "lab8-opencv"}'
+    )
+
+
+def test_a_second_change_and_a_degradation_need_more_than_their_thresholds(monkeypatch):
+    label_map = torch.tensor([[4]])
+    monkeypatch.setattr(settings, "stream", lambda _: iter([0, 0, 0.5, 0.95]).__next__)
+    applied = draw(label_map, 0, REFERENCE)
+    assert [len(change.perturbations) for change in applied.regions] == [1]
+    assert applied.degradation is None
+    numbers = [0, 0, 0.500001, 0.2, 0.950001, 0.99]
+    monkeypatch.setattr(settings, "stream", lambda _: iter(numbers).__next__)
+    applied = draw(label_map, 0, REFERENCE)
+    assert applied.regions[0].perturbations[1] == Filter("grayscale")
+    assert isinstance(applied.degradation, JPEG)
+
+
+def test_regions_and_first_filters_depend_on_the_seed_only():
+    for seed in range(20):
+        records = [draw(LABEL_MAP, seed, settings) for settings in ALL]
+        firsts = [[(c.label, c.perturbations[0]) for c in a.regions] for a in records]
+        assert firsts[0] == firsts[1] == firsts[2]
+
+
+def test_records_say_how_they_are_put_together():
+    composited = [draw(LABEL_MAP, 0, settings).compositing.name for settings in ALL]
+    assert composited == ["lab8-opencv", "rgb-opencv", "rgb-antialiased"]
+
+
+def test_draws_follow_the_default_unless_told_otherwise():
+    assert draw(LABEL_MAP, 3) == draw(LABEL_MAP, 3, DEFAULT) != draw(LABEL_MAP, 3, REFERENCE)
+
+
+def test_rates_of_zero_and_one_are_never_and_always():
+    never = replace(DEFAULT, second_rate=0, degradation_rate=0)
+    always = replace(DEFAULT, second_rate=1, degradation_rate=1)
+    for seed in range(50):
+        assert not seconds([draw(LABEL_MAP, seed, never)])
+        assert draw(LABEL_MAP, seed, never).degradation is None
+        assert {len(c) for c in changes([draw(LABEL_MAP, seed, always)])} == {2}
+        assert draw(LABEL_MAP, seed, always).degradation is not None
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("argument", ["second_rate", "degradation_rate"])
+def test_rates_out_of_range_are_refused(argument, rate):
+    with pytest.raises(ValueError, match=rf"'{argument}' must be in \[0, 1\], got {rate}"):
+        replace(DEFAULT, **{argument: rate})
+
+
+def test_settings_are_values():
+    assert len({REFERENCE, REFERENCE_RGB, DEFAULT}) == 3
+    assert all(pickle.loads(pickle.dumps(settings)) == settings for settings in ALL)
+
+
+def test_a_map_without_labels_and_a_negative_seed_are_refused():
+    with pytest.raises(ValueError, match="'label_map' must have a labelled pixel"):
+        draw(torch.zeros(2, 2).long(), 0, REFERENCE)
+    with pytest.raises(ValueError, match="'seed' must not be negative, got -1"):
+        draw(LABEL_MAP, -1, REFERENCE)
