@@ -107,11 +107,7 @@ def ssim(output: Tensor, real: Tensor) -> Tensor:
         tensor([1.])
     """
     check_images("output", output, "real", real)
-    if min(output.shape[2:]) < SSIM_WINDOW:
-        raise ValueError(
-            f"'output' must be at least {SSIM_WINDOW} pixels high and wide for SSIM, "
-            f"got {tuple(output.shape)}."
-        )
+    check_window(output, SSIM_WINDOW)
     # The variances are small differences of large squares: float32 is off in the fourth decimal.
     x, y = _levels(output).double(), _levels(real).double()
     mean_x, mean_y = _blur(x), _blur(y)
@@ -137,6 +133,15 @@ def check_images(name: str, image: Tensor, other_name: str, other: Tensor) -> No
         raise ValueError(
             f"'{other_name}' must have the shape of '{name}', {tuple(image.shape)}, "
             f"got {tuple(other.shape)}."
+        )
+
+
+def check_window(output: Tensor, window: int) -> None:
+    """Refuse images in which no window of that many pixels fits."""
+    if min(output.shape[2:]) < window:
+        raise ValueError(
+            f"'output' must be at least {window} pixels high and wide for SSIM, "
+            f"got {tuple(output.shape)}."
         )
 
 

@@ -1,23 +1,27 @@
 r"""Evaluation protocols: how 8-bit images become the numbers of a table.
 
 Published harmonization code differs in rounding, peak, window and order of averaging, so that
-tables cannot be compared without saying which protocol they follow. This one scores what a saved
-picture holds, against the untouched real image:
+tables cannot be compared without saying which protocol they follow. Both here score what a saved
+picture holds: `"opmask"` against the untouched real image, `"reference"` as the script that made
+the paper's tables, for which :func:`opmask.metrics.reference_panel` makes the pictures:
 
     float image -> to_uint8 -> score (one row per image) -> average (the row of the table)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from opmask.losses import LPIPS
+from opmask.losses.perceptual import lpips_at_hand
 from opmask.metrics.image import mse, psnr, psnr_from_mse, ssim
+from opmask.metrics.reference import reference_ssim
 
-PROTOCOLS = ("opmask",)
+PROTOCOLS = ("opmask", "reference")
 
 
 def to_uint8(image: Tensor | np.ndarray) -> np.ndarray:
@@ -60,6 +64,7 @@ def score(
     region: np.ndarray | None = None,
     *,
     protocol: str = "opmask",
+    lpips: Iterable[LPIPS] | None = None,
 ) -> dict[str, float]:
     r"""Score one 8-bit image against the real one.
 
@@ -69,20 +74,33 @@ def score(
     .. math:: \mathrm{fMSE} = \frac{1}{3 |R|} \sum_{c} \sum_{(h,w) \in R}
               (x_{chw} - y_{chw})^2
 
+    The protocols differ in two values. `"opmask"` has the usual ones: the similarity of
+    :func:`ssim`, and LPIPS on RGB. `"reference"` has those of the paper's script: a similarity
+    with a uniform window of 7 x 7, sample covariances and, as data range, the largest less the
+    smallest value of each channel of the *output*; and LPIPS on BGR, the order in which that
+    script reads its pictures. Where a channel of the output is constant its data range is 0, and
+    the script has no number; here it is the limit of small ranges.
+
     Args:
         output: The image :math:`x` to score, 8-bit RGB, with shape :math:`(H, W, 3)`.
         real: The ground truth :math:`y`, with the kind and shape of `output`.
         region: The changed area, with shape :math:`(H, W)`: bool, 0 and 1, or 8-bit with 255
             inside; cut at one half.
-        protocol: `"opmask"`: full image, 8-bit, peak 255, hard region.
+        protocol: `"opmask"` or `"reference"`: full image, 8-bit, peak 255, hard region in both.
+        lpips: The networks to score with, in any number: `[LPIPS("vgg"), LPIPS("alex")]`. `None`:
+            those whose weights lie in torchvision's cache, if the package `lpips` is installed, so
+            that the row has `lpips_vgg` and `lpips_alex` exactly where they are. `()`: none.
 
     Returns:
-        The values by name, `mse`, `psnr`, `ssim`, and with a region `fmse`, `fpsnr`.
+        The values by name, `mse`, `psnr`, `ssim`, for each network `lpips_vgg` or `lpips_alex`,
+        and with a region `fmse`, `fpsnr`.
 
     Raises:
-        TypeError: If an image is not an 8-bit array.
-        ValueError: If the shapes do not fit, an image is smaller than 11 pixels, the region is
-            empty or the protocol is unknown.
+        TypeError: If an image is not an 8-bit array, or `lpips` holds anything but
+            :class:`opmask.losses.LPIPS`.
+        ValueError: If the shapes do not fit, an image is smaller than a window (11 pixels, in the
+            reference's protocol 7) or than a network needs (31 at most), the region is empty or
+            the protocol is unknown.
 
     Example:
         >>> real = np.zeros((16, 16, 3), dtype=np.uint8)
@@ -90,15 +108,24 @@ def score(
         >>> region[:4] = True
         >>> output = real.copy()
         >>> output[region] = 10
-        >>> row = score(output, real, region)
+        >>> row = score(output, real, region, lpips=())
         >>> row["mse"], row["fmse"]
         (25.0, 100.0)
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"'protocol' must be one of {PROTOCOLS}, got {protocol!r}.")
     _check_arrays(output, real)
-    x, y = (torch.from_numpy(image / 255).movedim(-1, 0)[None] for image in (output, real))
-    row = {"mse": mse(x, y), "psnr": psnr(x, y), "ssim": ssim(x, y)}
+    levels = [_planes(image) for image in (output, real)]
+    images = [image / 255 for image in levels]
+    row = {"mse": mse(*images), "psnr": psnr(*images)}
+    if protocol == "reference":
+        row["ssim"] = reference_ssim(*levels).mean()
+        images = [image.flip(1) for image in images]  # BGR
+    else:
+        row["ssim"] = ssim(*images)
+    for network in _networks(lpips):
+        device = network.shift.device
+        row[f"lpips_{network.net}"] = network(*[image.to(device) for image in images])
     if region is not None:
         inside = _binarize(region, output)
         error = np.square(output[inside].astype(np.float64) - real[inside]).mean()
@@ -150,6 +177,22 @@ def _check_arrays(output: np.ndarray, real: np.ndarray) -> None:
         raise ValueError(
             f"'real' must have the shape of 'output', {output.shape}, got {real.shape}."
         )
+
+
+def _planes(image: np.ndarray) -> Tensor:
+    """The levels of an 8-bit image as float64, with shape (1, 3, H, W)."""
+    return torch.from_numpy(image.astype(np.float64)).movedim(-1, 0)[None]
+
+
+def _networks(lpips: Iterable[LPIPS] | None) -> Iterable[LPIPS]:
+    if lpips is None:
+        return lpips_at_hand()
+    networks = lpips if isinstance(lpips, str) else tuple(lpips)
+    if not all(isinstance(network, LPIPS) for network in networks):
+        raise TypeError(
+            f"'lpips' must hold modules such as opmask.losses.LPIPS('vgg'), got {networks!r}."
+        )
+    return networks
 
 
 def _binarize(region: np.ndarray, output: np.ndarray) -> np.ndarray:

@@ -3,6 +3,8 @@ import pytest
 import torch
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
+from opmask.losses import LPIPS
+from opmask.losses._trunks import build_trunk
 from opmask.metrics import average, score, to_uint8
 
 RNG = np.random.default_rng(0)
@@ -109,7 +111,8 @@ def test_views_and_read_only_arrays_are_accepted():
 
 
 def test_an_unknown_protocol_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'protocol' must be one of \('opmask',\), got 'dove'"):
+    match = r"'protocol' must be one of \('opmask', 'reference'\), got 'dove'"
+    with pytest.raises(ValueError, match=match):
         score(OUTPUT, REAL, protocol="dove")
 
 
@@ -150,6 +153,7 @@ def test_a_region_of_one_pixel_is_enough():
 def test_the_average_is_the_mean_of_each_value():
     rows = [{"mse": 1.0, "psnr": 30.0}, {"mse": 4.0, "psnr": 40.0}, {"mse": 7.0, "psnr": 38.0}]
     assert average(rows) == {"mse": 4.0, "psnr": 36.0}
+    assert average(rows[:1]) == rows[0]
 
 
 def test_rows_that_cannot_be_averaged_are_refused():
@@ -157,3 +161,101 @@ def test_rows_that_cannot_be_averaged_are_refused():
         average([])
     with pytest.raises(ValueError, match=r"same names, got \['mse'\] and \['mse', 'psnr'\]"):
         average([{"mse": 1.0}, {"mse": 1.0, "psnr": 30.0}])
+
+
+def planes(image):
+    return torch.from_numpy(image / np.float32(255)).movedim(-1, 0)[None]
+
+
+def save_weights(folder, name, file):
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        f"features.{key}": value for key, value in build_trunk(name, "random").named_buffers()
+    }
+    torch.save(state, folder / file)
+
+
+BIG_OUTPUT, BIG_REAL = RNG.integers(0, 256, (2, 33, 40, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return [LPIPS(net, weights="random") for net in ("vgg", "alex")]
+
+
+@pytest.mark.parametrize(("protocol", "order"), [("opmask", 1), ("reference", -1)])
+def test_lpips_sees_rgb_and_in_the_reference_bgr(protocol, order, networks):
+    row = score(BIG_OUTPUT, BIG_REAL, protocol=protocol, lpips=networks)
+    pair = [planes(image[..., ::order].copy()) for image in (BIG_OUTPUT, BIG_REAL)]
+    for network in networks:
+        assert row[f"lpips_{network.net}"] == pytest.approx(network(*pair).item(), rel=1e-5)
+
+
+def test_the_names_come_in_the_order_of_the_tables(networks):
+    region = np.ones((33, 40), dtype=bool)
+    row = score(BIG_OUTPUT, BIG_REAL, region, lpips=iter(networks))
+    assert list(row) == ["mse", "psnr", "ssim", "lpips_vgg", "lpips_alex", "fmse", "fpsnr"]
+    assert all(type(value) is float for value in row.values())
+
+
+def test_every_reduction_of_a_network_gives_the_same_score():
+    rows = [
+        score(BIG_OUTPUT, BIG_REAL, lpips=[LPIPS("alex", weights="random", reduction=reduction)])
+        for reduction in ("none", "mean", "sum")
+    ]
+    assert rows[0] == rows[1] == rows[2]
+
+
+def test_the_networks_at_hand_are_those_in_the_cache_of_torchvision(torch_home, networks):
+    assert "lpips_vgg" not in score(BIG_OUTPUT, BIG_REAL)
+    save_weights(torch_home, "vgg16", "vgg16-397923af.pth")
+    assert score(BIG_OUTPUT, BIG_REAL) == score(BIG_OUTPUT, BIG_REAL, lpips=networks[:1])
+    save_weights(torch_home, "alexnet", "alexnet-owt-7be5be79.pth")
+    assert score(BIG_OUTPUT, BIG_REAL) == score(BIG_OUTPUT, BIG_REAL, lpips=networks)
+    assert "lpips_vgg" not in score(BIG_OUTPUT, BIG_REAL, lpips=())
+
+
+def test_the_networks_at_hand_are_built_once(torch_home, monkeypatch):
+    save_weights(torch_home, "alexnet", "alexnet-owt-7be5be79.pth")
+    first = score(BIG_OUTPUT, BIG_REAL)
+    monkeypatch.setattr("opmask.losses.perceptual.build_trunk", None)
+    assert score(BIG_OUTPUT, BIG_REAL) == first
+
+
+def test_weights_without_the_package_are_no_network_at_hand(torch_home, monkeypatch):
+    save_weights(torch_home, "alexnet", "alexnet-owt-7be5be79.pth")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert list(score(BIG_OUTPUT, BIG_REAL)) == ["mse", "psnr", "ssim"]
+
+
+@pytest.mark.parametrize("names", ["vgg", ["vgg"]])
+def test_names_of_networks_are_refused_with_what_to_pass(names):
+    with pytest.raises(
+        TypeError, match=r"'lpips' must hold modules such as .*LPIPS\('vgg'\), got"
+    ):
+        score(OUTPUT, REAL, lpips=names)
+
+
+def test_the_reference_differs_in_similarity_alone_where_there_is_no_network():
+    row = score(OUTPUT, REAL, REGION, protocol="reference")
+    expected = score(OUTPUT, REAL, REGION)
+    assert [name for name in row if row[name] != expected[name]] == ["ssim"]
+    assert list(row) == list(expected)
+
+
+@pytest.mark.parametrize("height", [7, 24])
+def test_the_references_similarity_equals_scikit_image_with_the_outputs_range(height):
+    output, real = (OUTPUT[:height] // 2 + 20, REAL[:height])
+    output[0, 0] = 70, 80, 90
+    channels = [
+        structural_similarity(o, r, data_range=int(o.max()) - int(o.min()))
+        for o, r in zip(output.transpose(2, 0, 1), real.transpose(2, 0, 1), strict=True)
+    ]
+    row = score(output, real, protocol="reference")
+    assert row["ssim"] == pytest.approx(np.mean(channels), abs=1e-12)
+
+
+def test_the_references_similarity_has_a_window_of_7_pixels():
+    for small in (OUTPUT[:6], OUTPUT[:, :6]):
+        with pytest.raises(ValueError, match="'output' must be at least 7 pixels high and wide"):
+            score(small, small, protocol="reference")
