@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from opmask.datasets import ADE20K, Composites, Sample, SyntheticScenes
+from opmask.datasets import ADE20K, Composites, Sample, SyntheticScenes, labelled
 from opmask.files import replacing
 from opmask.metrics import average, evaluate, to_markdown
 from opmask.perturb import Perturber
 from opmask.visualize import PanelRow, save_curves, save_panel
 
 VALIDATION = 256  # composites to validate on, or more where there are more photos
+MASKED = ("om", "om-hls")  # the models whose masks are shown, the first that there is
 VALIDATION_SEED = 7  # so that every run is scored on the same composites
 
 
@@ -28,7 +29,7 @@ def validation_loader(data: Path | None, size: int, workers: int = 0) -> DataLoa
     if data is None:
         photos = SyntheticScenes(VALIDATION, size=size, seed=2**31)
     else:
-        photos = ADE20K(data, "validation")
+        photos = labelled(ADE20K(data, "validation"), workers=workers)
     composites = Composites(photos, Perturber(), size=size, seed=VALIDATION_SEED)
     positions = range(max(len(photos), VALIDATION))
     return DataLoader(composites, 16, sampler=positions, num_workers=workers)
@@ -52,7 +53,7 @@ def panel_rows(
 ) -> list[PanelRow]:
     """What each model makes of the composites that were changed most, and the masks' additions."""
     results = {name: model(*inputs(batch, guided)) for name, model in models.items()}
-    masks = results["om"].masks if "om" in results else {}
+    masks = next((results[name].masks for name in MASKED if name in results), {})
     adds = {name: mask for name, mask in masks.items() if name.endswith("_add")}
     worst = (batch.composite - batch.real).square().mean((1, 2, 3)).topk(count).indices
     return [

@@ -8,6 +8,9 @@ With `--data` it trains on photographs in ADE20K's layout.
     python examples/train_hscene.py --data ADEChallengeData2016 --size 256 --steps 40000
     accelerate launch examples/train_hscene.py ...
 
+`--backbone attention-unet` is the paper's network, which wants a GPU. `--model om-hls` predicts
+masks in HLS instead of LAB, as in the paper's supplement.
+
 A run can be interrupted at any time; `--resume` goes on where it was.
 """
 
@@ -21,6 +24,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from arguments import at_least, existing
 from report import inputs, report, to_device
 from run_folder import Interrupt, Log, ignore_interrupts, keep, open_run, restore
 from torch import nn
@@ -29,33 +33,52 @@ from tqdm import tqdm
 
 import opmask
 from opmask import RGB, Add, DirectRGB, MaskRange, OperatorMaskWrapper, Retoucher
-from opmask.backbones import SmallUNet
-from opmask.datasets import ADE20K, Composites, Resized, Sample, SyntheticScenes
+from opmask.backbones import AttentionUNet, SmallUNet
+from opmask.datasets import ADE20K, Composites, Resized, Sample, SyntheticScenes, labelled
 from opmask.losses import charbonnier
 from opmask.perturb import Perturber
+from opmask.retouch import lab_retoucher, paper_hls_retoucher
 
 MODELS = ("rgb", "rgb-residual", "om")
+CHOICES = (*MODELS, "om-hls")
+# The highest learning rates, after a short rise; then they fall to 0 along a cosine. The second is
+# the paper's.
+RATES = {"small": 1e-3, "attention-unet": 2e-4}
+RISE = 0.1001  # of all steps. Not 0.1: 10 steps would leave the rise no time, a division by zero
 SCENES = 2048  # synthetic scenes to train on
-RATE = 1e-3  # the highest learning rate, after a short rise; then it falls to 0 along a cosine
 CHECK_STEP = 500  # when a model that still returns its input is reported
 STILL = 0.5  # levels of 255: a smaller mean change counts as returning the input
 
 
-def build(model: str, guided: bool) -> nn.Module:
-    """One of MODELS, untrained."""
-    net = SmallUNet(4 if guided else 3)
+def build_network(backbone: str, channels: int, size: int) -> tuple[nn.Module, int]:
+    """One of RATES, and the number that the sizes of its images must be multiples of."""
+    if backbone == "small":
+        return SmallUNet(channels), 32
+    # The paper's 8 levels at 256 px. Smaller images leave room for fewer.
+    depth = max((d for d in range(5, 9) if size % 2**d == 0), default=5)
+    return AttentionUNet(channels, 3, depth=depth), 2**depth
+
+
+def build(model: str, args: argparse.Namespace) -> nn.Module:
+    """One of CHOICES, untrained."""
+    net, multiple = build_network(args.backbone, 4 if args.guided else 3, args.size)
     if model == "rgb":
-        return DirectRGB(net, region=guided, multiple_of=32)
-    # A residual RGB network is the wrapper with one unbounded addition to each colour.
-    retoucher = Retoucher(Add(RGB, range=MaskRange(0.0))) if model == "rgb-residual" else None
-    return OperatorMaskWrapper(net, retoucher, region=guided)
+        return DirectRGB(net, region=args.guided, multiple_of=multiple)
+    retouchers = {
+        # A residual RGB network is the wrapper with one unbounded addition to each colour.
+        "rgb-residual": lambda: Retoucher(Add(RGB, range=MaskRange(0.0))),
+        "om": lab_retoucher,
+        "om-hls": paper_hls_retoucher,
+    }
+    return OperatorMaskWrapper(net, retouchers[model](), region=args.guided)
 
 
 def training_set(args: argparse.Namespace) -> Composites:
     if args.data is None:
         photos = Resized(SyntheticScenes(SCENES, size=args.size, seed=args.seed), args.size)
         return Composites(photos, Perturber(), shuffle=True, seed=args.seed)
-    photos = Resized(ADE20K(args.data, "training"), args.size)  # whole, as in the paper
+    photos = labelled(ADE20K(args.data, "training"), workers=args.workers)
+    photos = Resized(photos, args.size)  # whole, as in the paper
     return Composites(photos, Perturber(), crop=args.size, shuffle=True, seed=args.seed)
 
 
@@ -91,10 +114,11 @@ class Training:
 def begin(name: str, accelerator: Accelerator, args: argparse.Namespace) -> Training:
     """A new model, or one at the step where it was interrupted."""
     torch.manual_seed(args.seed)
-    model = build(name, args.guided).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), RATE, betas=(0.9, 0.99))
+    model = build(name, args).to(memory_format=torch.channels_last)
+    rate = RATES[args.backbone]
+    optimizer = torch.optim.Adam(model.parameters(), rate, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, RATE, total_steps=args.steps, pct_start=0.1
+        optimizer, rate, total_steps=args.steps, pct_start=RISE
     )
     log = Log(args.out / name / "log.csv", ("loss", "pixel", "change"))
     run = Training(name, *accelerator.prepare(model, optimizer), schedule, log)
@@ -164,20 +188,22 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="root in ADE20K's layout; else synthetic scenes")
-    parser.add_argument("--model", nargs="+", choices=MODELS, default=MODELS)
-    parser.add_argument("--backbone", choices=["small"], default="small")
+    parser.add_argument("--data", type=existing, help="root as ADE20K's; else synthetic scenes")
+    parser.add_argument("--model", nargs="+", choices=CHOICES, default=MODELS)
+    parser.add_argument("--backbone", choices=RATES, default="small")
     parser.add_argument("--guided", action="store_true", help="give the region to the models")
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--size", type=int, default=64, help="height and width of the images")
-    parser.add_argument("--batch-size", type=int, default=16, help="per process")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="data loading processes")
+    parser.add_argument("--steps", type=at_least(1), default=500)
+    parser.add_argument("--size", type=at_least(32), default=64, help="of the images, in pixels")
+    parser.add_argument("--batch-size", type=at_least(1), default=16, help="per process")
+    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument("--workers", type=at_least(0), default=1, help="data loading processes")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="else what there is")
     parser.add_argument("--out", type=Path, default=Path("runs/hscene"), help="the run folder")
-    parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints")
+    parser.add_argument("--save-every", type=at_least(1), default=100, help="in steps")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.model = list(dict.fromkeys(args.model))  # each one once
+    return args
 
 
 def main() -> None:

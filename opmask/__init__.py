@@ -4,19 +4,31 @@ Data flow: `image -> backbone + mask head -> logits -> masks -> retoucher -> ima
 for the five nouns.
 """
 
-from opmask import backbones, datasets, losses, metrics, perturb, testing
+from opmask import backbones, checkpoints, datasets, losses, metrics, perturb, testing
 from opmask.baseline import DirectRGB
 from opmask.checkpoints import load, save
-from opmask.color import HLS, HSV, LAB, LAB_CENTERED, LAB_UNIT, LINEAR_RGB, RGB, ColorSpace
+from opmask.color import (
+    HLS,
+    HLS_CLAMPED,
+    HSV,
+    LAB,
+    LAB_CENTERED,
+    LAB_UNIT,
+    LINEAR_RGB,
+    RGB,
+    ColorSpace,
+)
+from opmask.discriminator import PatchDiscriminator
 from opmask.heads import OutputHead
 from opmask.operators import Add, Gated, MaskRange, Mul, Operator
-from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher
+from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher, paper_hls_retoucher
 from opmask.wrapper import OperatorMaskWrapper, Retouched
 
 __version__ = "0.1.0"
 
 __all__ = [
     "HLS",
+    "HLS_CLAMPED",
     "HSV",
     "LAB",
     "LAB_CENTERED",
@@ -32,16 +44,19 @@ __all__ = [
     "Operator",
     "OperatorMaskWrapper",
     "OutputHead",
+    "PatchDiscriminator",
     "Retouched",
     "Retoucher",
     "__version__",
     "backbones",
+    "checkpoints",
     "datasets",
     "hls_retoucher",
     "lab_retoucher",
     "load",
     "losses",
     "metrics",
+    "paper_hls_retoucher",
     "perturb",
     "save",
     "testing",

@@ -1,8 +1,9 @@
 r"""Colour spaces: where operators do their arithmetic.
 
 A :class:`ColorSpace` is a name, its channels and two functions, `from_rgb` and `to_rgb`. Every
-space is normalised so that one unit means about the same everywhere, and none of them clips: a
-value pushed out of gamut by one operator can be brought back by the next.
+space is normalised so that one unit means about the same everywhere, and none of them clips but
+`HLS_CLAMPED`, the paper's: a value pushed out of gamut by one operator can be brought back by the
+next.
 
 Data flow: `image (RGB) -> from_rgb -> operators -> to_rgb -> image (RGB)`;
 :class:`opmask.Retoucher` does both conversions once for each run of operators that share a space.
@@ -19,6 +20,7 @@ from torch import Tensor
 
 __all__ = [
     "HLS",
+    "HLS_CLAMPED",
     "HSV",
     "LAB",
     "LAB_CENTERED",
@@ -161,6 +163,12 @@ def _hls_to_rgb(image: Tensor) -> Tensor:
     return lightness.unsqueeze(-3) - half_chroma.unsqueeze(-3) * wave
 
 
+def _hls_clamped_to_rgb(image: Tensor) -> Tensor:
+    # Unlike the paper's, the clamp passes gradients as if it were not there (straight through):
+    # else a hue that was pushed past red would stay there for the rest of the training.
+    return _hls_to_rgb(image + (image.clamp(0, 1) - image).detach())
+
+
 def _rgb_to_hsv(image: Tensor) -> Tensor:
     value = image.amax(-3)
     chroma = value - image.amin(-3)
@@ -204,6 +212,12 @@ multiplication pivots at black for `l`, at -128 for `a` and `b`, so it shifts gr
 HLS = ColorSpace("hls", ("h", "l", "s"), _rgb_to_hls, _hls_to_rgb)
 """Hue in turns (it wraps), lightness and saturation in [0, 1]. A multiplication of `l` pivots at
 black, of `s` at grey."""
+
+HLS_CLAMPED = ColorSpace("hls_clamped", ("h", "l", "s"), _rgb_to_hls, _hls_clamped_to_rgb)
+"""`HLS` as the paper has it: on the way back all three channels, hue included, are clamped to
+[0, 1] instead of wrapped, so that no shift of hue goes past red (0 and 1 are the same red, and a
+hue of 0.95 can be raised by 0.05 at most). For new models `HLS` is better: red lies in the middle
+of the warm colours, and there the two ends of a clamped hue tear one object's colours apart."""
 
 HSV = ColorSpace("hsv", ("h", "s", "v"), _rgb_to_hsv, _hsv_to_rgb)
 """Hue in turns (it wraps), saturation and value in [0, 1]. A multiplication of `v` pivots at

@@ -13,12 +13,12 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from opmask.color import HLS, LAB, ColorSpace
+from opmask.color import HLS, HLS_CLAMPED, LAB, ColorSpace
 from opmask.inputs import check_image
 from opmask.operators import Add, MaskRange, Mul, Operator
 from opmask.operators.channel import join_ranges, split_masks
 
-__all__ = ["Retoucher", "hls_retoucher", "lab_retoucher"]
+__all__ = ["Retoucher", "hls_retoucher", "lab_retoucher", "paper_hls_retoucher"]
 
 
 class Stage(nn.Module):
@@ -232,3 +232,29 @@ def hls_retoucher() -> Retoucher:
     """
     half_turn = MaskRange(0.0, low=-0.5, high=0.5)
     return Retoucher(Mul(HLS, "l", "s"), Add(HLS, "l", "s"), Add(HLS, "h", range=half_turn))
+
+
+def paper_hls_retoucher() -> Retoucher:
+    r"""The paper's six masks in HLS: each channel is multiplied, then added to, then clamped.
+
+    .. math:: y_c = \operatorname{clamp}(x_c \, m_{c,\mathrm{mul}} + m_{c,\mathrm{add}}, 0, 1),
+              \qquad c \in \{h, l, s\}
+
+    The published code has no HLS; this follows the paper's supplement and the code for LAB of the
+    same network: factors without an upper bound, shifts within :math:`(-1, 1)`, and hue clamped
+    instead of wrapped (see :data:`opmask.color.HLS_CLAMPED`). Two things differ. The shift is
+    :math:`\tanh z` there and :math:`\tanh(z / 2)` here (:class:`opmask.MaskRange`), the same
+    values for logits twice as large; the factor is :math:`\operatorname{ReLU}(z)` there and
+    :math:`\operatorname{ReLU}(1 + z)` here, so that logits 0 are the identity.
+
+    The supplement's other set, shifts alone, is `Retoucher(Add(HLS_CLAMPED))`. For editing by hand
+    and for new models see :func:`hls_retoucher`.
+
+    References:
+        | Semantic-guided Multi-Mask Image Harmonization (Ren and Liu, 2022), supplement
+
+    Example:
+        >>> list(paper_hls_retoucher().ranges)
+        ['h_mul', 'l_mul', 's_mul', 'h_add', 'l_add', 's_add']
+    """
+    return Retoucher(Mul(HLS_CLAMPED, range=MaskRange(1.0, low=0.0)), Add(HLS_CLAMPED))

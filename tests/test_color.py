@@ -7,8 +7,10 @@ import skimage.color
 import torch
 
 from opmask import HLS, HSV, LAB, LAB_CENTERED, LAB_UNIT, LINEAR_RGB, RGB, ColorSpace
+from opmask.color import HLS_CLAMPED
 
-SPACES = [RGB, LINEAR_RGB, LAB, LAB_CENTERED, LAB_UNIT, HLS, HSV]
+UNCLIPPED = [RGB, LINEAR_RGB, LAB, LAB_CENTERED, LAB_UNIT, HLS, HSV]
+SPACES = [*UNCLIPPED, HLS_CLAMPED]
 KEY_COLORS = [*itertools.product((0.0, 1.0), repeat=3), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)]
 
 
@@ -27,7 +29,7 @@ def test_a_round_trip_returns_the_image(space: ColorSpace):
     torch.testing.assert_close(space.to_rgb(space.from_rgb(image)), image, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("space", SPACES, ids=lambda s: s.name)
+@pytest.mark.parametrize("space", UNCLIPPED, ids=lambda s: s.name)
 def test_a_round_trip_keeps_colours_out_of_gamut(space: ColorSpace):
     image = 3 * torch.rand(2, 3, 32, 32, dtype=torch.float64) - 1
     torch.testing.assert_close(space.to_rgb(space.from_rgb(image)), image, rtol=0, atol=5e-5)
@@ -136,6 +138,31 @@ def test_hue_wraps(space: ColorSpace):
     torch.testing.assert_close(space.to_rgb(turned), image)
 
 
+def test_the_clamped_hue_stops_at_red_from_both_sides():
+    red, past = pixels((0.0, 0.5, 1.0), (1.0, 0.5, 1.0)), pixels((-0.3, 0.5, 1.0), (1.3, 0.5, 1.0))
+    torch.testing.assert_close(HLS_CLAMPED.to_rgb(past), HLS_CLAMPED.to_rgb(red))
+    np.testing.assert_allclose(colors(HLS_CLAMPED.to_rgb(past)), [[1, 0, 0]] * 2, atol=1e-9)
+
+
+def test_clamped_lightness_and_saturation_stay_in_gamut():
+    past = pixels((0.3, 0.5, 1.7), (0.3, 0.5, -0.7), (0.3, 1.2, 0.5), (0.3, -0.2, 0.5))
+    inside = pixels((0.3, 0.5, 1.0), (0.3, 0.5, 0.0), (0.3, 1.0, 0.5), (0.3, 0.0, 0.5))
+    torch.testing.assert_close(HLS_CLAMPED.to_rgb(past), HLS.to_rgb(inside))
+
+
+def test_the_clamped_space_equals_the_wrapping_one_within_its_bounds():
+    values = torch.rand(2, 3, 8, 9, dtype=torch.float64)
+    torch.testing.assert_close(HLS_CLAMPED.to_rgb(values), HLS.to_rgb(values))
+    torch.testing.assert_close(HLS_CLAMPED.from_rgb(values), HLS.from_rgb(values))
+
+
+def test_the_clamp_of_hls_lets_gradients_through():
+    past, inside = pixels((0.3, 0.4, 1.7)), pixels((0.3, 0.4, 1.0))
+    jacobian = torch.autograd.functional.jacobian(HLS_CLAMPED.to_rgb, past)
+    expected = torch.autograd.functional.jacobian(HLS.to_rgb, inside)
+    torch.testing.assert_close(jacobian, expected)
+
+
 @pytest.mark.parametrize("space", [HLS, HSV], ids=lambda s: s.name)
 def test_grey_black_and_white_have_no_hue_and_no_saturation(space: ColorSpace):
     values = space.from_rgb(pixels((0, 0, 0), (0.3, 0.3, 0.3), (1, 1, 1)))
@@ -169,5 +196,6 @@ def test_channel_names_are_those_of_the_paper():
         "lab_centered": "lab",
         "lab_unit": "lab",
         "hls": "hls",
+        "hls_clamped": "hls",
         "hsv": "hsv",
     }

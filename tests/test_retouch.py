@@ -1,13 +1,21 @@
+import colorsys
 import copy
+import math
 import pickle
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
 import opmask
 from opmask import HLS, LAB, LINEAR_RGB, RGB, Add, Gated, MaskRange, Mul, Retoucher
+from opmask.backbones import SmallUNet
+from opmask.color import HLS_CLAMPED
+from opmask.retouch import paper_hls_retoucher
 
-PRESETS = [opmask.lab_retoucher, opmask.hls_retoucher]
+PRESETS = [opmask.lab_retoucher, opmask.hls_retoucher, paper_hls_retoucher]
+CODES = np.array([180.0, 255.0, 255.0])  # the largest 8-bit codes of H, L and S in OpenCV
 
 
 def random_masks(retoucher: Retoucher, image: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -49,6 +57,86 @@ def test_the_paper_multiplies_then_adds_in_lab():
     }
     expected = LAB.to_rgb(LAB.from_rgb(image) * 0.9 + 0.01)
     torch.testing.assert_close(retoucher(image, masks), expected)
+
+
+def paper_hls_masks(numbers: np.random.Generator, size: int) -> dict[str, np.ndarray]:
+    """Factors and shifts at the paper's order of magnitude, one for each channel and pixel."""
+    names = list(paper_hls_retoucher().ranges)
+    draws = numbers.uniform(0.6, 1.5, (3, size)), numbers.uniform(-0.4, 0.4, (3, size))
+    return dict(zip(names, np.concatenate(draws), strict=True))
+
+
+def retouched(pixels: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray:
+    """The paper's HLS retoucher on N colours, RGB in [0, 1], with shape (N, 3)."""
+    image = torch.from_numpy(pixels.T[None, :, None, :])
+    maps = {name: torch.from_numpy(mask[None, None, None, :]) for name, mask in masks.items()}
+    return paper_hls_retoucher()(image, maps)[0, :, 0].T.numpy()
+
+
+def test_the_papers_hls_formula_holds_color_by_color():
+    """A plain loop over exact codes of OpenCV's 8-bit scale, with the standard library's HLS."""
+    numbers = np.random.default_rng(0)
+    codes, masks = numbers.integers(0, CODES + 1, (300, 3)), paper_hls_masks(numbers, 300)
+    expected, clamped = [], 0
+    for i, code in enumerate(codes / CODES):
+        y = [
+            x * masks[f"{c}_mul"][i] + masks[f"{c}_add"][i]
+            for c, x in zip("hls", code, strict=True)
+        ]
+        clamped += not 0 <= y[0] <= 1
+        expected.append(colorsys.hls_to_rgb(*(min(max(v, 0.0), 1.0) for v in y)))
+    # Hue 180 is hue 0: start from a color whose hue is the smaller one.
+    keep = codes[:, 0] < 180
+    pixels = np.array([colorsys.hls_to_rgb(*code) for code in codes / CODES])
+    # A grey has no hue of its own, so only colors with one can be compared.
+    keep &= np.ptp(pixels, axis=1) > 0
+    assert clamped > 30
+    np.testing.assert_allclose(retouched(pixels, masks)[keep], np.array(expected)[keep], atol=1e-9)
+
+
+def test_the_papers_hls_chain_on_8_bit_images_agrees_to_within_rounding():
+    """OpenCV's 8-bit HLS in and out with the scale (180, 255, 255), as in the published code."""
+    numbers = np.random.default_rng(0)
+    pixels = numbers.integers(0, 256, (1, 2000, 3), dtype=np.uint8)
+    masks = paper_hls_masks(numbers, 2000)
+    mul, add = (np.stack([masks[f"{c}_{op}"] for c in "hls"], -1) for op in ("mul", "add"))
+    x = cv2.cvtColor(pixels, cv2.COLOR_RGB2HLS) / CODES
+    codes = np.rint((x * mul + add).clip(0, 1) * CODES).astype(np.uint8)
+    theirs = cv2.cvtColor(codes, cv2.COLOR_HLS2RGB)[0]
+    error = np.abs(255 * retouched(pixels[0] / 255, masks) - theirs)
+    # A code of hue is 2 degrees, 8.5 levels of a full colour: half of it in, half of it out.
+    assert error.mean() < 1.5
+    assert np.quantile(error, 0.99) < 8.5
+
+
+def test_the_papers_hls_masks_have_its_ranges():
+    ranges = paper_hls_retoucher().ranges
+    assert list(ranges) == ["h_mul", "l_mul", "s_mul", "h_add", "l_add", "s_add"]
+    assert [ranges[f"{c}_mul"] for c in "hls"] == [MaskRange(1.0, low=0.0, high=math.inf)] * 3
+    z = torch.linspace(-3, 3, 13)
+    torch.testing.assert_close(ranges["h_add"].from_logits(2 * z), torch.tanh(z))
+    torch.testing.assert_close(ranges["h_mul"].from_logits(z), torch.relu(1 + z))
+
+
+def test_the_papers_hls_masks_share_one_conversion():
+    assert [stage.space for stage in paper_hls_retoucher().stages] == [HLS_CLAMPED]
+
+
+def test_the_papers_hls_set_without_factors_shifts_and_clamps():
+    image, retoucher = torch.rand(1, 3, 4, 4), Retoucher(Add(HLS_CLAMPED))
+    masks = retoucher.edit(retoucher.identity(image), "h_add", offset=0.9)
+    x = HLS.from_rgb(image)
+    x[:, 0] = (x[:, 0] + 0.9).clamp(max=1)
+    torch.testing.assert_close(retoucher(image, masks), HLS.to_rgb(x))
+
+
+def test_a_model_in_the_papers_hls_is_saved_and_loaded(tmp_path):
+    model = opmask.OperatorMaskWrapper(SmallUNet(width=8), paper_hls_retoucher()).eval()
+    torch.nn.init.normal_(model.head.layer.weight)
+    opmask.save(model, tmp_path / "model.safetensors")
+    loaded, image = opmask.load(tmp_path / "model.safetensors").eval(), torch.rand(1, 3, 64, 64)
+    assert [op.space for op in loaded.retoucher.operators] == [HLS_CLAMPED] * 2
+    assert torch.equal(loaded(image).image, model(image).image)
 
 
 def test_each_logit_channel_is_one_mask_in_order():

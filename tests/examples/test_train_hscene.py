@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import pytest
 import report
@@ -15,7 +16,8 @@ from PIL import Image
 from torch import nn
 
 import opmask
-from opmask.backbones import SmallUNet
+from opmask.backbones import AttentionUNet, SmallUNet
+from opmask.color import HLS_CLAMPED
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +25,8 @@ def _small(monkeypatch):
     """A few scenes and a narrow network, so that a run takes seconds."""
     monkeypatch.setattr(train_hscene, "SCENES", 8)
     monkeypatch.setattr(report, "VALIDATION", 6)
-    monkeypatch.setattr(train_hscene, "SmallUNet", lambda channels: SmallUNet(channels, width=8))
+    monkeypatch.setattr(train_hscene, "SmallUNet", partial(SmallUNet, width=8))
+    monkeypatch.setattr(train_hscene, "AttentionUNet", partial(AttentionUNet, width=4))
 
 
 def run(monkeypatch, out, *flags: str) -> None:
@@ -67,6 +70,78 @@ def test_the_log_has_a_row_for_each_step(monkeypatch, tmp_path):
     assert [float(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
     assert list(rows[0]) == ["step", "loss", "pixel", "change"]
     assert float(rows[0]["change"]) < 0.01  # the first output is the input
+
+
+def test_the_paper_s_network_trains_as_every_model(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path, "--backbone", "attention-unet", "--model", *train_hscene.CHOICES)
+    for name in train_hscene.CHOICES:
+        model = opmask.load(tmp_path / name / "model.safetensors")
+        assert type(model.backbone) is AttentionUNet
+        assert model.multiple_of == 32
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert [row["model"] for row in rows] == ["composite", *train_hscene.CHOICES]
+
+
+@pytest.mark.parametrize(
+    ("size", "depth"), [(32, 5), (80, 5), (64, 6), (192, 6), (128, 7), (256, 8), (512, 8)]
+)
+def test_the_paper_s_network_is_as_deep_as_the_size_allows(size, depth):
+    network, multiple = train_hscene.build_network("attention-unet", 4, size)
+    assert multiple == network.multiple_of == 2**depth
+    assert network.arguments["in_channels"] == 4
+
+
+def test_an_attention_unet_starts_at_the_identity(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path, "--backbone", "attention-unet", "--model", "om", "--guided")
+    assert run_folder.read_log(tmp_path / "om" / "log.csv")[0][3] < 0.01
+
+
+def test_the_masks_in_hls_are_the_paper_s(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path, "--model", "om-hls", "om-hls")
+    retoucher = opmask.load(tmp_path / "om-hls" / "model.safetensors").retoucher
+    assert [op.space for op in retoucher.operators] == [HLS_CLAMPED] * 2
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert [row["model"] for row in rows] == ["composite", "om-hls"]
+
+
+def test_the_panel_shows_the_first_masks_that_there_are():
+    sample = torch.rand(1, 3, 32, 32)
+    batch = report.Sample(sample, sample, sample[:, :1], 0, "")
+    retouchers = {"om": None, "om-hls": train_hscene.paper_hls_retoucher()}
+    models = {
+        name: opmask.OperatorMaskWrapper(SmallUNet(width=8), retoucher).eval()
+        for name, retoucher in retouchers.items()
+    }
+    (row,) = report.panel_rows(models, batch, guided=False, count=1)
+    assert list(row.masks) == ["l_add", "a_add", "b_add"]
+    (row,) = report.panel_rows({"om-hls": models["om-hls"]}, batch, guided=False, count=1)
+    assert list(row.masks) == ["h_add", "l_add", "s_add"]
+
+
+def test_ten_steps_are_possible(monkeypatch, tmp_path):
+    # A rise over exactly one step would make PyTorch's schedule divide by zero.
+    run(monkeypatch, tmp_path, "--model", "om", "--steps", "10")
+    assert len(run_folder.read_log(tmp_path / "om" / "log.csv")) == 10
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--size", "31", "--size: must be a whole number from 32 on, got 31"),
+        ("--steps", "0", "--steps: must be a whole number from 1 on, got 0"),
+        ("--batch-size", "x", "--batch-size: must be a whole number from 1 on, got x"),
+        ("--save-every", "0", "--save-every: must be a whole number from 1 on, got 0"),
+        ("--workers", "-1", "--workers: must be a whole number from 0 on, got -1"),
+        ("--data", "nowhere", "--data: must be a file or folder, but there is no 'nowhere'"),
+        ("--model", "hls", "--model: invalid choice: 'hls'"),
+        ("--backbone", "large", "--backbone: invalid choice: 'large'"),
+    ],
+)
+def test_bad_arguments_are_refused_at_once(monkeypatch, tmp_path, capsys, flag, value, message):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, tmp_path / "out", flag, value)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights(monkeypatch, tmp_path):
@@ -152,10 +227,10 @@ def test_a_model_that_moved_is_not_reported():
 
 def test_the_check_runs_at_its_step_both_ways(monkeypatch, tmp_path):
     monkeypatch.setattr(train_hscene, "CHECK_STEP", 5)
-    monkeypatch.setattr(train_hscene, "RATE", 0.0)
+    monkeypatch.setitem(train_hscene.RATES, "small", 0.0)
     with pytest.warns(UserWarning, match="om still returns its input"):
         run(monkeypatch, tmp_path / "stuck", "--model", "om")
-    monkeypatch.setattr(train_hscene, "RATE", 5e-2)
+    monkeypatch.setitem(train_hscene.RATES, "small", 5e-2)
     run(monkeypatch, tmp_path / "moving", "--model", "om")
 
 

@@ -1,0 +1,50 @@
+"""Checks of command line arguments, made before any work is done."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    """A `type=` for whole numbers with a lower bound."""
+
+    def whole_number(text: str) -> int:
+        if not text.removeprefix("-").isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {low} on, got {text}.")
+        return int(text)
+
+    return whole_number
+
+
+def positive(text: str) -> float:
+    """A `type=` for learning rates."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}.")
+    return value
+
+
+def existing(text: str) -> Path:
+    """A `type=` for files and folders that must be there."""
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"must be a file or folder, but there is no {text!r}.")
+    return path
+
+
+def available_device(text: str) -> str:
+    """A `type=` for a device that PyTorch can use here."""
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError) as error:  # PyTorch without CUDA raises the latter
+        raise argparse.ArgumentTypeError(
+            f"must be a device that PyTorch finds, got {text}. {str(error).splitlines()[0]}"
+        ) from error
+    return text
