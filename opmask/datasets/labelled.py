@@ -21,9 +21,9 @@ logger = logging.getLogger("opmask")
 def labelled(photos: PhotoFiles, *, workers: int = 0) -> Subset[Photo]:
     r"""Leaves out the photos that have no labelled pixel, or no label map that can be read.
 
-    Every label map is read once, and no photograph: 20,000 take about a quarter of a minute. How
-    many are left out is logged (logger `opmask`, as a warning), and how the counts compare with
-    the paper's Table 1 where `photos` are the full data set.
+    Every label map is read once, and no photograph. How many are left out is logged (logger
+    `opmask`, as a warning), and how the counts compare with the paper's Table 1 where `photos` are
+    the full data set.
 
     Args:
         photos: The photos of a folder, such as :class:`opmask.datasets.ADE20K`.
