@@ -2,6 +2,7 @@
 
 from opmask.perturb.composite import Composite, CompositeBatch, Perturber, composite
 from opmask.perturb.compositing import Compositing
+from opmask.perturb.cube import Cube
 from opmask.perturb.degrade import (
     JPEG,
     Degradation,
@@ -13,10 +14,11 @@ from opmask.perturb.degrade import (
 )
 from opmask.perturb.draws import sample_seed
 from opmask.perturb.filters import CSS_FILTERS, FILTERS, OTHER_FILTERS, Filter, apply_filter
+from opmask.perturb.fit import fit_masks
 from opmask.perturb.lab import LabScaling, LabScaling8
 from opmask.perturb.records import Applied, Perturbation, RegionChange
 from opmask.perturb.regions import choose_regions
-from opmask.perturb.settings import DEFAULT, REFERENCE, REFERENCE_RGB, Settings, draw
+from opmask.perturb.settings import DEFAULT, REFERENCE, REFERENCE_RGB, Settings, draw, draw_filter
 
 __all__ = [
     "CSS_FILTERS",
@@ -30,6 +32,7 @@ __all__ = [
     "Composite",
     "CompositeBatch",
     "Compositing",
+    "Cube",
     "Degradation",
     "Filter",
     "GaussianBlur",
@@ -47,5 +50,7 @@ __all__ = [
     "choose_regions",
     "composite",
     "draw",
+    "draw_filter",
+    "fit_masks",
     "sample_seed",
 ]

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from opmask.perturb.engine import change_regions
 from opmask.perturb.filters import check_eight_bit
 from opmask.perturb.records import Applied
 from opmask.perturb.settings import DEFAULT, Settings, draw
@@ -63,7 +64,12 @@ class CompositeBatch(NamedTuple):
 
 
 def composite(
-    image: Tensor, label_map: Tensor, applied: Applied, *, size: int | None = None
+    image: Tensor,
+    label_map: Tensor,
+    applied: Applied,
+    *,
+    size: int | None = None,
+    compile: bool = False,
 ) -> Composite:
     r"""Makes the composite that a record describes.
 
@@ -80,6 +86,8 @@ def composite(
         applied: What to do, see :func:`opmask.perturb.draw`.
         size: The height and width to which all is resized at the end, without keeping the aspect
             ratio. Default: it is not resized.
+        compile: Whether filters are compiled with ``torch.compile``, which takes a minute once and
+            gives the same bits.
 
     Returns:
         The composite, the real image, the region and the record.
@@ -99,7 +107,7 @@ def composite(
     _check_label_map(label_map, "label_map", "image", image.shape[1:])
     if size is not None and size < 1:
         raise ValueError(f"'size' must be at least 1, got {size}.")
-    changed, inside = _change_regions(image, label_map, applied)
+    changed, inside = change_regions(image, label_map, applied, compile=compile)
     how = applied.compositing
     # Once for all regions: each pixel is converted for itself.
     changed, real, region = how.to_codes(changed), how.to_codes(image), inside.float()
@@ -107,7 +115,7 @@ def composite(
         # D-05: in the reference's LAB the degradation takes codes of L, a and b for R, G and B.
         real = applied.degradation(real)
         changed = torch.where(inside, changed, real)
-    if size is not None:
+    if size is not None and image.shape[1:] != (size, size):
         changed, real, region = how.resize(changed, real, region, size)
     return Composite(how.to_rgb(changed), how.to_rgb(real), region, applied)
 
@@ -119,6 +127,7 @@ class Perturber:
     Args:
         settings: How composites are drawn and put together, such as
             :data:`opmask.perturb.REFERENCE`.
+        compile: Whether filters are compiled, see :func:`opmask.perturb.composite`.
 
     Example:
         >>> images = torch.full((2, 3, 1, 3), 128, dtype=torch.uint8)
@@ -130,6 +139,7 @@ class Perturber:
     """
 
     settings: Settings = DEFAULT
+    compile: bool = False
 
     def __call__(
         self,
@@ -166,31 +176,19 @@ class Perturber:
                 f"'seeds' must hold one seed for each of {len(images)} images, got {len(numbers)}."
             )
         samples = [
-            composite(image, label_map, draw(label_map, seed, self.settings), size=size)
+            composite(
+                image,
+                label_map,
+                draw(label_map, seed, self.settings),
+                size=size,
+                compile=self.compile,
+            )
             for image, label_map, seed in zip(images, label_maps, numbers, strict=True)
         ]
         composites, reals, regions, applied = zip(*samples, strict=True)
         return CompositeBatch(
             torch.stack(composites), torch.stack(reals), torch.stack(regions), applied
         )
-
-
-def _change_regions(image: Tensor, label_map: Tensor, applied: Applied) -> tuple[Tensor, Tensor]:
-    """The 8-bit image with its regions changed, and where that is."""
-    changed, region = image, torch.zeros_like(label_map, dtype=torch.bool)
-    for change in applied.regions:
-        inside = label_map == change.label
-        if not inside.any():
-            raise ValueError(
-                f"'applied' must name labels of 'label_map', got {change.label}, which no pixel "
-                f"has. Was it drawn for another photo?"
-            )
-        perturbed = image
-        for perturbation in change.perturbations:
-            perturbed = perturbation(perturbed)
-        changed = torch.where(inside, perturbed, changed)
-        region = region | inside
-    return changed, region[None]
 
 
 def _check_label_map(label_map: Tensor, argument: str, image: str, shape: Sequence[int]) -> None:

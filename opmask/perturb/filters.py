@@ -2,7 +2,7 @@ r"""The photo filters with which regions are changed.
 
 The filters are those of pilgram: the looks of CSSgram, and the six filter functions of CSS, which
 have an amount. They round to 8 bits after every step, and that is part of what they do: so they
-take and give 8-bit images.
+work on 8-bit images. The results are pilgram's, bit for bit, on every device and without pilgram.
 
 8-bit image -> ``Filter`` -> 8-bit image, for :func:`opmask.perturb.composite.composite`.
 
@@ -17,12 +17,15 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+
+from opmask.perturb.css import css
+from opmask.perturb.looks import look
+from opmask.perturb.programs import Program
 
 FILTERS: tuple[str, ...] = (
     "1977",
@@ -69,7 +72,8 @@ def apply_filter(images: Tensor, name: str, amount: float | None = None) -> Tens
     r"""Applies a photo filter, exactly as pilgram does.
 
     Args:
-        images: The RGB images, ``uint8``, with shape :math:`(B, 3, H, W)`, in 0-255.
+        images: The RGB images, with shape :math:`(B, 3, H, W)`: ``uint8`` in 0-255, or floating
+            point in :math:`[0, 1]`, which is rounded to 8 bits first.
         name: One of :data:`FILTERS`, :data:`OTHER_FILTERS` or :data:`CSS_FILTERS`.
         amount: The strength of a CSS filter, as in CSS: a factor of at least 0 for brightness,
             contrast and saturate, with 1 the identity; the share of at least 0 that is taken away
@@ -78,13 +82,13 @@ def apply_filter(images: Tensor, name: str, amount: float | None = None) -> Tens
             none, so leave it out.
 
     Returns:
-        The filtered images, with the type, shape and range of `images`.
+        The filtered images, with the type, shape and range of `images`; those in floating point
+        are multiples of 1/255.
 
     Raises:
-        ValueError: If the shape is wrong, there is no such filter, it takes no amount, or the
-            amount is out of bounds.
-        TypeError: If the images are not 8-bit.
-        ImportError: If pilgram is not installed.
+        ValueError: If the shape is wrong, images in floating point are not in :math:`[0, 1]`,
+            there is no such filter, it takes no amount, or the amount is out of bounds.
+        TypeError: If the images are neither 8-bit nor floating point.
 
     Example:
         >>> apply_filter(torch.full((1, 3, 1, 1), 128, dtype=torch.uint8), "inkwell").flatten()
@@ -94,8 +98,13 @@ def apply_filter(images: Tensor, name: str, amount: float | None = None) -> Tens
         tensor([150, 150, 150], dtype=torch.uint8)
     """
     check_filter(name, amount)
+    if images.is_floating_point():
+        filtered = apply_filter(_to_eight_bit(images), name, amount)
+        return (filtered.double() / 255).to(images.dtype)
     check_eight_bit(images, "images", "(B, 3, H, W)")
-    return torch.stack([_filter_one(image, name, amount) for image in images])
+    program, (height, width) = program_of(name, amount), images.shape[2:]
+    keys = program.keys(height, width, images.device)
+    return program.run(images.flatten(2), keys).view(images.shape)
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,15 @@ def check_filter(name: str, amount: float | None) -> None:
         raise ValueError(f"'amount' must be at least 0 for filter {name!r}, got {amount}.")
 
 
+def _to_eight_bit(images: Tensor) -> Tensor:
+    low, high = (extreme.item() for extreme in torch.aminmax(images))
+    if not 0 <= low <= high <= 1:  # so is NaN caught
+        raise ValueError(
+            f"'images' must be in [0, 1], got {low:g} to {high:g}. Divide 8-bit levels by 255."
+        )
+    return (images.double() * 255).round().to(torch.uint8)
+
+
 def check_eight_bit(image: Tensor, argument: str, shape: str) -> None:
     """Raises unless an image, or batch of them, is 8-bit RGB of the given shape."""
     if image.dtype != torch.uint8:
@@ -172,18 +190,10 @@ def check_eight_bit(image: Tensor, argument: str, shape: str) -> None:
         raise ValueError(f"'{argument}' must have shape {shape}, got {tuple(image.shape)}.")
 
 
-def _filter_one(image: Tensor, name: str, amount: float | None) -> Tensor:
-    try:
-        import pilgram
-        import pilgram.css
-    except ImportError as error:
-        raise ImportError(
-            "the photo filters need pilgram. Install it with `pip install opmask[train]`."
-        ) from error
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
-    if name in CSS_FILTERS:
-        strength = () if amount is None else (amount,)
-        filtered = getattr(pilgram.css, name)(picture, *strength)
-    else:
-        filtered = getattr(pilgram, "_1977" if name == "1977" else name)(picture)
-    return torch.from_numpy(np.array(filtered)).permute(2, 0, 1).contiguous().to(image.device)
+@lru_cache(maxsize=256)
+def program_of(name: str, amount: float | None) -> Program:
+    """The program of a filter that passed :func:`check_filter`."""
+    if name not in CSS_FILTERS:
+        return look(name)
+    default = 0.0 if name == "hue_rotate" else 1.0
+    return css(name, default if amount is None else amount)

@@ -47,6 +47,30 @@ def choose_regions(label_map: Tensor, draw: Callable[[], float]) -> tuple[int, .
         >>> choose_regions(torch.arange(13).view(1, 13), stream(0))
         (6, 10, 11)
     """
+    classes = present_labels(label_map)
+    if not classes:
+        raise ValueError("'label_map' must have a labelled pixel, got only label 0.")
+    chosen = {pick(classes, draw) for _ in range(len(classes) // LABELS_PER_DRAW + 1)}
+    return tuple(sorted(chosen))
+
+
+def present_labels(label_map: Tensor) -> list[int]:
+    r"""The classes of a photo.
+
+    Args:
+        label_map: The class of each pixel, integers in 0-65535, with shape :math:`(H, W)`; 0 is
+            unlabelled.
+
+    Returns:
+        The labels that some pixel has, but for 0, in rising order.
+
+    Raises:
+        ValueError: If a label is out of range.
+
+    Example:
+        >>> present_labels(torch.tensor([[7, 0, 2, 7]]))
+        [2, 7]
+    """
     lowest, highest = (int(label) for label in torch.aminmax(label_map))
     if lowest < 0 or highest > MAX_LABEL:
         raise ValueError(
@@ -54,9 +78,5 @@ def choose_regions(label_map: Tensor, draw: Callable[[], float]) -> tuple[int, .
             f"Use 0 for pixels without a class."
         )
     # Twenty times as fast as torch.unique on a photo of 0.3 megapixels.
-    classes = torch.bincount(label_map.flatten().long()).nonzero().flatten().tolist()
-    classes = [label for label in classes if label != 0]
-    if not classes:
-        raise ValueError("'label_map' must have a labelled pixel, got only label 0.")
-    chosen = {pick(classes, draw) for _ in range(len(classes) // LABELS_PER_DRAW + 1)}
-    return tuple(sorted(chosen))
+    present = torch.bincount(label_map.flatten().long()).nonzero().flatten().tolist()
+    return [label for label in present if label != 0]

@@ -47,18 +47,29 @@ def resize_bilinear_opencv(values: Tensor, size: int) -> Tensor:
     if values.dtype == torch.uint8:
         return _resize_eight_bit(values, size)
     *batch, height, width = values.shape
-    planes = values.reshape(1, -1, height, width)
+    planes = values.reshape(-1, 1, height, width)  # twice as fast as planes as channels
     return F.interpolate(planes, (size, size), mode="bilinear").reshape(*batch, size, size)
 
 
 def _resize_eight_bit(values: Tensor, size: int) -> Tensor:
     (top, bottom), row_weights = _neighbours(values.shape[-2], size, values.device)
     (left, right), column_weights = _neighbours(values.shape[-1], size, values.device)
-    wide = values[..., left].int() * column_weights[0] + values[..., right] * column_weights[1]
-    wide = wide >> 4
-    upper = (wide[..., top, :] * row_weights[0, :, None]) >> 16
-    lower = (wide[..., bottom, :] * row_weights[1, :, None]) >> 16
-    return ((upper + lower + 2) >> 2).to(torch.uint8)
+    wide = (_columns(values, left) * column_weights[0]).add_(
+        _columns(values, right) * column_weights[1]
+    )
+    wide >>= 4
+    upper = (wide.index_select(-2, top) * row_weights[0, :, None]) >> 16
+    upper += (wide.index_select(-2, bottom) * row_weights[1, :, None]) >> 16
+    return ((upper + 2) >> 2).to(torch.uint8)
+
+
+def _columns(values: Tensor, places: Tensor) -> Tensor:
+    """Some columns, as 32-bit integers."""
+    *rows, width = values.shape
+    # Flat 32-bit places are several times as fast as a dimension of them.
+    starts = torch.arange(0, values.numel(), width, dtype=torch.int32, device=values.device)
+    index = (starts[:, None] + places.int()).flatten()
+    return values.flatten().index_select(0, index).int().view(*rows, -1)
 
 
 def _neighbours(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from opmask.perturb.compositing import LAB8_OPENCV, RGB_ANTIALIASED, RGB_OPENCV, Compositing
 from opmask.perturb.degrade import draw_degradation
-from opmask.perturb.draws import pick, stream, uniform
+from opmask.perturb.draws import pick, sample_seed, stream, uniform
 from opmask.perturb.filters import FILTERS, Filter
 from opmask.perturb.lab import Factors, LabScaling, LabScaling8
 from opmask.perturb.records import Applied, Perturbation, RegionChange
-from opmask.perturb.regions import choose_regions
+from opmask.perturb.regions import choose_regions, present_labels
 
 SECOND_STAGE_RATE = 0.5
 """How often a second change follows the filter of a region (reference code)."""
@@ -46,6 +46,25 @@ AMOUNTS: dict[str, tuple[float, float]] = {
     "sepia": (0.3, 1.0),
 }
 """Between which :data:`DEFAULT` draws the amount of a filter of CSS."""
+
+
+Policy = Callable[[int, Perturbation], bool]
+"""Whether a region of a class, given by its label, may be changed by a perturbation."""
+
+REDRAWS = 100
+"""How often a change is drawn again that a policy refuses."""
+
+
+def draw_filter(draw: Callable[[], float]) -> Perturbation:
+    r"""Draws the first change of a region: one of :data:`opmask.perturb.FILTERS`.
+
+    Args:
+        draw: Where the numbers come from, see :func:`opmask.perturb.draws.stream`.
+
+    Returns:
+        The filter.
+    """
+    return Filter(pick(FILTERS, draw))
 
 
 def draw_reference_second(draw: Callable[[], float]) -> Perturbation:
@@ -87,6 +106,10 @@ class Settings:
             settings pickle.
         second_rate: How often there is one, in :math:`[0, 1]`.
         degradation_rate: How often the real image is degraded, in :math:`[0, 1]`.
+        draw_first: Draws the first change of a region; defined at module level too.
+        policy: Says of a label and a perturbation whether a region of that class may be changed
+            so; defined at module level too. What it refuses is drawn again, see :func:`draw`.
+            Default: all is allowed.
 
     Raises:
         ValueError: If a rate is out of range.
@@ -100,6 +123,8 @@ class Settings:
     draw_second: Callable[[Callable[[], float]], Perturbation]
     second_rate: float = SECOND_STAGE_RATE
     degradation_rate: float = DEGRADATION_RATE
+    draw_first: Callable[[Callable[[], float]], Perturbation] = draw_filter
+    policy: Policy | None = None
 
     def __post_init__(self) -> None:
         for argument in ("second_rate", "degradation_rate"):
@@ -120,16 +145,22 @@ DEFAULT = Settings(RGB_ANTIALIASED, draw_default_second)
 def draw(label_map: Tensor, seed: int, settings: Settings = DEFAULT) -> Applied:
     r"""Decides what is done to a photo: which regions, and how each is changed.
 
+    A change that the policy refuses is drawn again, up to 100 times, with numbers of its
+    own, so that all else stays as it was. If none is allowed then, a second change is left
+    out, and with a first change its region. If no region is left, the other classes of the photo
+    are tried, in an order that the seed decides, until one may be changed.
+
     Args:
         label_map: The class of each pixel, integers, with shape :math:`(H, W)`; 0 is unlabelled.
         seed: The integer that decides, not negative.
-        settings: How it is drawn. Regions and their first filters depend on the seed only.
+        settings: How it is drawn. Without a policy, regions depend on the seed only.
 
     Returns:
         The record, to be handed to :func:`opmask.perturb.composite`.
 
     Raises:
-        ValueError: If no pixel is labelled or the seed is negative.
+        ValueError: If no pixel is labelled, the seed is negative, or the policy refuses every
+            change of every class.
 
     Example:
         >>> import torch
@@ -138,15 +169,73 @@ def draw(label_map: Tensor, seed: int, settings: Settings = DEFAULT) -> Applied:
     """
     numbers = stream(seed)
     labels = choose_regions(label_map, numbers)
-    # All filters before all second changes, so that settings cannot shift them.
-    filters = [Filter(pick(FILTERS, numbers)) for _ in labels]
+    # All first before all second changes, so that one draw_second shifts no other first change.
+    firsts = [settings.draw_first(numbers) for _ in labels]
     regions = tuple(
         RegionChange(label, (first, *_draw_seconds(settings, numbers)))
-        for label, first in zip(labels, filters, strict=True)
+        for label, first in zip(labels, firsts, strict=True)
     )
     degraded = numbers() > 1 - settings.degradation_rate
     degradation = draw_degradation(numbers) if degraded else None
+    if settings.policy is not None:
+        regions = _obey(settings, settings.policy, regions, label_map, seed)
     return Applied(seed, regions, degradation, settings.compositing)
+
+
+def _obey(
+    settings: Settings,
+    policy: Policy,
+    regions: tuple[RegionChange, ...],
+    label_map: Tensor,
+    seed: int,
+) -> tuple[RegionChange, ...]:
+    """The changes that a policy allows, at least one."""
+    changes = [_allowed(settings, policy, change, seed) for change in regions]
+    if kept := tuple(change for change in changes if change is not None):
+        return kept
+    drawn = {change.label for change in regions}
+    order = stream(sample_seed(seed, 0, 0))  # 0 is the label of no region
+    others = [label for label in present_labels(label_map) if label not in drawn]
+    for label in sorted(others, key=lambda _: order()):
+        numbers = stream(sample_seed(seed, label, 2))
+        first = settings.draw_first(numbers)
+        change = RegionChange(label, (first, *_draw_seconds(settings, numbers)))
+        if (kept_change := _allowed(settings, policy, change, seed)) is not None:
+            return (kept_change,)
+    raise ValueError(
+        f"'policy' must allow some change of some class, but refused {REDRAWS + 1} changes of "
+        f"each of {present_labels(label_map)}. Leave such photos out."
+    )
+
+
+def _allowed(
+    settings: Settings, policy: Policy, change: RegionChange, seed: int
+) -> RegionChange | None:
+    """The change of a region as far as a policy allows it; nothing without its first part."""
+    first = _redraw(policy, change, 0, settings.draw_first, seed)
+    if first is None:
+        return None
+    if len(change.perturbations) == 1:
+        return RegionChange(change.label, (first,))
+    second = _redraw(policy, change, 1, settings.draw_second, seed)
+    return RegionChange(change.label, (first,) if second is None else (first, second))
+
+
+def _redraw(
+    policy: Policy,
+    change: RegionChange,
+    place: int,
+    again: Callable[[Callable[[], float]], Perturbation],
+    seed: int,
+) -> Perturbation | None:
+    """One perturbation of a change, or the first drawn anew that a policy allows."""
+    perturbation = change.perturbations[place]
+    numbers = stream(sample_seed(seed, change.label, place))
+    for _ in range(REDRAWS):
+        if policy(change.label, perturbation):
+            return perturbation
+        perturbation = again(numbers)
+    return perturbation if policy(change.label, perturbation) else None
 
 
 def _draw_seconds(settings: Settings, draw: Callable[[], float]) -> tuple[Perturbation, ...]:

@@ -1,5 +1,5 @@
 import pickle
-import sys
+from itertools import islice
 
 import numpy as np
 import pilgram
@@ -11,27 +11,59 @@ from PIL import Image
 from opmask.perturb import CSS_FILTERS, FILTERS, OTHER_FILTERS, Filter, apply_filter
 
 EVERY_FILTER = FILTERS + OTHER_FILTERS
+FACTORS = (0, 0.37, 0.7, 1, 1.3, 2.5)
 AMOUNTS = [
-    *(("brightness", amount) for amount in (0, 0.7, 1, 1.3)),
-    *(("contrast", amount) for amount in (0, 0.7, 1, 1.3)),
-    *(("grayscale", amount) for amount in (0, 0.4, 1, 1.3)),
-    *(("hue_rotate", amount) for amount in (-400, -30, 0, 90.5)),
-    *(("saturate", amount) for amount in (0, 0.7, 1, 1.3)),
-    *(("sepia", amount) for amount in (0, 0.4, 1, 1.3)),
+    *((name, factor) for name in CSS_FILTERS if name != "hue_rotate" for factor in FACTORS),
+    *(("hue_rotate", degrees) for degrees in (-400, -10, 0, 90.5, 137, 400)),
+]
+SIZES = [(1, 1), (1, 2), (2, 1), (1, 9), (8, 1), (3, 3), (17, 23), (31, 31), (40, 27), (5, 120)]
+PHOTOS = [
+    "ade150_sample/images/*/*",
+    "bsds/images/validation/*",
+    "camvid/images/validation/*",
+    "people/val_images/*",
+    "scenes/images/validation/*",
 ]
 
 
 def with_pilgram(array, name):
     """The answer of pilgram itself, for an 8-bit array (H, W, 3)."""
     function = pilgram._1977 if name == "1977" else getattr(pilgram, name)
-    return torch.from_numpy(np.array(function(Image.fromarray(array))))
+    return to_tensor(function(Image.fromarray(array)))
 
 
-def with_pilgrams_css(image, name, *amount):
-    """The answer of pilgram's filter of CSS, for an 8-bit image (3, H, W)."""
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    filtered = np.array(getattr(pilgram.css, name)(picture, *amount))
-    return torch.from_numpy(filtered).permute(2, 0, 1)
+def with_pilgrams_css(array, name, *amount):
+    """The answer of pilgram's filter of CSS, for an 8-bit array (H, W, 3)."""
+    return to_tensor(getattr(pilgram.css, name)(Image.fromarray(array), *amount))
+
+
+def to_tensor(picture):
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def check(array, name, *amount):
+    """Ours equals pilgram's at every pixel."""
+    ours = apply_filter(to_tensor(array)[None], name, *amount)[0]
+    theirs = with_pilgrams_css if name in CSS_FILTERS else with_pilgram
+    assert torch.equal(ours, theirs(array, name, *amount))
+
+
+def random_array(height, width):
+    return np.random.default_rng(height * 1000 + width).integers(
+        0, 256, (height, width, 3), dtype=np.uint8
+    )
+
+
+def lattice():
+    """4096 colours, 17 levels apart."""
+    levels = np.arange(0, 256, 17, dtype=np.uint8)
+    return np.stack(np.meshgrid(levels, levels, levels), -1).reshape(64, 64, 3)
+
+
+def every_color():
+    colors = np.arange(2**24)
+    channels = np.stack([colors >> 16, (colors >> 8) & 255, colors & 255], -1)
+    return channels.astype(np.uint8).reshape(4096, 4096, 3)
 
 
 def noise(*shape):
@@ -51,21 +83,41 @@ def test_with_the_other_three_they_are_all_of_pilgrams():
 
 
 @pytest.mark.parametrize("name", EVERY_FILTER)
-def test_filters_equal_pilgram_on_noise(name):
-    images = noise(2, 3, 17, 23)
-    filtered = apply_filter(images, name)
-    assert filtered.dtype == torch.uint8
-    for image, result in zip(images, filtered, strict=True):
-        expected = with_pilgram(image.permute(1, 2, 0).contiguous().numpy(), name)
-        assert torch.equal(result.permute(1, 2, 0), expected)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_filters_equal_pilgram_at_any_size(name, size):
+    check(random_array(*size), name)
 
 
 @pytest.mark.parametrize("name", EVERY_FILTER)
-def test_filters_equal_pilgram_on_a_photo(name, data_root):
-    path = next(iter(sorted((data_root / "ade150_sample/images/validation").glob("*.jpg"))))
-    array = np.array(Image.open(path).convert("RGB"))
-    image = torch.from_numpy(array).permute(2, 0, 1)
-    assert torch.equal(Filter(name)(image).permute(1, 2, 0), with_pilgram(array, name))
+def test_filters_equal_pilgram_on_colors_that_fill_the_cube(name):
+    check(lattice(), name)
+    check(random_array(201, 327), name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERY_FILTER + CSS_FILTERS)
+def test_filters_equal_pilgram_on_every_color(name):
+    check(every_color(), name)
+
+
+@pytest.mark.parametrize("name", EVERY_FILTER)
+def test_each_image_of_a_batch_is_filtered_for_itself(name):
+    images = noise(3, 3, 17, 23)
+    for image, result in zip(images, apply_filter(images, name), strict=True):
+        assert torch.equal(result, apply_filter(image[None], name)[0])
+
+
+def test_filters_equal_pilgram_on_photos(data_root):
+    paths = [path for kind in PHOTOS for path in islice(sorted(data_root.glob(kind)), 12)]
+    assert len(paths) >= 50
+    sizes = set()
+    for path in paths:
+        picture = Image.open(path).convert("RGB")
+        picture.thumbnail((320, 320))
+        sizes.add(picture.size)
+        for name in EVERY_FILTER:
+            check(np.array(picture), name)
+    assert len(sizes) >= 8
 
 
 @pytest.mark.parametrize("name", EVERY_FILTER)
@@ -80,15 +132,19 @@ def test_the_filters_of_css_are_pilgrams():
 
 @pytest.mark.parametrize(("name", "amount"), AMOUNTS)
 def test_filters_of_css_equal_pilgram_at_any_amount(name, amount):
-    images = noise(2, 3, 17, 23)
-    for image, result in zip(images, apply_filter(images, name, amount), strict=True):
-        assert torch.equal(result, with_pilgrams_css(image, name, amount))
+    check(lattice(), name, amount)
+    check(random_array(101, 83), name, amount)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "amount"), AMOUNTS)
+def test_filters_of_css_equal_pilgram_on_every_color(name, amount):
+    check(every_color(), name, amount)
 
 
 @pytest.mark.parametrize("name", CSS_FILTERS)
 def test_without_an_amount_filters_of_css_take_pilgrams(name):
-    image = noise(3, 17, 23)
-    assert torch.equal(Filter(name)(image), with_pilgrams_css(image, name))
+    check(random_array(17, 23), name)
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "hue_rotate", "saturate"])
@@ -178,11 +234,36 @@ def test_an_amount_of_zero_is_refused_too():
         apply_filter(noise(1, 3, 4, 4), "moon", amount=0.0)
 
 
-def test_float_images_are_refused():
-    with pytest.raises(TypeError, match=r"'images' must be 8-bit .*got torch.float32. Pass the 8"):
-        apply_filter(torch.rand(1, 3, 4, 4), "moon")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_float_images_are_rounded_to_8_bits_and_back(dtype):
+    images = noise(2, 3, 5, 6)
+    filtered = apply_filter(images.to(dtype) / 255 + 0.4 / 255 * (images < 255), "rise")
+    assert filtered.dtype == dtype
+    assert torch.equal(filtered, apply_filter(images, "rise").to(dtype) / 255)
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, float("nan")])
+def test_float_images_out_of_range_are_refused(value):
+    images = torch.full((1, 3, 2, 2), 0.5)
+    images[0, 1, 1, 0] = value
+    with pytest.raises(ValueError, match=r"'images' must be in \[0, 1\], got .* to .*. Divide"):
+        apply_filter(images, "moon")
+
+
+def test_other_types_are_refused():
+    with pytest.raises(TypeError, match=r"'images' must be 8-bit .*got torch.int64. Pass the 8"):
+        apply_filter(noise(1, 3, 4, 4).long(), "moon")
     with pytest.raises(TypeError, match="'image' must be 8-bit"):
         Filter("moon")(torch.rand(3, 4, 4))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", EVERY_FILTER + CSS_FILTERS)
+def test_filters_are_the_same_on_a_gpu(name):
+    images = noise(2, 3, 61, 47)
+    on_gpu = apply_filter(images.cuda(), name)
+    assert on_gpu.is_cuda
+    assert torch.equal(on_gpu.cpu(), apply_filter(images, name))
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (1, 4, 4, 3), (1, 1, 4, 4), (1, 1, 3, 4, 4)])
@@ -195,9 +276,3 @@ def test_batches_of_another_shape_are_refused(shape):
 def test_images_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r"'image' must have shape \(3, H, W\), got \("):
         Filter("moon")(noise(*shape))
-
-
-def test_without_pilgram_the_message_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pilgram", None)
-    with pytest.raises(ImportError, match=r"need pilgram. .*pip install opmask\[train\]"):
-        Filter("moon")(noise(3, 4, 4))

@@ -1,7 +1,10 @@
 import json
 import pickle
+from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
+import torch
 
 from opmask.perturb import (
     JPEG,
@@ -17,6 +20,7 @@ from opmask.perturb import (
     MotionBlur,
     PoissonNoise,
     RegionChange,
+    composite,
 )
 
 PLAIN = Applied(9, (RegionChange(3, (Filter("moon"),)),))
@@ -100,9 +104,9 @@ def change(*perturbations):
         (change({"filter": "nope"}), "'name' must be that of a filter, got 'nope'"),
         (change({"filter": "sepia", "amount": -1}), "'amount' must be at least 0"),
         (change({"filter": "moon", "amount": 1}), "'amount' must be None for filter 'moon'"),
-        (change({"curve": 3}), "must be a filter, lab or lab8, got {'curve': 3}"),
-        (change("moon"), "must be a filter, lab or lab8, got moon"),
-        (change({"lab": [1, 1]}), "must be a filter, lab or lab8, got {'lab': "),
+        (change({"curve": 3}), "must be a filter, lab, lab8, cube or own, got {'curve': 3}"),
+        (change("moon"), "must be a filter, lab, lab8, cube or own, got moon"),
+        (change({"lab": [1, 1]}), "must be a filter, lab, lab8, cube or own, got {'lab': "),
         (change({"lab8": [1, -1, 1]}), "'factors' must be finite"),
         ('{"seed": 1, "regions": [], "compositing": "xyz"}', "one of rgb-antialiased, rgb-opencv"),
         ('{"seed": 1, "regions": [], "degradation": {"degrade": "fog"}}', "fog"),
@@ -122,3 +126,110 @@ def test_other_text_is_no_record(text, reason):
 def test_records_pickle_and_hash():
     assert pickle.loads(pickle.dumps(FULL)) == FULL
     assert len({FULL, Applied.from_json(FULL.to_json())}) == 1
+
+
+# --- perturbations of one's own ---
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Puts channels in another order."""
+
+    order: tuple[int, int, int] = (2, 1, 0)
+    name: str = "swap"
+    times: int = field(default=1, init=False)
+
+    def __call__(self, image):
+        return image[list(self.order)]
+
+
+@dataclass(frozen=True)
+class Nested:
+    parts: tuple[tuple[float, ...], ...] = ((0.5, 1.0), ())
+    flag: bool | None = None
+
+    def __call__(self, image):
+        return image
+
+
+def invert(image):
+    return 255 - image
+
+
+OWN = Applied(3, (RegionChange(1, (Filter("moon"), Swap((1, 0, 2)), invert, Nested())),))
+
+
+def test_perturbations_of_ones_own_survive_json():
+    read = Applied.from_json(OWN.to_json(), perturbations=[invert, Swap, Nested])
+    assert read == OWN
+    assert hash(read) == hash(OWN)
+
+
+def test_perturbations_of_ones_own_have_a_format_that_does_not_change():
+    (change,) = json.loads(OWN.to_json())["regions"]
+    assert change["perturbations"] == [
+        {"filter": "moon"},
+        {"own": "Swap", "parameters": {"order": [1, 0, 2], "name": "swap"}},
+        {"own": "invert"},
+        {"own": "Nested", "parameters": {"parts": [[0.5, 1.0], []], "flag": None}},
+    ]
+
+
+def test_a_perturbation_that_was_not_given_is_asked_for():
+    message = r"^'perturbations' must hold invert, which 'text' names, got \['Nested', 'Swap'\]"
+    with pytest.raises(ValueError, match=message + r"\. Pass perturbations=\[invert\]\.$"):
+        Applied.from_json(OWN.to_json(), [Swap, Nested])
+    with pytest.raises(ValueError, match=r"^'perturbations' must hold Swap, .* got \[\]"):
+        Applied.from_json(OWN.to_json())
+
+
+def test_parameters_of_another_version_are_refused():
+    text = change({"own": "Swap", "parameters": {"angle": 3}})
+    with pytest.raises(ValueError, match=r"'text' must be what Applied.to_json wrote.*angle"):
+        Applied.from_json(text, perturbations=[Swap])
+
+
+@pytest.mark.parametrize(
+    "perturbation", [lambda image: image, partial(invert), Swap, torch.nn.Identity()]
+)
+def test_perturbations_without_a_name_or_fields_cannot_be_written(perturbation):
+    with pytest.raises(TypeError, match="must be a dataclass or a function with a name to be"):
+        Applied(0, (RegionChange(1, (perturbation,)),)).to_json()
+
+
+@pytest.mark.parametrize("value", [[1.0], torch.ones(1), (1, [2])])
+def test_parameters_that_json_cannot_keep_are_refused(value):
+    kind = type(value).__name__
+    with pytest.raises(TypeError, match=f"'parts' of Nested must be a number, .* got {kind}"):
+        Applied(0, (RegionChange(1, (Nested(value),)),)).to_json()
+
+
+# --- where the regions are ---
+
+
+def test_the_region_map_has_the_labels_that_were_changed():
+    label_map = torch.tensor([[0, 2, 3], [5, 6, 200]], dtype=torch.uint8)
+    expected = torch.tensor([[0, 2, 0], [5, 6, 0]], dtype=torch.uint8)
+    assert torch.equal(FULL.region_map(label_map), expected)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (16, 8), (40, 33)])
+def test_a_resized_region_map_covers_the_resized_region(size):
+    label_map = torch.randint(0, 4, (24, 17)).repeat_interleave(3, 0)
+    image = torch.randint(0, 256, (3, *label_map.shape), dtype=torch.uint8)
+    sample = composite(image, label_map, PLAIN, size=size[0])
+    regions = PLAIN.region_map(label_map, (size[0], size[0]))
+    assert torch.equal(regions > 0, sample.region[0] > 0)
+    assert PLAIN.region_map(label_map, size).shape == size
+
+
+def test_a_record_without_regions_has_an_empty_region_map():
+    assert Applied(0, ()).region_map(torch.tensor([[1, 2]])).tolist() == [[0, 0]]
+
+
+def test_large_labels_survive_the_resize_of_a_region_map():
+    applied = Applied(0, (RegionChange(65535, ()), RegionChange(65533, ())))
+    label_map = torch.tensor([[65535, 65534], [65533, 0]])
+    regions = applied.region_map(label_map, (4, 4))
+    assert torch.equal(regions[::2, ::2], torch.tensor([[65535, 0], [65533, 0]]))
+    assert regions.dtype == torch.int64

@@ -5,6 +5,7 @@ import torch
 
 from opmask.perturb import choose_regions
 from opmask.perturb.draws import stream
+from opmask.perturb.regions import present_labels
 
 
 def counting(numbers):
@@ -85,3 +86,8 @@ def test_a_map_without_labels_is_refused():
 def test_labels_out_of_range_are_refused(label, got):
     with pytest.raises(ValueError, match=f"'label_map' must hold labels in 0-65535, got {got}. U"):
         choose_regions(torch.tensor([[2, label]]), stream(0))
+
+
+def test_the_labels_of_a_photo_come_in_rising_order_without_zero():
+    assert present_labels(torch.tensor([[9, 0, 3], [3, 65535, 9]])) == [3, 9, 65535]
+    assert present_labels(torch.zeros(2, 2, dtype=torch.uint8)) == []

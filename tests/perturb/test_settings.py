@@ -23,6 +23,8 @@ from opmask.perturb import (
     PoissonNoise,
     choose_regions,
     draw,
+    draw_filter,
+    sample_seed,
     settings,
 )
 from opmask.perturb.draws import stream
@@ -273,3 +275,161 @@ def test_a_map_without_labels_and_a_negative_seed_are_refused():
         draw(torch.zeros(2, 2).long(), 0, REFERENCE)
     with pytest.raises(ValueError, match="'seed' must not be negative, got -1"):
         draw(LABEL_MAP, -1, REFERENCE)
+
+
+# --- first changes of one's own ---
+
+
+def always_moon(_draw):
+    return Filter("moon")
+
+
+def moon_for_a_tenth(draw):
+    return Filter("moon") if draw() < 0.1 else draw_filter(draw)
+
+
+def test_the_first_change_is_drawn_by_draw_first():
+    own = replace(DEFAULT, draw_first=always_moon)
+    records = [draw(LABEL_MAP, seed, own) for seed in range(50)]
+    assert {perturbations[0] for perturbations in changes(records)} == {Filter("moon")}
+    assert len(seconds(records)) > 10
+
+
+def test_regions_do_not_depend_on_how_changes_are_drawn():
+    own = replace(DEFAULT, draw_first=moon_for_a_tenth)
+    for seed in range(20):
+        labels = [[c.label for c in draw(LABEL_MAP, seed, s).regions] for s in (own, DEFAULT)]
+        assert labels[0] == labels[1]
+
+
+def test_draw_filter_draws_every_filter_evenly():
+    drawn = [draw_filter(lambda u=i / 23: u + 1e-9) for i in range(23)]
+    assert drawn == [Filter(name) for name in FILTERS]
+
+
+# --- policies ---
+
+
+def allow_all(_label, _perturbation):
+    return True
+
+
+def refuse_all(_label, _perturbation):
+    return False
+
+
+def no_sepia(_label, perturbation):
+    return perturbation.to_record().get("filter") != "sepia"
+
+
+def not_class_three(label, _perturbation):
+    return label != 3
+
+
+FEW = (Filter("moon"), Filter("lark"), Filter("walden"))
+
+
+def class_one_in_few_ways(label, perturbation):
+    return label == 1 and perturbation in FEW
+
+
+def test_a_policy_that_refuses_nothing_changes_nothing():
+    lenient = replace(DEFAULT, policy=allow_all)
+    for seed in range(100):
+        assert draw(LABEL_MAP, seed, lenient) == draw(LABEL_MAP, seed, DEFAULT)
+
+
+def test_a_refusal_changes_nothing_but_what_was_refused():
+    redrawn = 0
+    for seed in range(300):
+        before = draw(LABEL_MAP, seed, DEFAULT)
+        after = draw(LABEL_MAP, seed, replace(DEFAULT, policy=no_sepia))
+        assert replace(after, regions=()) == replace(before, regions=())
+        for old, new in zip(before.regions, after.regions, strict=True):
+            assert (old.label, len(old.perturbations)) == (new.label, len(new.perturbations))
+            for p, q in zip(old.perturbations, new.perturbations, strict=True):
+                assert p == q if no_sepia(0, p) else no_sepia(0, q)
+                redrawn += p != q
+    assert redrawn > 20
+
+
+def test_a_policy_is_asked_of_every_change_with_its_label():
+    asked = []
+    noting = replace(DEFAULT, policy=lambda label, p: asked.append((label, p)) or True)
+    applied = draw(LABEL_MAP, 3, noting)
+    assert asked == [(c.label, p) for c in applied.regions for p in c.perturbations]
+
+
+def test_refused_changes_are_redrawn_from_numbers_of_their_own():
+    (change,) = draw(torch.tensor([[4]]), 0, replace(DEFAULT, second_rate=1)).regions
+    refused = set(change.perturbations)
+    own = replace(DEFAULT, second_rate=1, policy=lambda _, p: p not in refused)
+    (redrawn,) = draw(torch.tensor([[4]]), 0, own).regions
+    first = draw_filter(stream(sample_seed(0, 4, 0)))
+    second = DEFAULT.draw_second(stream(sample_seed(0, 4, 1)))
+    assert redrawn.perturbations == (first, second)
+    assert refused.isdisjoint(redrawn.perturbations)
+
+
+def test_redrawing_ends():
+    asked = []
+    strict = replace(DEFAULT, policy=lambda label, _: asked.append(label))
+    with pytest.raises(ValueError, match="'policy' must allow some change"):
+        draw(torch.tensor([[4, 9]]), 0, strict)
+    assert Counter(asked) == {4: 101, 9: 101}
+    last = replace(DEFAULT, policy=lambda label, _: asked.append(label) or len(asked) == 303)
+    assert len(draw(torch.tensor([[4]]), 0, last).regions) == 1
+
+
+def test_a_second_change_that_is_always_refused_is_left_out():
+    own = replace(DEFAULT, second_rate=1, policy=lambda _, p: p in map(Filter, FILTERS))
+    for seed in range(20):
+        before, after = draw(LABEL_MAP, seed, DEFAULT), draw(LABEL_MAP, seed, own)
+        assert [c.label for c in after.regions] == [c.label for c in before.regions]
+        assert [len(c.perturbations) for c in after.regions] == [1] * len(after.regions)
+
+
+def test_a_region_whose_first_change_is_always_refused_is_left_out():
+    own = replace(DEFAULT, policy=not_class_three)
+    left_out = 0
+    for seed in range(200):
+        before, after = draw(LABEL_MAP, seed, DEFAULT), draw(LABEL_MAP, seed, own)
+        kept = tuple(c for c in before.regions if c.label != 3)
+        assert after.regions == kept or (not kept and len(after.regions) == 1)
+        left_out += kept != before.regions
+    assert left_out > 20
+
+
+def test_another_class_is_changed_where_no_region_is_left():
+    label_map = torch.tensor([[1, 3, 3, 7, 9]])
+    own = replace(DEFAULT, policy=not_class_three, second_rate=0)
+    instead = Counter()
+    for seed in range(400):
+        before, after = draw(label_map, seed, DEFAULT), draw(label_map, seed, own)
+        if [c.label for c in before.regions] == [3]:
+            (change,) = after.regions
+            instead[change.label] += 1
+            numbers = stream(sample_seed(seed, change.label, 2))
+            assert change.perturbations == (draw_filter(numbers),)
+    assert set(instead) == {1, 7, 9}
+    assert min(instead.values()) > instead.total() / 6
+
+
+def test_all_classes_are_tried_before_a_photo_is_refused():
+    label_map = torch.arange(12).view(1, 12)
+    own = replace(DEFAULT, second_rate=1, policy=class_one_in_few_ways)
+    for seed in range(30):
+        (change,) = draw(label_map, seed, own).regions
+        assert change.label == 1
+        assert change.perturbations in [(allowed,) for allowed in FEW]
+
+
+def test_a_policy_that_refuses_everything_is_refused():
+    message = r"'policy' must allow some change of some class, but refused 101 changes of each of"
+    with pytest.raises(ValueError, match=message + r" \[2, 5\]\. Leave such photos out"):
+        draw(torch.tensor([[2, 5, 0]]), 0, replace(DEFAULT, policy=refuse_all))
+
+
+def test_settings_with_a_policy_pickle():
+    own = replace(DEFAULT, policy=no_sepia, draw_first=always_moon)
+    assert pickle.loads(pickle.dumps(own)) == own != DEFAULT

@@ -1,0 +1,205 @@
+"""How fast are composites made? opmask's engine beside the reference pipeline, in one run.
+
+The reference is what the paper's code does to a sample, written down here with pilgram, Pillow,
+NumPy and OpenCV: one whole-image filter after another. Both make the same composites of the same
+photos from the same records, and every one is compared while the clock stands still. One thread,
+and one setting of the memory allocator for both.
+
+    python benchmarks/perturb.py --data ADE20K_ROOT
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pilgram
+import pilgram.css
+import torch
+from PIL import Image
+from torch import Tensor
+
+from opmask.datasets import ADE20K, SyntheticScenes
+from opmask.perturb import (
+    REFERENCE_RGB,
+    Applied,
+    Filter,
+    LabScaling8,
+    Perturber,
+    composite,
+    draw,
+)
+from opmask.perturb.draws import stream
+from opmask.perturb.regions import choose_regions
+
+SIZE = 256
+Sample = tuple[Tensor, Tensor, Applied]
+
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+
+
+def changed_by(photo: np.ndarray, perturbation: Filter | LabScaling8) -> np.ndarray:
+    """One change of the whole photo."""
+    if isinstance(perturbation, LabScaling8):
+        lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB) * np.array(perturbation.factors)
+        return cv2.cvtColor(np.clip(lab, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
+    module = pilgram.css if perturbation.name in pilgram.css.__all__ else pilgram
+    name = "_1977" if perturbation.name == "1977" else perturbation.name
+    amount = () if perturbation.amount is None else (perturbation.amount,)
+    return np.array(getattr(module, name)(Image.fromarray(photo), *amount))
+
+
+def reference(photo: np.ndarray, labels: np.ndarray, applied: Applied, seed: int) -> list[Tensor]:
+    """The reference pipeline, from 8-bit arrays to tensors in [-1, 1]."""
+    choose_regions_numpy(labels, seed)
+    real, comp, union = photo, photo.astype(np.float64), np.zeros(labels.shape)
+    for change in applied.regions:
+        fake = photo
+        for perturbation in change.perturbations:
+            fake = changed_by(fake, perturbation)
+        mask = (labels == change.label).astype(np.float64)
+        comp = fake * mask[..., None] + comp * (1 - mask[..., None])
+        union = union + mask
+    comp, real, union = (
+        cv2.resize(plane, (SIZE, SIZE)) for plane in (comp, real, union[..., None])
+    )
+    planes = [plane.astype(np.float32) / 255 for plane in (comp, real)]
+    return [torch.from_numpy(2 * p - 1).permute(2, 0, 1).contiguous() for p in planes]
+
+
+def choose_regions_numpy(labels: np.ndarray, seed: int) -> None:
+    """The draw of regions, which is part of both pipelines."""
+    present = np.unique(labels)
+    np.random.default_rng(seed).choice(present, len(present) // 5 + 1)
+
+
+def ours(
+    image: Tensor, labels: Tensor, applied: Applied, seed: int, compile: bool
+) -> list[Tensor]:
+    """The engine, draw of regions included."""
+    choose_regions(labels, stream(seed))
+    made = composite(image, labels, applied, size=SIZE, compile=compile)
+    return [made.composite, made.real]
+
+
+def samples(photos: list[tuple[Tensor, Tensor]], regions: int, native: bool) -> list[Sample]:
+    """Photos with a record of so many regions, drawn from the photo's labels."""
+    made = []
+    for seed, (image, labels) in enumerate(photos):
+        if not native:
+            array = cv2.resize(image.permute(1, 2, 0).numpy(), (SIZE, SIZE))
+            image = torch.from_numpy(array).permute(2, 0, 1).contiguous()
+            labels = torch.from_numpy(
+                cv2.resize(labels.numpy(), (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
+            )
+        present = [label for label in labels.unique().tolist() if label]
+        if len(present) >= regions:
+            made.append((image, labels, record(present, regions, seed)))
+    return made
+
+
+def record(present: list[int], regions: int, seed: int) -> Applied:
+    """Changes drawn as the reference draws them, on labels that were drawn."""
+    settings = replace(REFERENCE_RGB, degradation_rate=0)
+    numbers, changes = stream(seed), []
+    order = sorted(present, key=lambda _: numbers())[:regions]
+    for place, label in enumerate(order):
+        single = torch.tensor([[label]])
+        changes += draw(single, 1000 * seed + place, settings).regions
+    return Applied(seed, tuple(changes), None, settings.compositing)
+
+
+def median_times(
+    functions: list[Callable[[Sample, int], list[Tensor]]], data: list[Sample], repeats: int
+) -> list[float]:
+    """The mean over samples of each one's median time, in milliseconds; turns are taken."""
+    times: list[list[list[float]]] = [[[] for _ in data] for _ in functions]
+    for turn in range(repeats + 1):
+        for index, sample in enumerate(data):
+            outputs = []
+            for function, table in zip(functions, times, strict=True):
+                start = time.perf_counter()
+                outputs.append(function(sample, index))
+                if turn:
+                    table[index].append(time.perf_counter() - start)
+            compare(outputs)
+    return [1000 * statistics.mean(map(statistics.median, table)) for table in times]
+
+
+def compare(outputs: list[list[Tensor]]) -> None:
+    """All engines give the same bits, and the reference's tensors but for its rounding."""
+    theirs, *engines = outputs
+    for parts in engines:
+        for part, first, expected in zip(parts, engines[0], theirs, strict=True):
+            if not torch.equal(part, first):
+                raise AssertionError("the engines differ")
+            torch.testing.assert_close(2 * part - 1, expected, rtol=0, atol=1e-5)
+
+
+def load(root: Path | None, count: int) -> list[tuple[Tensor, Tensor]]:
+    """Photos with the most classes of the first ones of a data set."""
+    scenes = SyntheticScenes(count, size=512) if root is None else ADE20K(root, "validation")
+    photos = [scenes[i][:2] for i in range(min(4 * count, len(scenes)))]
+    return sorted(photos, key=lambda photo: -len(photo[1].unique()))[:count]
+
+
+def on_device(
+    photos: list[tuple[Tensor, Tensor]], device: str, batch: int, compile: bool
+) -> float:
+    """Images per second of whole batches at 256x256 on a device."""
+    small = samples(photos, 1, native=False)
+    chosen = [small[i % len(small)] for i in range(batch)]
+    images, labels = (torch.stack(part).to(device) for part in list(zip(*chosen, strict=True))[:2])
+    perturber, rates = Perturber(REFERENCE_RGB, compile=compile), []
+    for _ in range(8):
+        start = time.perf_counter()
+        perturber(images, labels, list(range(batch))).composite[0, 0, 0, 0].item()
+        rates.append(batch / (time.perf_counter() - start))
+    return statistics.median(rates[3:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="root of ADE20K; default: synthetic scenes")
+    parser.add_argument("--photos", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu", help="another device is measured as well")
+    args = parser.parse_args()
+    if any(os.environ.get(name) != value for name, value in ALLOCATOR.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    photos = load(args.data, args.photos)
+    functions = [
+        lambda s, i: reference(s[0].permute(1, 2, 0).numpy(), s[1].numpy(), s[2], i),
+        lambda s, i: ours(*s, i, compile=False),
+        lambda s, i: ours(*s, i, compile=True),
+    ]
+    print("| size | K | photos | reference ms | eager ms | compiled ms | | | images/s |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for native in (False, True):
+        for regions in (1, 2, 3, 4):
+            data = samples(photos, regions, native)
+            theirs, eager, compiled = median_times(functions, data, args.repeats)
+            print(
+                f"| {'native' if native else SIZE} | {regions} | {len(data)} | {theirs:.1f} | "
+                f"{eager:.2f} | {compiled:.2f} | x{theirs / eager:.1f} | "
+                f"x{theirs / compiled:.1f} | {1000 / min(eager, compiled):.0f} |",
+                flush=True,
+            )
+    if args.device != "cpu":
+        for compile in (False, True):
+            rate = on_device(photos, args.device, 64, compile)
+            print(f"{args.device}, batch 64, compile={compile}: {rate:.0f} images/s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+r"""Ground-truth masks: the constants of a retoucher that best undo what was done to each region.
+
+(composite, real, regions) + retoucher -> ``fit_masks`` -> masks, to train a network with and to
+score predicted masks against. The retoucher is an argument: nothing here knows its operators.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from opmask.perturb.least_squares import Bounds, Problem, minimise, pixels_at
+
+if TYPE_CHECKING:
+    from opmask.retouch import Retoucher
+
+
+def fit_masks(
+    retoucher: Retoucher, composite: Tensor, real: Tensor, regions: Tensor, *, pixels: int = 256
+) -> dict[str, Tensor]:
+    r"""The masks, constant in each region, that best turn a composite back into the real image.
+
+    .. math:: \min_{l \le m \le h} \frac{1}{n} \sum_{p=1}^n \lVert f(x_p, m) - y_p \rVert^2
+              + 10^{-6} \sum_k \left( \frac{m_k - i_k}{s_k} \right)^2
+
+    over the :math:`n` pixels of each region, in RGB, with :math:`f` the retoucher, :math:`i` the
+    identity, :math:`l` and :math:`h` the ends of the range and :math:`s` half of it. The second
+    term decides what the pixels leave open: a region of one colour gets the smallest change. For
+    operators that are linear in RGB, such as ``Mul(RGB), Add(RGB)``, the answer is that of linear
+    regression.
+
+    Colours are compared in RGB, not in the operators' colour space. There the regression would be
+    linear in LAB as well; but hues of greys, and a and b of dark colours, would count as much as
+    what can be seen.
+
+    Args:
+        retoucher: The retoucher, with operators that are differentiable in their masks.
+        composite: The changed images :math:`x`, with shape :math:`(B, 3, H, W)`, RGB in
+            :math:`[0, 1]`.
+        real: The images to restore :math:`y`, with the shape and range of `composite`.
+        regions: The region of each pixel, as integers in 0-65535, with shape :math:`(B, H, W)`,
+            see :meth:`opmask.perturb.Applied.region_map`; 0 is outside of all. The same number in
+            two images is two regions.
+        pixels: At how many pixels of a region, evenly spread, colours are compared at most.
+
+    Returns:
+        The masks by name, each with shape :math:`(B, 1, H, W)`, in operator units: constant in
+        each region and the identity outside, in at least float32.
+
+    Raises:
+        ValueError: If shapes do not fit, or `pixels` is below 1.
+        TypeError: If images are not of a floating-point type, or regions are.
+
+    References:
+        | An Algorithm for Least-Squares Estimation of Nonlinear Parameters (Marquardt, 1963)
+
+    Example:
+        >>> import opmask
+        >>> real = torch.rand(1, 3, 8, 8) / 2
+        >>> regions = torch.arange(8).expand(1, 8, 8) // 6
+        >>> composite = torch.where(regions[:, None] == 1, 2 * real, real)
+        >>> masks = fit_masks(opmask.Retoucher(opmask.Mul(opmask.RGB)), composite, real, regions)
+        >>> masks["r_mul"][0, 0, 0].round(decimals=3)
+        tensor([1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 0.5000, 0.5000])
+    """
+    _check(composite, real, regions, pixels)
+    dtype = torch.promote_types(composite.dtype, torch.float32)
+    composite, real = composite.to(dtype), real.to(dtype)
+    bounds = _bounds(retoucher, composite)
+    inside, counts = _find(regions)
+    masks = bounds.identity[:, None].repeat(1, regions.numel())
+    if len(counts):
+        places, weight = _spread(inside, counts, pixels)
+        scene = (
+            _cut_out(composite, places)
+            if _works_by_pixel(retoucher, composite)
+            else _whole(composite, inside, counts, places)
+        )
+        problem = Problem(
+            retoucher, *scene, weight.to(dtype), pixels_at(real, places), bounds=bounds
+        )
+        masks[:, inside] = minimise(problem).T.repeat_interleave(counts, 1)
+    planes = masks.view(-1, len(regions), 1, *regions.shape[1:])
+    return dict(zip(retoucher.ranges, planes, strict=True))
+
+
+def _bounds(retoucher: Retoucher, like: Tensor) -> Bounds:
+    ranges = retoucher.ranges.values()
+    return Bounds(
+        like.new_tensor([r.identity for r in ranges]),
+        like.new_tensor([r.low for r in ranges]),
+        like.new_tensor([r.high for r in ranges]),
+    )
+
+
+def _find(regions: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the regions are in the flattened batch, one after the other, and their sizes."""
+    inside = regions.flatten().nonzero().flatten()
+    image = inside // regions[0].numel()
+    keys = image * 65536 + regions.flatten()[inside]
+    keys, order = keys.sort(stable=True)
+    return inside[order], torch.unique_consecutive(keys, return_counts=True)[1]
+
+
+def _spread(inside: Tensor, counts: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
+    """Evenly spread pixels of each region, (R, P), and how much each counts, (R, 1, P)."""
+    counts = counts[:, None]
+    taken = counts.clamp(max=pixels)
+    number = torch.arange(int(taken.max()), device=counts.device)
+    used = number < taken  # a small region has fewer; its first pixel fills its row
+    step = torch.where(used, (2 * number + 1) * counts // (2 * taken), 0)
+    return inside[counts.cumsum(0) - counts + step], (used / taken)[:, None]
+
+
+def _works_by_pixel(retoucher: Retoucher, like: Tensor) -> bool:
+    """Whether part of an image becomes what it becomes within the whole, so that it can be cut."""
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(like)
+    masks = retoucher.edit(retoucher.identity(image), offset=0.1)
+    part = retoucher(image[..., 9:, 4:], {name: m[..., 9:, 4:] for name, m in masks.items()})
+    return torch.allclose(part, retoucher(image, masks)[..., 9:, 4:], atol=1e-5)
+
+
+def _cut_out(image: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """An image of height 1 for each region, of the chosen pixels; what owns them; their places."""
+    numbers = torch.arange(places.numel(), device=places.device).view(places.shape)
+    owner = 1 + numbers // places.shape[1]
+    return pixels_at(image, places)[:, :, None], owner[:, None], numbers
+
+
+def _whole(
+    image: Tensor, inside: Tensor, counts: Tensor, places: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The images as they are; what owns their pixels; the places of the chosen ones."""
+    owner = torch.zeros_like(image[:, 0], dtype=torch.long)
+    numbers = torch.arange(1, len(counts) + 1, device=counts.device)
+    owner.view(-1)[inside] = numbers.repeat_interleave(counts)
+    return image, owner, places
+
+
+def _check(composite: Tensor, real: Tensor, regions: Tensor, pixels: int) -> None:
+    for name, image in (("composite", composite), ("real", real)):
+        if not image.is_floating_point():
+            raise TypeError(
+                f"'{name}' must be floating point in [0, 1], got {image.dtype}. "
+                f"Divide 8-bit values by 255."
+            )
+    if composite.ndim != 4 or composite.shape[1] != 3:
+        raise ValueError(
+            f"'composite' must have shape (B, 3, H, W), got {tuple(composite.shape)}."
+        )
+    if real.shape != composite.shape:
+        raise ValueError(
+            f"'real' must have the shape of 'composite', {tuple(composite.shape)}, "
+            f"got {tuple(real.shape)}."
+        )
+    if regions.is_floating_point():
+        raise TypeError(f"'regions' must hold integers, got {regions.dtype}.")
+    if regions.shape != composite[:, 0].shape:
+        raise ValueError(
+            f"'regions' must have shape {tuple(composite[:, 0].shape)} to fit the images, "
+            f"got {tuple(regions.shape)}."
+        )
+    if pixels < 1:
+        raise ValueError(f"'pixels' must be at least 1, got {pixels}.")

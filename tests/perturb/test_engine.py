@@ -1,0 +1,168 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from opmask.perturb import (
+    DEFAULT,
+    FILTERS,
+    OTHER_FILTERS,
+    REFERENCE,
+    REFERENCE_RGB,
+    Applied,
+    Filter,
+    LabScaling,
+    LabScaling8,
+    Perturber,
+    RegionChange,
+    composite,
+    draw,
+)
+from opmask.perturb.engine import change_regions
+from opmask.perturb.programs import run_tensors
+
+ALL = [REFERENCE, REFERENCE_RGB, DEFAULT]
+HEIGHT, WIDTH = 45, 62
+CHAINS = [
+    (Filter("kelvin"), Filter("contrast", 1.3)),
+    (Filter("walden"), Filter("hue_rotate", 20.0)),
+    (Filter("sepia", 0.4), Filter("saturate", 1.2), Filter("brightness", 0.9)),
+    (Filter("rise"), Filter("earlybird")),
+    (Filter("moon"), Filter("maven"), Filter("grayscale", 0.5)),
+    (Filter("nashville"), LabScaling((0.9, 1.1, 1.0)), Filter("xpro2")),
+    (LabScaling8((1.1, 0.9, 1.0)), Filter("contrast", 0.7)),
+    (*(Filter(name) for name in ("walden", "walden", "reyes")),),
+]
+
+
+def photo(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator)
+    return image, torch.arange(1, 16).repeat_interleave(186).view(HEIGHT, WIDTH)
+
+
+def by_definition(image, label_map, applied):
+    """Each perturbation sees the whole image, and the pixels of its region are taken over."""
+    result = image
+    for change in applied.regions:
+        changed = image
+        for perturbation in change.perturbations:
+            changed = perturbation(changed)
+        result = torch.where(label_map == change.label, changed, result)
+    return result
+
+
+def check(chain, **options):
+    image, label_map = photo()
+    applied = Applied(0, (RegionChange(3, chain), RegionChange(7, (Filter("moon"),))))
+    changed, region = change_regions(image, label_map, applied, **options)
+    assert torch.equal(changed, by_definition(image, label_map, applied))
+    assert torch.equal(region, ((label_map == 3) | (label_map == 7))[None])
+
+
+def swap(image):
+    """A perturbation of one's own that moves pixels."""
+    return image.flip(2)
+
+
+@pytest.mark.parametrize("name", FILTERS + OTHER_FILTERS)
+def test_a_filter_of_a_region_is_that_of_the_whole_image(name):
+    check((Filter(name), Filter("sepia", 0.7)))
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_chains_are_applied_in_order(chain):
+    check(chain)
+
+
+@pytest.mark.parametrize("chain", [(swap,), (Filter("rise"), swap), (swap, Filter("rise"))])
+def test_perturbations_of_ones_own_see_the_whole_image(chain):
+    check(chain)
+
+
+def test_perturbations_of_ones_own_may_be_any_callable():
+    table = {0: 100}  # not hashable, as many callables
+    check((lambda image: image.clamp(min=table[0]),))
+
+
+@pytest.mark.parametrize("settings", ALL)
+def test_drawn_changes_equal_their_definition(settings):
+    for seed in range(12):
+        image, label_map = photo(seed)
+        applied = draw(label_map, seed, settings)
+        changed, _ = change_regions(image, label_map, applied)
+        assert torch.equal(changed, by_definition(image, label_map, applied))
+
+
+def test_the_photo_and_its_labels_may_have_any_memory_layout():
+    image, label_map = photo()
+    applied = draw(label_map, 0)
+    expected, _ = change_regions(image, label_map, applied)
+    strided = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    changed, _ = change_regions(strided, label_map.mT.contiguous().mT, applied)
+    assert torch.equal(changed, expected)
+
+
+@pytest.mark.parametrize("bad", [lambda image: image.float(), lambda image: image[:, 1:]])
+def test_perturbations_that_give_something_else_are_refused(bad):
+    with pytest.raises(
+        ValueError, match=r"must give an 8-bit image of the size .* from <function"
+    ):
+        check((bad,))
+
+
+@pytest.mark.parametrize("settings", ALL)
+@pytest.mark.parametrize("size", [None, 16])
+def test_batches_may_be_split_anyhow(settings, size):
+    images, label_maps = (torch.stack(part) for part in zip(*map(photo, range(6)), strict=True))
+    perturber = Perturber(replace(settings, degradation_rate=0.3))
+    whole = perturber(images, label_maps, list(range(6)), size=size)
+    for some in (slice(0, 1), slice(1, 4), slice(4, 6)):
+        seeds = list(range(6))[some]
+        part = perturber(images[some], label_maps[some], seeds, size=size)
+        for name in ("composite", "real", "region"):
+            assert torch.equal(getattr(part, name), getattr(whole, name)[some])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chain", [*CHAINS, (swap, Filter("moon")), (Filter("earlybird"),)])
+def test_compiled_programs_give_the_same_bits(chain):
+    check(chain, compile=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", ALL)
+def test_compiled_composites_are_the_same(settings):
+    images, label_maps = (torch.stack(part) for part in zip(*map(photo, range(12)), strict=True))
+    plain, compiled = Perturber(settings), Perturber(settings, compile=True)
+    expected = plain(images, label_maps, list(range(12)))
+    made = compiled(images, label_maps, list(range(12)))
+    assert torch.equal(made.composite, expected.composite)
+    assert torch.equal(made.region, expected.region)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("chain", CHAINS)
+def test_regions_are_changed_the_same_on_a_gpu(chain, compile):
+    image, label_map = photo()
+    applied = Applied(0, (RegionChange(3, chain), RegionChange(7, (Filter("rise"),))))
+    expected, _ = change_regions(image, label_map, applied)
+    changed, _ = change_regions(image.cuda(), label_map.cuda(), applied, compile=compile)
+    assert torch.equal(changed.cpu(), expected)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_composites_are_compiled_if_asked(monkeypatch, compile):
+    calls = []
+
+    def counted(*tensors):
+        calls.append(len(tensors))
+        return run_tensors(*tensors)
+
+    monkeypatch.setattr("opmask.perturb.engine._compiled", lambda: counted)
+    image, label_map = photo()
+    applied = Applied(0, (RegionChange(3, (Filter("rise"), Filter("sepia", 0.5))),))
+    made = composite(image, label_map, applied, compile=compile)
+    assert len(calls) == compile
+    assert torch.equal(made.composite, composite(image, label_map, applied).composite)
