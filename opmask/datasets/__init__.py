@@ -1,7 +1,9 @@
 """Data sets of photos with label maps, and of the composites made from them."""
 
 from opmask.datasets.ade20k import ADE20K
-from opmask.datasets.composites import Composites, Sample
+from opmask.datasets.benchmark import Benchmark
+from opmask.datasets.building import build_benchmark
+from opmask.datasets.composites import Composites, Sample, Source, Sources
 from opmask.datasets.labelled import labelled
 from opmask.datasets.lip import LIP
 from opmask.datasets.pairs import TABLE_1, Counts, PhotoFiles, pair_files
@@ -15,22 +17,30 @@ from opmask.datasets.photos import (
     resize_photo,
 )
 from opmask.datasets.reading import read_image, read_label_map, read_photo
+from opmask.datasets.recipe import Recipe
 from opmask.datasets.synthetic import SyntheticScenes
+from opmask.datasets.triptych import Triptychs
 
 __all__ = [
     "ADE20K",
     "LIP",
     "TABLE_1",
+    "Benchmark",
     "BrokenPhotoError",
     "Composites",
     "Counts",
     "Photo",
     "PhotoFiles",
     "Photos",
+    "Recipe",
     "Resized",
     "Sample",
+    "Source",
+    "Sources",
     "SyntheticScenes",
+    "Triptychs",
     "UnlabelledPhotoError",
+    "build_benchmark",
     "labelled",
     "pair_files",
     "random_crop",

@@ -9,7 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,8 +40,8 @@ class Sample(NamedTuple):
             :math:`[0, 1]` (with :data:`opmask.perturb.REFERENCE`, beyond it here and there).
         real: The image to restore, with the type, shape and range of `composite`.
         region: 1 where the image was changed and 0 elsewhere, with shape :math:`(1, H, W)`.
-        photo: The place of its photo in the data set.
-        applied: What was done, see :meth:`opmask.perturb.Applied.from_json`.
+        photo: The place of its photo in the data set; stacked, a tensor.
+        applied: What was done, see :meth:`opmask.perturb.Applied.from_json`; stacked, a list.
     """
 
     composite: Tensor
@@ -49,6 +49,22 @@ class Sample(NamedTuple):
     region: Tensor
     photo: int
     applied: str
+
+
+class Source(NamedTuple):
+    r"""What a composite is made of: a photo, as it was read and cropped, and a seed.
+
+    Attributes:
+        image: The RGB image, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
+        label_map: The class of each pixel, ``int64``, with shape :math:`(H, W)`; 0 is unlabelled.
+        photo: The place of the photo in the data set; stacked, a tensor.
+        seed: The integer that decides what is done to it; stacked, a tensor.
+    """
+
+    image: Tensor
+    label_map: Tensor
+    photo: int
+    seed: int
 
 
 class Composites(Dataset[Sample]):
@@ -124,6 +140,26 @@ class Composites(Dataset[Sample]):
             RuntimeError: If more than :data:`BROKEN_PERCENT` percent of the photos are broken, or
                 none is left.
         """
+        image, label_map, photo, seed = self.source(position)
+        made = self.perturber(image[None], label_map[None], [seed], size=self.size)
+        return Sample(
+            made.composite[0], made.real[0], made.region[0], photo, made.applied[0].to_json()
+        )
+
+    def source(self, position: int) -> Source:
+        """What the sample at `position` is made of, which takes the reading but not the changing.
+
+        Args:
+            position: The place in the sequence, which may be beyond the length.
+
+        Returns:
+            The source.
+
+        Raises:
+            IndexError: If `position` is negative.
+            RuntimeError: If more than :data:`BROKEN_PERCENT` percent of the photos are broken, or
+                none is left.
+        """
         if position < 0:
             raise IndexError(f"'position' must not be negative, got {position}.")
         epoch, index = divmod(position, len(self))
@@ -134,10 +170,30 @@ class Composites(Dataset[Sample]):
         if self.crop is not None:
             # The crop has a stream of its own: it must not share numbers with the perturbation.
             photo = random_crop(photo, self.crop, sample_seed(seed, 0, 0))
-        made = self.perturber(photo.image[None], photo.label_map[None], [seed], size=self.size)
-        return Sample(
-            made.composite[0], made.real[0], made.region[0], index, made.applied[0].to_json()
-        )
+        return Source(photo.image, photo.label_map, index, seed)
+
+    def compose(self, sources: Source) -> Sample:
+        r"""Changes a batch of photos, on the device that they are on.
+
+        So that workers read and a GPU changes::
+
+            loader = DataLoader(Sources(composites), batch_size, num_workers=8)
+            for sources in loader:
+                samples = composites.compose(sources_on_gpu)
+
+        gives the samples of ``DataLoader(composites, ...)``, if the photos are of one size.
+
+        Args:
+            sources: Sources, stacked: images :math:`(B, 3, H, W)`, label maps :math:`(B, H, W)`,
+                and of places and seeds :math:`B` each.
+
+        Returns:
+            The samples, stacked as a data loader does it.
+        """
+        seeds = torch.as_tensor(sources.seed)
+        made = self.perturber(sources.image, sources.label_map, seeds, size=self.size)
+        records: Any = [applied.to_json() for applied in made.applied]
+        return Sample(made.composite, made.real, made.region, sources.photo, records)
 
     def _usable_photo(self, index: int) -> tuple[int, Photo]:
         while True:
@@ -172,6 +228,31 @@ class Composites(Dataset[Sample]):
                 f"The last one: {error}"
             ) from error
         warnings.warn(f"photo skipped: {error}", stacklevel=2)
+
+
+class Sources(Dataset[Source]):
+    r"""What composites are made of, position by position, see :meth:`Composites.compose`.
+
+    Args:
+        composites: The composites.
+
+    Example:
+        >>> photo = Photo(torch.zeros(3, 8, 6, dtype=torch.uint8), torch.ones(8, 6).long(), "")
+        >>> composites = Composites([photo], Perturber())
+        >>> loader = torch.utils.data.DataLoader(Sources(composites), 2, sampler=range(2))
+        >>> composites.compose(next(iter(loader))).composite.shape
+        torch.Size([2, 3, 8, 6])
+    """
+
+    def __init__(self, composites: Composites) -> None:
+        self.composites = composites
+
+    def __len__(self) -> int:
+        return len(self.composites)
+
+    def __getitem__(self, position: int) -> Source:
+        """The source at `position`, which may be beyond the length."""
+        return self.composites.source(position)
 
 
 @lru_cache(maxsize=2)

@@ -7,7 +7,16 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from opmask.datasets import ADE20K, BrokenPhotoError, Composites, Photo, Resized, random_crop
+from opmask.datasets import (
+    ADE20K,
+    BrokenPhotoError,
+    Composites,
+    Photo,
+    Resized,
+    Source,
+    Sources,
+    random_crop,
+)
 from opmask.perturb import DEFAULT, REFERENCE, Applied, Perturber, composite, draw, sample_seed
 
 
@@ -163,6 +172,36 @@ def test_training_resumes_at_any_position():
     whole = list(DataLoader(data, batch_size=2, sampler=range(0, 16)))
     rest = list(DataLoader(data, batch_size=2, sampler=range(10, 16)))
     assert all(same(a, b) for a, b in zip(whole[5:], rest, strict=True))
+
+
+@pytest.mark.parametrize("settings", [{"crop": 8}, {"crop": 8, "size": 12, "shuffle": True}])
+def test_sources_that_are_changed_in_a_batch_give_the_samples_of_workers(settings):
+    data = composites(seed=3, **settings)
+    sources = DataLoader(Sources(data), 5, sampler=range(2, 12), num_workers=1)
+    samples = DataLoader(data, 5, sampler=range(2, 12))
+    for source, sample in zip(sources, samples, strict=True):
+        made = data.compose(source)
+        assert all(torch.equal(a, b) for a, b in zip(made[:4], sample[:4], strict=True))
+        assert list(made.applied) == list(sample.applied)
+
+
+def test_sources_are_as_many_as_composites_and_are_not_changed():
+    data = composites(seed=3)
+    source = Sources(data)[1]
+    assert len(Sources(data)) == 5
+    assert torch.equal(source.image, PHOTOS[1].image)
+    assert torch.equal(source.label_map, PHOTOS[1].label_map)
+    assert (source.photo, source.seed) == (1, sample_seed(3, 0, 1))
+
+
+@pytest.mark.gpu
+def test_sources_are_changed_on_the_device_that_they_are_on():
+    data = composites(crop=8)
+    batch = next(iter(DataLoader(Sources(data), 5)))
+    moved = Source(batch.image.cuda(), batch.label_map.cuda(), batch.photo, batch.seed)
+    made, expected = data.compose(moved), data.compose(batch)
+    assert made.composite.is_cuda
+    assert torch.equal(made.composite.cpu(), expected.composite)
 
 
 def test_composites_pickle():
