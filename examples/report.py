@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from run_folder import read_log
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from opmask.datasets import ADE20K, Composites, Sample, SyntheticScenes, labelled
+from opmask.datasets import ADE20K, Composites, Sample, Source, SyntheticScenes, labelled
 from opmask.files import replacing
 from opmask.metrics import average, evaluate, to_markdown
 from opmask.perturb import Perturber
 from opmask.visualize import PanelRow, save_curves, save_panel
+
+Batch = TypeVar("Batch", Sample, Source)
 
 VALIDATION = 256  # composites to validate on, or more where there are more photos
 MASKED = ("om", "om-hls")  # the models whose masks are shown, the first that there is
@@ -39,8 +42,9 @@ def inputs(batch: Sample, guided: bool) -> tuple[Tensor, ...]:
     return (batch.composite, batch.region) if guided else (batch.composite,)
 
 
-def to_device(batch: Sample, device: torch.device) -> Sample:
-    return Sample(*(value.to(device) if isinstance(value, Tensor) else value for value in batch))
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    values = (value.to(device) if isinstance(value, Tensor) else value for value in batch)
+    return type(batch)(*values)
 
 
 def moved(loader: DataLoader[Sample], device: torch.device) -> Iterator[Sample]:

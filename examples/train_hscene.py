@@ -34,7 +34,16 @@ from tqdm import tqdm
 import opmask
 from opmask import RGB, Add, DirectRGB, MaskRange, OperatorMaskWrapper, Retoucher
 from opmask.backbones import AttentionUNet, SmallUNet
-from opmask.datasets import ADE20K, Composites, Resized, Sample, SyntheticScenes, labelled
+from opmask.datasets import (
+    ADE20K,
+    Composites,
+    Resized,
+    Sample,
+    Source,
+    Sources,
+    SyntheticScenes,
+    labelled,
+)
 from opmask.losses import charbonnier
 from opmask.perturb import Perturber
 from opmask.retouch import lab_retoucher, paper_hls_retoucher
@@ -84,12 +93,12 @@ def training_set(args: argparse.Namespace) -> Composites:
 
 def training_loader(
     composites: Composites, accelerator: Accelerator, args: argparse.Namespace, first: int
-) -> DataLoader[Sample]:
-    """The batches of this process from step `first` on; the processes share the positions."""
+) -> DataLoader[Source]:
+    """The photos of this process from step `first` on; the processes share the positions."""
     rank, count, size = accelerator.process_index, accelerator.num_processes, args.batch_size
     starts = [(step * count + rank) * size for step in range(first, args.steps)]
     return DataLoader(
-        composites,
+        Sources(composites),  # the workers only read; the training device changes
         batch_sampler=[range(start, start + size) for start in starts],
         num_workers=args.workers,
         worker_init_fn=ignore_interrupts,
@@ -156,7 +165,7 @@ def train(
     progress = tqdm(batches, "train", args.steps, initial=first, disable=not main)
     with Interrupt() as interrupt:
         for step, batch in enumerate(progress, first + 1):
-            batch = to_device(batch, accelerator.device)
+            batch = composites.compose(to_device(batch, accelerator.device))
             for run in runs:
                 if run.step < step:  # one may have been saved a moment before the others
                     advance(run, batch, accelerator, args.guided)
