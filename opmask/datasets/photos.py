@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from opmask.perturb.draws import pick, stream
+from opmask.perturb.resize import resize_nearest
 
 _CROP_TRIES = 10
 
@@ -71,28 +72,6 @@ def resize_photo(photo: Photo, size: int) -> Photo:
     """
     image = F.interpolate(photo.image[None], (size, size), mode="bilinear", antialias=True)[0]
     return Photo(image, resize_nearest(photo.label_map, size), photo.name)
-
-
-def resize_nearest(values: Tensor, size: int | tuple[int, int]) -> Tensor:
-    r"""Resizes a map by taking, for each new pixel, the one under its centre.
-
-    Args:
-        values: The map, of any type, with shape :math:`(*, H, W)`.
-        size: The new height and width :math:`(S, T)`, in pixels; one number for a square.
-
-    Returns:
-        The map with shape :math:`(*, S, T)`.
-
-    Example:
-        >>> resize_nearest(torch.tensor([[1, 2, 3, 4]]), 2)
-        tensor([[2, 4],
-                [2, 4]])
-    """
-    rows, columns = (
-        (2 * torch.arange(new, device=values.device) + 1) * old // (2 * new)
-        for new, old in zip(_pair(size), values.shape[-2:], strict=True)
-    )
-    return values[..., rows[:, None], columns]
 
 
 def random_crop(photo: Photo, size: int, seed: int) -> Photo:
@@ -179,7 +158,3 @@ class Resized(Dataset[Photo]):
             if len(self._small) < self._room:
                 self._small[index] = photo
         return photo._replace(label_map=photo.label_map.long())
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else size

@@ -14,7 +14,8 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from opmask.datasets.photos import BrokenPhotoError, Photo, UnlabelledPhotoError, resize_nearest
+from opmask.datasets.photos import BrokenPhotoError, Photo, UnlabelledPhotoError
+from opmask.perturb.resize import resize_nearest
 
 ASPECT_TOLERANCE = 0.01
 """By how much the aspect ratios of a photograph and its label map may differ, relatively."""

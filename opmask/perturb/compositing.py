@@ -18,7 +18,7 @@ from torch import Tensor
 
 from opmask.color import LAB_UNIT
 from opmask.lab8 import rgb_to_lab8
-from opmask.perturb.resize import resize_bilinear_opencv
+from opmask.perturb.resize import resize_bilinear_opencv, resize_nearest
 
 Planes = tuple[Tensor, Tensor, Tensor]
 
@@ -55,8 +55,7 @@ def _resize_antialiased(composite: Tensor, real: Tensor, region: Tensor, size: i
     pair = torch.stack([composite, real]).float()
     resized = F.interpolate(pair, (size, size), mode="bilinear", antialias=True)
     resized = resized.clamp(0, 255)  # rounding can leave the range by a hair
-    nearest = F.interpolate(region[None], (size, size), mode="nearest-exact")[0]
-    return resized[0], resized[1], nearest
+    return resized[0], resized[1], resize_nearest(region, size)
 
 
 def _resize_opencv(composite: Tensor, real: Tensor, region: Tensor, size: int) -> Planes:

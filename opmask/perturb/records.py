@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from opmask.perturb import degrade
 from opmask.perturb.compositing import COMPOSITINGS, RGB_ANTIALIASED, Compositing
@@ -22,6 +21,7 @@ from opmask.perturb.cube import Cube
 from opmask.perturb.filters import Filter
 from opmask.perturb.fit import fit_masks
 from opmask.perturb.lab import LabScaling, LabScaling8
+from opmask.perturb.resize import resize_nearest
 
 if TYPE_CHECKING:
     from opmask.retouch import Retoucher
@@ -151,8 +151,7 @@ class Applied:
             tensor([[0, 3, 3, 0]])
         """
         if size is not None:
-            planes = interpolate(label_map[None, None].double(), size, mode="nearest-exact")
-            label_map = planes[0, 0].to(label_map.dtype)
+            label_map = resize_nearest(label_map, size)
         labels = torch.tensor([change.label for change in self.regions], dtype=torch.long)
         changed = torch.isin(label_map, labels.to(label_map.device))
         return torch.where(changed, label_map, 0)

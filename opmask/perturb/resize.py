@@ -1,9 +1,11 @@
-r"""Resizing as OpenCV does it by default: bilinear, without antialiasing.
+r"""Resizing with the same result on every device: as OpenCV does it, and by the nearest pixel.
 
-The reference code resizes its samples so, which aliases when a photo shrinks. Wherever its numbers
-need not be met, ``opmask.datasets.photos.resize_photo`` is the better choice.
+The reference code resizes its samples as OpenCV does by default, bilinearly and without
+antialiasing, which aliases when a photo shrinks. Wherever its numbers need not be met,
+``opmask.datasets.photos.resize_photo`` is the better choice. Regions and label maps take the
+nearest pixel.
 
-Values of any size -> ``resize_bilinear_opencv`` -> square values, for a training sample.
+Values of any size -> ``resize_bilinear_opencv``, ``resize_nearest`` -> a training sample's.
 
 References:
     | OpenCV, modules/imgproc/src/resize.cpp (OpenCV team, Apache License 2.0)
@@ -49,6 +51,29 @@ def resize_bilinear_opencv(values: Tensor, size: int) -> Tensor:
     *batch, height, width = values.shape
     planes = values.reshape(-1, 1, height, width)  # twice as fast as planes as channels
     return F.interpolate(planes, (size, size), mode="bilinear").reshape(*batch, size, size)
+
+
+def resize_nearest(values: Tensor, size: int | tuple[int, int]) -> Tensor:
+    r"""Resizes a map by taking, for each new pixel, the one under its centre.
+
+    Args:
+        values: The map, of any type, with shape :math:`(*, H, W)`.
+        size: The new height and width :math:`(S, T)`, in pixels; one number for a square.
+
+    Returns:
+        The map with shape :math:`(*, S, T)`.
+
+    Example:
+        >>> resize_nearest(torch.tensor([[1, 2, 3, 4]]), 2)
+        tensor([[2, 4],
+                [2, 4]])
+    """
+    sides = (size, size) if isinstance(size, int) else size
+    rows, columns = (
+        (2 * torch.arange(new, device=values.device) + 1) * old // (2 * new)
+        for new, old in zip(sides, values.shape[-2:], strict=True)
+    )
+    return values[..., rows[:, None], columns]
 
 
 def _resize_eight_bit(values: Tensor, size: int) -> Tensor:
