@@ -14,6 +14,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -119,21 +120,24 @@ def _cube(root: Tensor) -> Tensor:
     return torch.where(root <= (6 << _XYZ_BITS) // 29, line, cube)
 
 
+@cache
 def _xyz_of_light() -> list[list[int]]:
     """The matrix from linear RGB to X, Y, Z of white 1, row by row."""
     rows = zip(_FROM_RGB, _WHITE, strict=True)
     return [[round(x / white * 2**_MATRIX_BITS) for x in row] for row, white in rows]
 
 
+@cache
 def _light_of_xyz() -> list[list[int]]:
     """The matrix back, row by row."""
     scales = [white * 2**_MATRIX_BITS for white in _WHITE]
     return [[round(x * scale) for x, scale in zip(row, scales, strict=True)] for row in _TO_RGB]
 
 
-# The tables are made on the CPU, so that every device gets the same ones.
+# The tables are made once, and on the CPU, so that every device gets the same ones.
 
 
+@cache
 def _light_of_code() -> Tensor:
     code = torch.arange(256, dtype=torch.float64) / 255
     return _rounded(
@@ -141,6 +145,7 @@ def _light_of_code() -> Tensor:
     )
 
 
+@cache
 def _root_of_light() -> Tensor:
     light = torch.arange(_LIGHT + 1, dtype=torch.float64) / _LIGHT
     root = torch.where(light > (6 / 29) ** 3, light ** (1 / 3), light * 841 / 108 + 16 / 116)
@@ -148,6 +153,7 @@ def _root_of_light() -> Tensor:
     return _rounded(root.float() * 2**_ROOT_BITS)
 
 
+@cache
 def _y_and_root_of_lightness() -> tuple[Tensor, Tensor]:
     lightness = torch.arange(256, dtype=torch.float64) * 100 / 255
     root = (lightness + 16) / 116
@@ -155,6 +161,7 @@ def _y_and_root_of_lightness() -> tuple[Tensor, Tensor]:
     return _rounded(y * 2**_XYZ_BITS), _rounded(root * 2**_XYZ_BITS)
 
 
+@cache
 def _code_of_light() -> Tensor:
     light = torch.arange(2**_LIGHT_BITS, dtype=torch.float64) / 2**_LIGHT_BITS
     code = torch.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
