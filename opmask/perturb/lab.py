@@ -13,6 +13,7 @@ References:
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,38 @@ Factors = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class LabScaling8:
+class _Scaling(ABC):
+    """What both scalings share: their factors, and the check of what they are given."""
+
+    factors: Factors
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(factor) and factor >= 0 for factor in self.factors):
+            raise ValueError(f"'factors' must be finite and at least 0, got {self.factors}.")
+
+    def __call__(self, image: Tensor) -> Tensor:
+        r"""Scales an image.
+
+        Args:
+            image: The RGB image, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
+
+        Returns:
+            The scaled image, with the type, shape and range of `image`.
+
+        Raises:
+            ValueError: If the shape is wrong.
+            TypeError: If the image is not 8-bit.
+        """
+        check_eight_bit(image, "image", "(3, H, W)")
+        factors = torch.tensor(self.factors, dtype=torch.float64, device=image.device)
+        return self._scale(image, factors.view(3, 1, 1))
+
+    @abstractmethod
+    def _scale(self, image: Tensor, factors: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class LabScaling8(_Scaling):
     r"""Multiplies the 8-bit codes of L, a and b, as the reference code does.
 
     .. math:: \lfloor \min(255, f_i \, v_i) \rfloor
@@ -47,27 +79,9 @@ class LabScaling8:
         tensor([ 68, 141, 128], dtype=torch.uint8)
     """
 
-    factors: Factors
-
-    def __post_init__(self) -> None:
-        _check_factors(self.factors)
-
-    def __call__(self, image: Tensor) -> Tensor:
-        r"""Scales an image.
-
-        Args:
-            image: The RGB image, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
-
-        Returns:
-            The scaled image, with the type, shape and range of `image`.
-
-        Raises:
-            ValueError: If the shape is wrong.
-            TypeError: If the image is not 8-bit.
-        """
-        check_eight_bit(image, "image", "(3, H, W)")
+    def _scale(self, image: Tensor, factors: Tensor) -> Tensor:
         # D-04: a and b include their offset, and the fraction is cut off, not rounded.
-        codes = rgb_to_lab8(image) * _plane(self.factors, image)
+        codes = rgb_to_lab8(image) * factors
         return lab8_to_rgb(codes.clamp(max=255).to(torch.uint8))
 
     def to_record(self) -> dict[str, Any]:
@@ -76,7 +90,7 @@ class LabScaling8:
 
 
 @dataclass(frozen=True)
-class LabScaling:
+class LabScaling(_Scaling):
     r"""Multiplies L, a and b, in :data:`opmask.LAB_UNIT`.
 
     .. math:: \min(1, f_i \, v_i)
@@ -96,39 +110,12 @@ class LabScaling:
         tensor([ 69, 140, 127], dtype=torch.uint8)
     """
 
-    factors: Factors
-
-    def __post_init__(self) -> None:
-        _check_factors(self.factors)
-
-    def __call__(self, image: Tensor) -> Tensor:
-        r"""Scales an image.
-
-        Args:
-            image: The RGB image, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
-
-        Returns:
-            The scaled image, with the type, shape and range of `image`.
-
-        Raises:
-            ValueError: If the shape is wrong.
-            TypeError: If the image is not 8-bit.
-        """
-        check_eight_bit(image, "image", "(3, H, W)")
+    def _scale(self, image: Tensor, factors: Tensor) -> Tensor:
         # In float64, so that no device and no number of threads changes a rounded level.
-        lab = LAB_UNIT.from_rgb(image.double() / 255) * _plane(self.factors, image)
+        lab = LAB_UNIT.from_rgb(image.double() / 255) * factors
         rgb = LAB_UNIT.to_rgb(lab.clamp(max=1))
         return rgb.mul(255).round().clamp(0, 255).to(torch.uint8)
 
     def to_record(self) -> dict[str, Any]:
         """The scaling as plain values, for JSON."""
         return {"lab": list(self.factors)}
-
-
-def _check_factors(factors: Factors) -> None:
-    if not all(math.isfinite(factor) and factor >= 0 for factor in factors):
-        raise ValueError(f"'factors' must be finite and at least 0, got {factors}.")
-
-
-def _plane(factors: Factors, image: Tensor) -> Tensor:
-    return torch.tensor(factors, dtype=torch.float64, device=image.device).view(3, 1, 1)
