@@ -28,6 +28,13 @@ def data_root():
     return root
 
 
+@pytest.fixture
+def torch_home(monkeypatch, tmp_path):
+    """An empty cache of torchvision's weights."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return tmp_path / "hub" / "checkpoints"
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Mark what uses `data_root`, before `-m` selects."""

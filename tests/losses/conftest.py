@@ -4,13 +4,6 @@ from functools import lru_cache
 import pytest
 
 
-@pytest.fixture
-def torch_home(monkeypatch, tmp_path):
-    """An empty cache of torchvision's weights."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    return tmp_path / "hub" / "checkpoints"
-
-
 @pytest.fixture(scope="session")
 def lpips_package():
     """Makes the module of the package `lpips` that has the trunk of one of ours."""
