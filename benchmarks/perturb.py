@@ -1,9 +1,10 @@
 """How fast are composites made? opmask's engine beside the reference pipeline, in one run.
 
 The reference is what the paper's code does to a sample, written down here with pilgram, Pillow,
-NumPy and OpenCV: one whole-image filter after another. Both make the same composites of the same
-photos from the same records, and every one is compared while the clock stands still. One thread,
-and one setting of the memory allocator for both.
+NumPy and OpenCV: one whole-image filter after another, put together in RGB for the paper's RGB
+models and in 8-bit LAB for its operator masks. Both make the same composites of the same photos
+from the same records, and every one is compared while the clock stands still. One thread, and one
+setting of the memory allocator for both.
 
     python benchmarks/perturb.py --data ADE20K_ROOT
 """
@@ -27,13 +28,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from opmask import LAB_CENTERED
 from opmask.datasets import ADE20K, SyntheticScenes
 from opmask.perturb import (
+    DEFAULT,
+    REFERENCE,
     REFERENCE_RGB,
     Applied,
     Filter,
     LabScaling8,
     Perturber,
+    Settings,
     composite,
     draw,
 )
@@ -58,13 +63,17 @@ def changed_by(photo: np.ndarray, perturbation: Filter | LabScaling8) -> np.ndar
 
 
 def reference(photo: np.ndarray, labels: np.ndarray, applied: Applied, seed: int) -> list[Tensor]:
-    """The reference pipeline, from 8-bit arrays to tensors in [-1, 1]."""
+    """The reference pipeline, from 8-bit arrays to tensors in [-1, 1], and the region."""
     choose_regions_numpy(labels, seed)
-    real, comp, union = photo, photo.astype(np.float64), np.zeros(labels.shape)
+    is_lab = applied.compositing == REFERENCE.compositing
+    real = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB) if is_lab else photo
+    comp, union = real.astype(np.float64), np.zeros(labels.shape)
     for change in applied.regions:
         fake = photo
         for perturbation in change.perturbations:
             fake = changed_by(fake, perturbation)
+        if is_lab:
+            fake = cv2.cvtColor(fake, cv2.COLOR_RGB2LAB)
         mask = (labels == change.label).astype(np.float64)
         comp = fake * mask[..., None] + comp * (1 - mask[..., None])
         union = union + mask
@@ -72,7 +81,8 @@ def reference(photo: np.ndarray, labels: np.ndarray, applied: Applied, seed: int
         cv2.resize(plane, (SIZE, SIZE)) for plane in (comp, real, union[..., None])
     )
     planes = [plane.astype(np.float32) / 255 for plane in (comp, real)]
-    return [torch.from_numpy(2 * p - 1).permute(2, 0, 1).contiguous() for p in planes]
+    tensors = [torch.from_numpy(2 * p - 1).permute(2, 0, 1).contiguous() for p in planes]
+    return [*tensors, torch.from_numpy(union.astype(np.float32))[None]]
 
 
 def choose_regions_numpy(labels: np.ndarray, seed: int) -> None:
@@ -87,10 +97,12 @@ def ours(
     """The engine, draw of regions included."""
     choose_regions(labels, stream(seed))
     made = composite(image, labels, applied, size=SIZE, compile=compile)
-    return [made.composite, made.real]
+    return [made.composite, made.real, made.region]
 
 
-def samples(photos: list[tuple[Tensor, Tensor]], regions: int, native: bool) -> list[Sample]:
+def samples(
+    photos: list[tuple[Tensor, Tensor]], regions: int, native: bool, settings: Settings
+) -> list[Sample]:
     """Photos with a record of so many regions, drawn from the photo's labels."""
     made = []
     for seed, (image, labels) in enumerate(photos):
@@ -102,13 +114,13 @@ def samples(photos: list[tuple[Tensor, Tensor]], regions: int, native: bool) -> 
             )
         present = [label for label in labels.unique().tolist() if label]
         if len(present) >= regions:
-            made.append((image, labels, record(present, regions, seed)))
+            made.append((image, labels, record(present, regions, seed, settings)))
     return made
 
 
-def record(present: list[int], regions: int, seed: int) -> Applied:
+def record(present: list[int], regions: int, seed: int, settings: Settings) -> Applied:
     """Changes drawn as the reference draws them, on labels that were drawn."""
-    settings = replace(REFERENCE_RGB, degradation_rate=0)
+    settings = replace(settings, degradation_rate=0)
     numbers, changes = stream(seed), []
     order = sorted(present, key=lambda _: numbers())[:regions]
     for place, label in enumerate(order):
@@ -130,18 +142,22 @@ def median_times(
                 outputs.append(function(sample, index))
                 if turn:
                     table[index].append(time.perf_counter() - start)
-            compare(outputs)
+            compare(outputs, sample[2])
     return [1000 * statistics.mean(map(statistics.median, table)) for table in times]
 
 
-def compare(outputs: list[list[Tensor]]) -> None:
+def compare(outputs: list[list[Tensor]], applied: Applied) -> None:
     """All engines give the same bits, and the reference's tensors but for its rounding."""
-    theirs, *engines = outputs
-    for parts in engines:
-        for part, first, expected in zip(parts, engines[0], theirs, strict=True):
-            if not torch.equal(part, first):
-                raise AssertionError("the engines differ")
-            torch.testing.assert_close(2 * part - 1, expected, rtol=0, atol=1e-5)
+    theirs, first, *others = outputs
+    for parts in others:
+        if not all(map(torch.equal, parts, first)):
+            raise AssertionError("the engines differ")
+    *images, region = first
+    for image, expected in zip(images, theirs, strict=False):
+        is_lab = applied.compositing == REFERENCE.compositing
+        made = LAB_CENTERED.from_rgb(image) if is_lab else 2 * image - 1
+        torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(region, theirs[-1], rtol=0, atol=1e-5)
 
 
 def load(root: Path | None, count: int) -> list[tuple[Tensor, Tensor]]:
@@ -151,17 +167,18 @@ def load(root: Path | None, count: int) -> list[tuple[Tensor, Tensor]]:
     return sorted(photos, key=lambda photo: -len(photo[1].unique()))[:count]
 
 
-def on_device(
-    photos: list[tuple[Tensor, Tensor]], device: str, batch: int, compile: bool
+def rate(
+    photos: list[tuple[Tensor, Tensor]], settings: Settings, device: str, batch: int, compile: bool
 ) -> float:
-    """Images per second of whole batches at 256x256 on a device."""
-    small = samples(photos, 1, native=False)
+    """Images per second of whole batches at 256x256 on a device, drawing included."""
+    small = samples(photos, 1, native=False, settings=settings)
     chosen = [small[i % len(small)] for i in range(batch)]
     images, labels = (torch.stack(part).to(device) for part in list(zip(*chosen, strict=True))[:2])
-    perturber, rates = Perturber(REFERENCE_RGB, compile=compile), []
-    for _ in range(8):
+    perturber, rates = Perturber(settings, compile=compile), []
+    for turn in range(8):
         start = time.perf_counter()
-        perturber(images, labels, list(range(batch))).composite[0, 0, 0, 0].item()
+        seeds = range(turn * batch, (turn + 1) * batch)
+        perturber(images, labels, seeds).composite[0, 0, 0, 0].item()
         rates.append(batch / (time.perf_counter() - start))
     return statistics.median(rates[3:])
 
@@ -171,7 +188,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="root of ADE20K; default: synthetic scenes")
     parser.add_argument("--photos", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", default="cpu", help="another device is measured as well")
+    parser.add_argument("--device", default="cpu", help="of the measurement in batches")
+    parser.add_argument("--batch", type=int, default=64)
     args = parser.parse_args()
     if any(os.environ.get(name) != value for name, value in ALLOCATOR.items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
@@ -183,22 +201,26 @@ def main() -> None:
         lambda s, i: ours(*s, i, compile=False),
         lambda s, i: ours(*s, i, compile=True),
     ]
-    print("| size | K | photos | reference ms | eager ms | compiled ms | | | images/s |")
+    print(
+        "| data | size | K | photos | reference ms | eager ms | compiled ms | eager | compiled |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
-    for native in (False, True):
-        for regions in (1, 2, 3, 4):
-            data = samples(photos, regions, native)
-            theirs, eager, compiled = median_times(functions, data, args.repeats)
-            print(
-                f"| {'native' if native else SIZE} | {regions} | {len(data)} | {theirs:.1f} | "
-                f"{eager:.2f} | {compiled:.2f} | x{theirs / eager:.1f} | "
-                f"x{theirs / compiled:.1f} | {1000 / min(eager, compiled):.0f} |",
-                flush=True,
-            )
-    if args.device != "cpu":
+    for settings, name in ((REFERENCE_RGB, "RGB"), (REFERENCE, "LAB")):
+        for native in (False, True):
+            for regions in (1, 2, 3, 4):
+                data = samples(photos, regions, native, settings)
+                theirs, eager, compiled = median_times(functions, data, args.repeats)
+                print(
+                    f"| {name} | {'native' if native else SIZE} | {regions} | {len(data)} | "
+                    f"{theirs:.1f} | {eager:.2f} | {compiled:.2f} | x{theirs / eager:.1f} | "
+                    f"x{theirs / compiled:.1f} |",
+                    flush=True,
+                )
+    print(f"\nPerturber, {SIZE} px, batches of {args.batch}, drawing included, images/s:")
+    for settings, name in ((DEFAULT, "DEFAULT"), (REFERENCE_RGB, "REFERENCE_RGB")):
         for compile in (False, True):
-            rate = on_device(photos, args.device, 64, compile)
-            print(f"{args.device}, batch 64, compile={compile}: {rate:.0f} images/s")
+            speed = rate(photos, settings, args.device, args.batch, compile)
+            print(f"{name}, {args.device}, {'compiled' if compile else 'eager'}: {speed:.0f}")
 
 
 if __name__ == "__main__":

@@ -61,8 +61,10 @@ def rgb_to_lab8(image: Tensor) -> Tensor:
         tensor([136, 208, 195], dtype=torch.uint8)
     """
     to_light, to_root = _light_of_code().to(image.device), _root_of_light().to(image.device)
-    light = [to_light[channel.int()] for channel in image.unbind(-3)]
-    x, y, z = (to_root[_descale(_dot(row, light), _MATRIX_BITS)] for row in _xyz_of_light())
+    light = [_look_up(to_light, channel) for channel in image.unbind(-3)]
+    x, y, z = (
+        _look_up(to_root, _descale(_dot(row, light), _MATRIX_BITS)) for row in _xyz_of_light()
+    )
     # 296 is 2.55 * 116, rounded: so are the codes.
     scaled = (
         296 * y - (16 * 255 << _ROOT_BITS) // 100,
@@ -92,14 +94,19 @@ def lab8_to_rgb(codes: Tensor) -> Tensor:
     """
     to_y, to_root = (table.to(codes.device) for table in _y_and_root_of_lightness())
     lightness, a, b = (channel.int() for channel in codes.unbind(-3))
-    root = to_root[lightness]
+    root = _look_up(to_root, lightness)
     # a / 500 and b / 200 as OpenCV rounds them.
     a = ((5 * 53687 * a + 2**7) >> 13) - (128 << _XYZ_BITS) // 500
     b = ((41943 * b + 2**4) >> 9) - (128 << _XYZ_BITS) // 200 + 1
-    xyz = (_cube(root + a), to_y[lightness], _cube(root - b))
+    xyz = (_cube(root + a), _look_up(to_y, lightness), _cube(root - b))
     to_code, shift = _code_of_light().to(codes.device), _MATRIX_BITS + _XYZ_BITS - _LIGHT_BITS
     light = (_descale(_dot(row, xyz), shift) for row in _light_of_xyz())
-    return torch.stack([to_code[x.clamp_(0, 2**_LIGHT_BITS - 1)] for x in light], dim=-3)
+    return torch.stack([_look_up(to_code, x.clamp_(0, 2**_LIGHT_BITS - 1)) for x in light], dim=-3)
+
+
+def _look_up(table: Tensor, index: Tensor) -> Tensor:
+    # Three times as fast as table[index].
+    return table.index_select(0, index.flatten().int()).view(index.shape)
 
 
 def _dot(weights: Sequence[int], planes: Sequence[Tensor]) -> Tensor:

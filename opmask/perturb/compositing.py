@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,15 @@ from opmask.lab8 import rgb_to_lab8
 from opmask.perturb.resize import resize_bilinear_opencv, resize_nearest
 
 Planes = tuple[Tensor, Tensor, Tensor]
+
+
+class Resize(Protocol):
+    r"""Resizes composite and real, with shape :math:`(*, 3, H, W)`, and the region."""
+
+    def __call__(
+        self, composite: Tensor, real: Tensor, region: Tensor, size: int, *, compile: bool = False
+    ) -> Planes:
+        """The three of them, resized to a square; compiled, they have the same bits."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class Compositing:
 
     name: str
     to_codes: Callable[[Tensor], Tensor] = field(repr=False)
-    resize: Callable[[Tensor, Tensor, Tensor, int], Planes] = field(repr=False)
+    resize: Resize = field(repr=False)
     to_rgb: Callable[[Tensor], Tensor] = field(repr=False)
 
 
@@ -51,17 +61,23 @@ def _same(image: Tensor) -> Tensor:
     return image
 
 
-def _resize_antialiased(composite: Tensor, real: Tensor, region: Tensor, size: int) -> Planes:
+def _resize_antialiased(
+    composite: Tensor, real: Tensor, region: Tensor, size: int, *, compile: bool = False
+) -> Planes:
     pair = torch.stack([composite, real]).float()
-    resized = F.interpolate(pair, (size, size), mode="bilinear", antialias=True)
+    images = pair.view(-1, *pair.shape[-3:])
+    resized = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
     resized = resized.clamp(0, 255)  # rounding can leave the range by a hair
-    return resized[0], resized[1], resize_nearest(region, size)
+    first, second = resized.view(*pair.shape[:-2], size, size).unbind()
+    return first, second, resize_nearest(region, size)
 
 
-def _resize_opencv(composite: Tensor, real: Tensor, region: Tensor, size: int) -> Planes:
+def _resize_opencv(
+    composite: Tensor, real: Tensor, region: Tensor, size: int, *, compile: bool = False
+) -> Planes:
     # D-35: real is rounded to 8 bits again and the composite is not, so that they differ by up to
     # 0.75 of a code even where nothing was changed.
-    real = resize_bilinear_opencv(real, size)
+    real = resize_bilinear_opencv(real, size, compile=compile)
     composite = resize_bilinear_opencv(composite.double(), size)
     # D-12: the region gets soft edges.
     return composite, real, resize_bilinear_opencv(region, size)
@@ -73,7 +89,7 @@ def _rgb_codes_to_rgb(codes: Tensor) -> Tensor:
 
 
 def _lab_codes_to_rgb(codes: Tensor) -> Tensor:
-    return LAB_UNIT.to_rgb(codes.double() / 255).float()
+    return LAB_UNIT.to_rgb(codes.float() / 255)
 
 
 RGB_ANTIALIASED = Compositing("rgb-antialiased", _same, _resize_antialiased, _rgb_codes_to_rgb)

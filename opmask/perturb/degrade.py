@@ -11,8 +11,11 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+from torch import Tensor
 
 from opmask.perturb.counter import BITS
 from opmask.perturb.degradations import (
@@ -35,6 +38,7 @@ __all__ = [
     "LaplaceNoise",
     "MotionBlur",
     "PoissonNoise",
+    "degrade",
     "draw_degradation",
     "from_record",
 ]
@@ -102,6 +106,39 @@ def from_record(record: dict[str, Any]) -> Degradation:
     if name not in _KINDS:
         raise ValueError(f"'degrade' must be one of {', '.join(_KINDS)}, got {name!r}.")
     return _KINDS[name](**parameters)
+
+
+def degrade(images: Tensor, degradations: Sequence[Degradation | None]) -> Tensor:
+    r"""Degrades some images of a batch.
+
+    JPEG, which only a CPU can do, goes to threads, and all else happens meanwhile.
+
+    Args:
+        images: The images, ``uint8``, with shape :math:`(B, 3, H, W)`, in 0-255.
+        degradations: What is done to each image, or ``None``.
+
+    Returns:
+        The images, with the type, shape and range of `images`.
+
+    Example:
+        >>> import torch
+        >>> images = torch.tensor([0, 0, 90], dtype=torch.uint8).expand(2, 3, 1, 3)
+        >>> degrade(images, [None, GaussianBlur()])[:, 0, 0]
+        tensor([[ 0,  0, 90],
+                [10, 22, 37]], dtype=torch.uint8)
+    """
+    todo = [(place, how) for place, how in enumerate(degradations) if how is not None]
+    if not todo:
+        return images
+    result = images.clone()
+    with ThreadPoolExecutor() as pool:  # which starts no thread that it does not need
+        coded = {i: pool.submit(how, images[i]) for i, how in todo if isinstance(how, JPEG)}
+        for place, how in todo:
+            if place not in coded:
+                result[place] = how(images[place])
+        for place, task in coded.items():
+            result[place] = task.result()
+    return result
 
 
 def _draw_noise(draw: Callable[[], float]) -> Degradation:

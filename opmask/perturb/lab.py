@@ -52,10 +52,20 @@ class _Scaling(ABC):
         """
         check_eight_bit(image, "image", "(3, H, W)")
         factors = torch.tensor(self.factors, dtype=torch.float64, device=image.device)
-        return self._scale(image, factors.view(3, 1, 1))
+        return self.scale(image, factors.view(3, 1, 1))
 
+    @staticmethod
     @abstractmethod
-    def _scale(self, image: Tensor, factors: Tensor) -> Tensor: ...
+    def scale(image: Tensor, factors: Tensor) -> Tensor:
+        r"""Scales each pixel by factors of its own.
+
+        Args:
+            image: The RGB image, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
+            factors: The factors of L, a and b, ``float64``, with that shape or one that expands.
+
+        Returns:
+            The scaled image, with the type, shape and range of `image`.
+        """
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,9 @@ class LabScaling8(_Scaling):
         tensor([ 68, 141, 128], dtype=torch.uint8)
     """
 
-    def _scale(self, image: Tensor, factors: Tensor) -> Tensor:
+    @staticmethod
+    def scale(image: Tensor, factors: Tensor) -> Tensor:
+        """Scales each pixel by factors of its own, see the class."""
         # D-04: a and b include their offset, and the fraction is cut off, not rounded.
         codes = rgb_to_lab8(image) * factors
         return lab8_to_rgb(codes.clamp(max=255).to(torch.uint8))
@@ -110,7 +122,9 @@ class LabScaling(_Scaling):
         tensor([ 69, 140, 127], dtype=torch.uint8)
     """
 
-    def _scale(self, image: Tensor, factors: Tensor) -> Tensor:
+    @staticmethod
+    def scale(image: Tensor, factors: Tensor) -> Tensor:
+        """Scales each pixel by factors of its own, see the class."""
         # In float64, so that no device and no number of threads changes a rounded level.
         lab = LAB_UNIT.from_rgb(image.double() / 255) * factors
         rgb = LAB_UNIT.to_rgb(lab.clamp(max=1))

@@ -120,8 +120,12 @@ class Program:
         return key_map(self.gradients, height, width, device) if self.gradients else None
 
 
+Chain = tuple[Program, ...]
+"""Programs that follow one another, of which only the first has keys."""
+
+
 def run_tensors(
-    pixels: Tensor, keys: Tensor | None, head: Tensor, tables: Tensor, upper: Tensor, lower: Tensor
+    pixels: Tensor, keys: Tensor, head: Tensor, tables: Tensor, upper: Tensor, lower: Tensor
 ) -> Tensor:
     r"""Runs a program, as :meth:`Program.run` does, in a form for ``torch.compile``.
 
@@ -130,7 +134,7 @@ def run_tensors(
 
     Args:
         pixels: The RGB levels, ``uint8``, with shape :math:`(3, N)`, in 0-255.
-        keys: The keys of the pixels with shape :math:`(N)`, or none.
+        keys: The keys of the pixels with shape :math:`(N)`, 0 if there is but one.
         head: The head, see :meth:`Program.tensors`.
         tables: The tables of the stages.
         upper: The greater summand of their matrices.
@@ -139,7 +143,7 @@ def run_tensors(
     Returns:
         The new levels, with the type and shape of `pixels`.
     """
-    row = torch.zeros_like(pixels[0], dtype=torch.int32) if keys is None else keys.int()
+    row = keys.int()
     levels = [head[row, c, pixels[c].int()] for c in range(3)]
     for high, low, table in zip(upper.unbind(), lower.unbind(), tables.unbind(), strict=True):
         values = [level.float() for level in levels]

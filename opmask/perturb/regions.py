@@ -6,7 +6,7 @@ A region is all pixels of one class. Label map + draws -> labels, for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -47,36 +47,55 @@ def choose_regions(label_map: Tensor, draw: Callable[[], float]) -> tuple[int, .
         >>> choose_regions(torch.arange(13).view(1, 13), stream(0))
         (6, 10, 11)
     """
-    classes = present_labels(label_map)
+    return choose_labels(present_labels(label_map[None])[0], draw)
+
+
+def choose_labels(classes: Sequence[int], draw: Callable[[], float]) -> tuple[int, ...]:
+    r"""Chooses among the classes of a photo, see :func:`choose_regions`.
+
+    Args:
+        classes: The classes present, as :func:`present_labels` gives them.
+        draw: Where the numbers come from, see :func:`opmask.perturb.draws.stream`.
+
+    Returns:
+        The chosen labels, each once, in rising order.
+
+    Raises:
+        ValueError: If there are none.
+    """
     if not classes:
         raise ValueError("'label_map' must have a labelled pixel, got only label 0.")
     chosen = {pick(classes, draw) for _ in range(len(classes) // LABELS_PER_DRAW + 1)}
     return tuple(sorted(chosen))
 
 
-def present_labels(label_map: Tensor) -> list[int]:
-    r"""The classes of a photo.
+def present_labels(label_maps: Tensor) -> list[list[int]]:
+    r"""The classes of photos.
 
     Args:
-        label_map: The class of each pixel, integers in 0-65535, with shape :math:`(H, W)`; 0 is
-            unlabelled.
+        label_maps: The class of each pixel, integers in 0-65535, with shape :math:`(B, H, W)`; 0
+            is unlabelled.
 
     Returns:
-        The labels that some pixel has, but for 0, in rising order.
+        For each photo the labels that some pixel has, but for 0, in rising order.
 
     Raises:
         ValueError: If a label is out of range.
 
     Example:
-        >>> present_labels(torch.tensor([[7, 0, 2, 7]]))
-        [2, 7]
+        >>> present_labels(torch.tensor([[[7, 0, 2, 7]], [[1, 1, 1, 0]]]))
+        [[2, 7], [1]]
     """
-    lowest, highest = (int(label) for label in torch.aminmax(label_map))
+    lowest, highest = torch.stack(torch.aminmax(label_maps)).tolist()
     if lowest < 0 or highest > MAX_LABEL:
         raise ValueError(
             f"'label_map' must hold labels in 0-{MAX_LABEL}, got {lowest} to {highest}. "
             f"Use 0 for pixels without a class."
         )
-    # Twenty times as fast as torch.unique on a photo of 0.3 megapixels.
-    present = torch.bincount(label_map.flatten().long()).nonzero().flatten().tolist()
-    return [label for label in present if label != 0]
+    # Twenty times as fast as torch.unique on a photo of 0.3 megapixels, and the device of the maps
+    # is asked once for all of them.
+    count, places = len(label_maps), label_maps.flatten(1).long()
+    if count > 1:
+        places = places + torch.arange(count, device=places.device)[:, None] * (highest + 1)
+    counts = places.flatten().bincount(minlength=count * (highest + 1)).view(count, -1).cpu()
+    return [photo[1:].nonzero().add_(1).flatten().tolist() for photo in counts]

@@ -13,7 +13,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -24,7 +24,7 @@ from opmask.perturb.draws import pick, sample_seed, stream, uniform
 from opmask.perturb.filters import FILTERS, Filter
 from opmask.perturb.lab import Factors, LabScaling, LabScaling8
 from opmask.perturb.records import Applied, Perturbation, RegionChange
-from opmask.perturb.regions import choose_regions, present_labels
+from opmask.perturb.regions import choose_labels, present_labels
 
 SECOND_STAGE_RATE = 0.5
 """How often a second change follows the filter of a region (reference code)."""
@@ -167,8 +167,25 @@ def draw(label_map: Tensor, seed: int, settings: Settings = DEFAULT) -> Applied:
         >>> draw(torch.tensor([[0, 1, 2]]), seed=0).regions
         (RegionChange(label=2, perturbations=(Filter(name='slumber', amount=None),)),)
     """
+    return draw_for(present_labels(label_map[None])[0], seed, settings)
+
+
+def draw_for(classes: Sequence[int], seed: int, settings: Settings) -> Applied:
+    r"""Decides what is done to a photo with some classes, see :func:`draw`.
+
+    Args:
+        classes: The classes present, as :func:`opmask.perturb.regions.present_labels` gives them.
+        seed: The integer that decides, not negative.
+        settings: How it is drawn.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: As :func:`draw` does.
+    """
     numbers = stream(seed)
-    labels = choose_regions(label_map, numbers)
+    labels = choose_labels(classes, numbers)
     # All first before all second changes, so that one draw_second shifts no other first change.
     firsts = [settings.draw_first(numbers) for _ in labels]
     regions = tuple(
@@ -178,7 +195,7 @@ def draw(label_map: Tensor, seed: int, settings: Settings = DEFAULT) -> Applied:
     degraded = numbers() > 1 - settings.degradation_rate
     degradation = draw_degradation(numbers) if degraded else None
     if settings.policy is not None:
-        regions = _obey(settings, settings.policy, regions, label_map, seed)
+        regions = _obey(settings, settings.policy, regions, classes, seed)
     return Applied(seed, regions, degradation, settings.compositing)
 
 
@@ -186,7 +203,7 @@ def _obey(
     settings: Settings,
     policy: Policy,
     regions: tuple[RegionChange, ...],
-    label_map: Tensor,
+    classes: Sequence[int],
     seed: int,
 ) -> tuple[RegionChange, ...]:
     """The changes that a policy allows, at least one."""
@@ -195,7 +212,7 @@ def _obey(
         return kept
     drawn = {change.label for change in regions}
     order = stream(sample_seed(seed, 0, 0))  # 0 is the label of no region
-    others = [label for label in present_labels(label_map) if label not in drawn]
+    others = [label for label in classes if label not in drawn]
     for label in sorted(others, key=lambda _: order()):
         numbers = stream(sample_seed(seed, label, 2))
         first = settings.draw_first(numbers)
@@ -204,7 +221,7 @@ def _obey(
             return (kept_change,)
     raise ValueError(
         f"'policy' must allow some change of some class, but refused {REDRAWS + 1} changes of "
-        f"each of {present_labels(label_map)}. Leave such photos out."
+        f"each of {list(classes)}. Leave such photos out."
     )
 
 

@@ -2,17 +2,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from changes import ALL, CHAINS, by_definition, photo, swap
 
 from opmask.perturb import (
-    DEFAULT,
     FILTERS,
     OTHER_FILTERS,
-    REFERENCE,
-    REFERENCE_RGB,
     Applied,
     Filter,
-    LabScaling,
-    LabScaling8,
     Perturber,
     RegionChange,
     composite,
@@ -21,48 +17,19 @@ from opmask.perturb import (
 from opmask.perturb.engine import change_regions
 from opmask.perturb.programs import run_tensors
 
-ALL = [REFERENCE, REFERENCE_RGB, DEFAULT]
-HEIGHT, WIDTH = 45, 62
-CHAINS = [
-    (Filter("kelvin"), Filter("contrast", 1.3)),
-    (Filter("walden"), Filter("hue_rotate", 20.0)),
-    (Filter("sepia", 0.4), Filter("saturate", 1.2), Filter("brightness", 0.9)),
-    (Filter("rise"), Filter("earlybird")),
-    (Filter("moon"), Filter("maven"), Filter("grayscale", 0.5)),
-    (Filter("nashville"), LabScaling((0.9, 1.1, 1.0)), Filter("xpro2")),
-    (LabScaling8((1.1, 0.9, 1.0)), Filter("contrast", 0.7)),
-    (*(Filter(name) for name in ("walden", "walden", "reyes")),),
-]
-
-
-def photo(seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator)
-    return image, torch.arange(1, 16).repeat_interleave(186).view(HEIGHT, WIDTH)
-
-
-def by_definition(image, label_map, applied):
-    """Each perturbation sees the whole image, and the pixels of its region are taken over."""
-    result = image
-    for change in applied.regions:
-        changed = image
-        for perturbation in change.perturbations:
-            changed = perturbation(changed)
-        result = torch.where(label_map == change.label, changed, result)
-    return result
-
 
 def check(chain, **options):
     image, label_map = photo()
     applied = Applied(0, (RegionChange(3, chain), RegionChange(7, (Filter("moon"),))))
-    changed, region = change_regions(image, label_map, applied, **options)
+    changed, region = change(image, label_map, applied, **options)
     assert torch.equal(changed, by_definition(image, label_map, applied))
-    assert torch.equal(region, ((label_map == 3) | (label_map == 7))[None])
+    assert torch.equal(region, (label_map == 3) | (label_map == 7))
 
 
-def swap(image):
-    """A perturbation of one's own that moves pixels."""
-    return image.flip(2)
+def change(image, label_map, applied, **options):
+    """The changed photo and region of one sample."""
+    made = change_regions(image[None], label_map[None], [applied], **options)
+    return made.put(image[None], made.levels)[0], made.inside[0]
 
 
 @pytest.mark.parametrize("name", FILTERS + OTHER_FILTERS)
@@ -90,16 +57,16 @@ def test_drawn_changes_equal_their_definition(settings):
     for seed in range(12):
         image, label_map = photo(seed)
         applied = draw(label_map, seed, settings)
-        changed, _ = change_regions(image, label_map, applied)
+        changed, _ = change(image, label_map, applied)
         assert torch.equal(changed, by_definition(image, label_map, applied))
 
 
 def test_the_photo_and_its_labels_may_have_any_memory_layout():
     image, label_map = photo()
     applied = draw(label_map, 0)
-    expected, _ = change_regions(image, label_map, applied)
+    expected, _ = change(image, label_map, applied)
     strided = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
-    changed, _ = change_regions(strided, label_map.mT.contiguous().mT, applied)
+    changed, _ = change(strided, label_map.mT.contiguous().mT, applied)
     assert torch.equal(changed, expected)
 
 
@@ -147,8 +114,8 @@ def test_compiled_composites_are_the_same(settings):
 def test_regions_are_changed_the_same_on_a_gpu(chain, compile):
     image, label_map = photo()
     applied = Applied(0, (RegionChange(3, chain), RegionChange(7, (Filter("rise"),))))
-    expected, _ = change_regions(image, label_map, applied)
-    changed, _ = change_regions(image.cuda(), label_map.cuda(), applied, compile=compile)
+    expected, _ = change(image, label_map, applied)
+    changed, _ = change(image.cuda(), label_map.cuda(), applied, compile=compile)
     assert torch.equal(changed.cpu(), expected)
 
 

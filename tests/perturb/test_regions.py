@@ -89,5 +89,17 @@ def test_labels_out_of_range_are_refused(label, got):
 
 
 def test_the_labels_of_a_photo_come_in_rising_order_without_zero():
-    assert present_labels(torch.tensor([[9, 0, 3], [3, 65535, 9]])) == [3, 9, 65535]
-    assert present_labels(torch.zeros(2, 2, dtype=torch.uint8)) == []
+    assert present_labels(torch.tensor([[[9, 0, 3], [3, 65535, 9]]])) == [[3, 9, 65535]]
+    assert present_labels(torch.zeros(1, 2, 2, dtype=torch.uint8)) == [[]]
+
+
+def test_the_classes_of_several_photos_are_found_at_once():
+    label_maps = torch.tensor([[[7, 0]], [[0, 0]], [[255, 7]], [[1, 2]]])
+    assert present_labels(label_maps) == [[7], [], [7, 255], [1, 2]]
+
+
+def test_label_maps_may_be_8_bit():
+    assert present_labels(torch.tensor([[[200, 3]], [[0, 1]]], dtype=torch.uint8)) == [
+        [3, 200],
+        [1],
+    ]

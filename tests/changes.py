@@ -1,0 +1,40 @@
+"""Changes of regions, and what they must give: one filter of the whole image after another."""
+
+import torch
+
+from opmask.perturb import DEFAULT, REFERENCE, REFERENCE_RGB, Filter, LabScaling, LabScaling8
+
+ALL = [REFERENCE, REFERENCE_RGB, DEFAULT]
+HEIGHT, WIDTH = 45, 62
+CHAINS = [
+    (Filter("kelvin"), Filter("contrast", 1.3)),
+    (Filter("walden"), Filter("hue_rotate", 20.0)),
+    (Filter("sepia", 0.4), Filter("saturate", 1.2), Filter("brightness", 0.9)),
+    (Filter("rise"), Filter("earlybird")),
+    (Filter("moon"), Filter("maven"), Filter("grayscale", 0.5)),
+    (Filter("nashville"), LabScaling((0.9, 1.1, 1.0)), Filter("xpro2")),
+    (LabScaling8((1.1, 0.9, 1.0)), Filter("contrast", 0.7)),
+    (*(Filter(name) for name in ("walden", "walden", "reyes")),),
+]
+
+
+def photo(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator)
+    return image, torch.arange(1, 16).repeat_interleave(186).view(HEIGHT, WIDTH)
+
+
+def by_definition(image, label_map, applied):
+    """Each perturbation sees the whole image, and the pixels of its region are taken over."""
+    result = image
+    for change in applied.regions:
+        changed = image
+        for perturbation in change.perturbations:
+            changed = perturbation(changed)
+        result = torch.where(label_map == change.label, changed, result)
+    return result
+
+
+def swap(image):
+    """A perturbation of one's own that moves pixels."""
+    return image.flip(2)
