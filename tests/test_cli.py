@@ -172,7 +172,9 @@ def test_one_process_for_each_processor_works_unless_told_otherwise(
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     run(capsys, "build-benchmark", "lip", root, tmp_path / "a")
     run(capsys, "build-benchmark", "lip", root, tmp_path / "a", "--workers", 3)
-    assert asked == [7, 3]
+    monkeypatch.setattr(os, "cpu_count", lambda: None)  # where Python cannot tell
+    run(capsys, "build-benchmark", "lip", root, tmp_path / "a")
+    assert asked == [7, 3, 1]
 
 
 def test_the_command_runs_by_itself(root, tmp_path):

@@ -8,7 +8,9 @@ Manifest + photos -> ``Benchmark`` -> ``Sample`` -> evaluation, or picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch.utils.data import Dataset
 
@@ -33,24 +35,32 @@ class Benchmark(Dataset[Sample]):
     Args:
         manifest: The manifest, or the folder that :func:`opmask.datasets.build_benchmark` wrote.
         root: The folder of the data set, to which the paths in the manifest are relative.
+        perturbations: The perturbations of your own that the manifest names, each as the function
+            or class itself.
 
     Attributes:
         header: The first line of the manifest: what the benchmark is made of, and the counts.
         entries: The other lines, one for each sample.
 
     Raises:
-        FileNotFoundError: If there is no manifest.
-        ValueError: If it is damaged or of another version; the message names line and field.
+        FileNotFoundError: If there is no manifest, or no ``.cube`` file that it names.
+        ValueError: If it is damaged or of another version, or names a perturbation that is not in
+            `perturbations`; the message names line and field.
 
     Example:
         See :func:`opmask.datasets.build_benchmark`.
     """
 
-    def __init__(self, manifest: str | Path, root: str | Path) -> None:
+    def __init__(
+        self,
+        manifest: str | Path,
+        root: str | Path,
+        perturbations: Sequence[Callable[..., Any]] = (),
+    ) -> None:
         path = Path(manifest)
         self.manifest = path / MANIFEST if path.is_dir() else path
         self.root = Path(root)
-        self.header, self.entries = read_manifest(self.manifest)
+        self.header, self.entries = read_manifest(self.manifest, perturbations)
 
     def __len__(self) -> int:
         return len(self.entries)

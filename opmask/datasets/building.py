@@ -1,57 +1,37 @@
 r"""Building benchmarks: a manifest of all samples first, and then, on request, their pictures.
 
-The manifest takes minutes and is written at its end; the pictures take hours, are made from the
-manifest, and each is there as soon as it is written. So a build that is killed loses little.
+The manifest takes minutes, and what is drawn for it is kept in a half-made one; the pictures take
+hours, are made from the manifest, and each is there as soon as it is written. So a build that is
+killed loses next to nothing.
 
 ``PhotoFiles`` + ``Recipe`` -> :func:`build_benchmark` -> manifest and pictures -> ``Benchmark``.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
-
-import torch
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from typing import Any
 
 import opmask
 from opmask.datasets.benchmark import MANIFEST, Benchmark
-from opmask.datasets.clean import draw_cleaning
-from opmask.datasets.manifest import Entry, Header, sha256, write_manifest
-from opmask.datasets.pairs import Counts, PhotoFiles
-from opmask.datasets.photos import BrokenPhotoError, UnlabelledPhotoError
+from opmask.datasets.drawing import draw_entries, relative_names
+from opmask.datasets.locking import held
+from opmask.datasets.manifest import Header, write_manifest
+from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.recipe import SETTINGS, Recipe
 from opmask.datasets.triptych import is_whole_png, write_triptych
+from opmask.datasets.workers import run
 from opmask.files import replacing
-from opmask.perturb import draw, sample_seed
-
-logger = logging.getLogger("opmask")
+from opmask.perturb import Settings
 
 IMAGES = "images"
 """The name of the folder of the pictures in that of a benchmark."""
 
-_HALF_MANIFEST = ".manifest.*.jsonl"  # as `replacing` names it while it is written
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _Tasks(Dataset[T], Generic[T]):
-    """The results of a function for some numbers, for a data loader to compute."""
-
-    function: Callable[[int], T]
-    numbers: Sequence[int]
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, place: int) -> T:
-        return self.function(self.numbers[place])
+_HALF = ".half-made.jsonl"  # the samples drawn so far; held by the build that is at work
+_UNNAMED = ".manifest.*.jsonl"  # as `replacing` names the manifest while it is written
 
 
 def build_benchmark(
@@ -62,18 +42,21 @@ def build_benchmark(
     *,
     images: bool = False,
     workers: int = 0,
+    settings: Settings | None = None,
+    perturbations: Sequence[Callable[..., Any]] = (),
 ) -> Benchmark:
     r"""Writes a benchmark: a manifest and, on request, a picture of each sample.
 
-    Photos that have no labelled pixel are left out, and those that cannot be used too, with a
-    warning in the log `opmask`. Sample :math:`i` is drawn from
-    ``sample_seed(recipe.seed, 0, i)``, where :math:`i` is the place in `photos`, whatever is left
-    out before it.
+    Photos that have no labelled pixel are left out, and those that cannot be used, or that a
+    policy spares altogether, too, with a warning in the log `opmask`. Sample :math:`i` is drawn
+    from ``sample_seed(recipe.seed, 0, i)``, where :math:`i` is the place in `photos`, whatever is
+    left out before it.
 
     The folder holds `manifest.jsonl` and, with `images`, `images/*.png`, of which
     :func:`opmask.datasets.triptych.to_triptych` says how they look. Files appear whole or not at
     all. When it is called again, after it was killed or to add the pictures, what is there stays,
-    and the rest is made. No file depends on the number of workers.
+    and the rest is made; samples that were drawn for a manifest that was not completed stay, too
+    (in `.half-made.jsonl`). No file depends on the number of workers.
 
     Args:
         photos: The photos of a folder, such as :class:`opmask.datasets.ADE20K`.
@@ -82,13 +65,18 @@ def build_benchmark(
         recipe: What the benchmark is made of.
         images: Whether to write the pictures.
         workers: How many processes share the work; 0 is this one alone.
+        settings: Settings of your own, for instance with a policy. The manifest says in what they
+            differ from those that `recipe` names. Default: those.
+        perturbations: Those of your own that `settings` draw, each as the function or class
+            itself, see :class:`opmask.perturb.Perturbation`.
 
     Returns:
         The benchmark.
 
     Raises:
-        ValueError: If `out` holds something else, no photo can be used, a file lies outside of
-            `root`, or one has changed since the manifest was written.
+        ValueError: If `out` holds something else or another build writes to it, no photo can be
+            used, a file lies outside of `root` or has changed since the manifest was written, or
+            `perturbations` lack one that is drawn.
         OSError: If `out` cannot be written to.
 
     Example:
@@ -110,22 +98,54 @@ def build_benchmark(
         >>> sorted(path.name for path in out.rglob("*.*"))
         ['000001-b.png', 'manifest.jsonl']
     """
-    out = Path(out)
+    out, names = Path(out), relative_names(photos, Path(root))
+    named = SETTINGS[recipe.settings]
+    header = Header(
+        recipe,
+        opmask.__version__,
+        len(photos),
+        kept=0,
+        table_1=photos.published,
+        own_settings=_difference(settings or named, named),
+    )
     if not (out / MANIFEST).exists():
         _check_empty(out)
-        _build_manifest(out / MANIFEST, photos, Path(root), recipe, workers)
-    benchmark = Benchmark(out, root)
-    _check_same(benchmark.header, out, recipe, len(photos))
-    for leftover in [*out.glob(_HALF_MANIFEST), *out.glob(f"{IMAGES}/.*.png")]:
-        leftover.unlink()  # of a build that was killed
-    if images:
-        _write_images(benchmark, out / IMAGES, workers)
+    with held(out / _HALF) as half:
+        if not (out / MANIFEST).exists():
+            made = draw_entries(
+                half,
+                header,
+                photos,
+                names,
+                settings or named,
+                perturbations=perturbations,
+                workers=workers,
+            )
+            with replacing(out / MANIFEST) as temporary:
+                write_manifest(temporary, *made)
+        half.truncate(0)  # all of it stands in the manifest
+        benchmark = Benchmark(out, root, perturbations)
+        _check_same(benchmark.header, header, out)
+        for leftover in [*out.glob(_UNNAMED), *out.glob(f"{IMAGES}/.*.png")]:
+            leftover.unlink(missing_ok=True)  # of a build that was killed
+        if images:
+            _write_images(benchmark, out / IMAGES, workers)
     return benchmark
+
+
+def _difference(own: Settings, named: Settings) -> str:
+    """In what settings of one's own differ from the named ones, functions by their names."""
+    values = {field.name: getattr(own, field.name) for field in fields(own)}
+    return ", ".join(
+        f"{name}={getattr(value, '__name__', value)}"
+        for name, value in values.items()
+        if value != getattr(named, name)
+    )
 
 
 def _check_empty(out: Path) -> None:
     found = sorted(out.iterdir()) if out.is_dir() else []
-    names = [path.name for path in found if not path.match(_HALF_MANIFEST)]
+    names = [p.name for p in found if p.name != _HALF and not p.match(_UNNAMED)]
     if names:
         raise ValueError(
             f"'out' must be a new or an empty folder or that of the same benchmark, got {out}, "
@@ -133,74 +153,18 @@ def _check_empty(out: Path) -> None:
         )
 
 
-def _check_same(header: Header, out: Path, recipe: Recipe, photos: int) -> None:
-    there = {**asdict(header.recipe), "photos": header.photos}
-    wanted = {**asdict(recipe), "photos": photos}
-    for name, value in there.items():
-        if value != wanted[name]:
+def _check_same(there: Header, wanted: Header, out: Path) -> None:
+    for name, value in _identity(wanted).items():
+        if (found := _identity(there)[name]) != value:
             raise ValueError(
                 f"'out' must be the folder of the same benchmark or a new one, got {out}, which "
-                f"has {name!r} {value!r}, not {wanted[name]!r}. Choose another folder."
+                f"has {name!r} {found!r}, not {value!r}. Choose another folder."
             )
 
 
-def _build_manifest(
-    path: Path, photos: PhotoFiles, root: Path, recipe: Recipe, workers: int
-) -> None:
-    names = _relative_names(photos, root)
-    with replacing(path) as temporary:
-        temporary.touch()  # so that a folder that cannot be written to shows at once
-        make = partial(_make_entry, photos, names, recipe)
-        made = list(_run(make, range(len(photos)), workers, "photos"))
-        entries = [entry for entry in made if isinstance(entry, Entry)]
-        if not entries:
-            raise ValueError(
-                f"'photos' must hold one that can be used, got none in {len(photos)}."
-            )
-        write_manifest(temporary, _header(recipe, names, made, photos.published), entries)
-
-
-def _relative_names(photos: PhotoFiles, root: Path) -> list[tuple[str, str]]:
-    try:
-        return [
-            (image.relative_to(root).as_posix(), label_map.relative_to(root).as_posix())
-            for image, label_map in photos.pairs
-        ]
-    except ValueError as error:
-        raise ValueError(f"'root' must be a folder of all photos, got {root}: {error}.") from error
-
-
-def _make_entry(
-    photos: PhotoFiles, names: list[tuple[str, str]], recipe: Recipe, index: int
-) -> Entry | BrokenPhotoError:
-    try:
-        photo = photos[index]
-    except BrokenPhotoError as error:
-        return error
-    seed = sample_seed(recipe.seed, 0, index)
-    applied = draw(photo.label_map, seed, SETTINGS[recipe.settings])
-    clean = None if recipe.clean is None else draw_cleaning(seed, recipe.clean)
-    (image, label_map), (image_path, label_path) = names[index], photos.pairs[index]
-    checksums = sha256(image_path), sha256(label_path)
-    return Entry(index, image, label_map, *checksums, applied, clean)
-
-
-def _header(
-    recipe: Recipe,
-    names: list[tuple[str, str]],
-    made: list[Entry | BrokenPhotoError],
-    table_1: Counts | None,
-) -> Header:
-    unlabelled, broken = [], []
-    for (name, _), state in zip(names, made, strict=True):
-        if isinstance(state, UnlabelledPhotoError):
-            unlabelled.append(name)
-        elif isinstance(state, BrokenPhotoError):
-            broken.append(name)
-            logger.warning("photo left out: %s", state)
-    kept = len(made) - len(unlabelled) - len(broken)
-    left_out = tuple(unlabelled), tuple(broken)
-    return Header(recipe, opmask.__version__, len(made), kept, *left_out, table_1)
+def _identity(header: Header) -> dict[str, Any]:
+    own = {"photos": header.photos, "own_settings": header.own_settings}
+    return asdict(header.recipe) | own
 
 
 def _write_images(benchmark: Benchmark, folder: Path, workers: int) -> None:
@@ -209,7 +173,7 @@ def _write_images(benchmark: Benchmark, folder: Path, workers: int) -> None:
         for number, entry in enumerate(benchmark.entries)
         if not is_whole_png(folder / entry.image_name)
     ]
-    for error in _run(partial(_write_image, benchmark, folder), missing, workers, "images"):
+    for error in run(partial(_write_image, benchmark, folder), missing, workers, "images"):
         if error is not None:
             raise error
 
@@ -222,17 +186,3 @@ def _write_image(benchmark: Benchmark, folder: Path, number: int) -> Exception |
     except (OSError, ValueError) as error:
         return error
     return None
-
-
-def _run(
-    function: Callable[[int], T], numbers: Sequence[int], workers: int, title: str
-) -> Iterable[T]:
-    """The results in the order of the numbers, with a progress bar where there is a terminal."""
-    # A generator of its own, or the global one would be drawn from.
-    loader = DataLoader(
-        _Tasks(function, numbers),
-        batch_size=None,
-        num_workers=workers,
-        generator=torch.Generator(),
-    )
-    return tqdm(loader, title, disable=None)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any
 
+from opmask.datasets._fields import parse, read_line, take
 from opmask.datasets.clean import Cleaning
 from opmask.datasets.pairs import Counts
 from opmask.datasets.recipe import Recipe
@@ -25,17 +27,6 @@ FORMAT = 1
 """The version of the format that is written, and the only one that is read."""
 
 _TEXTS = ("photo", "label_map", "photo_sha256", "label_map_sha256")
-
-_JSON_NAMES = {
-    str: "a text",
-    int: "an integer",
-    float: "a number",
-    list: "a list",
-    dict: "an object",
-    NoneType: "null",
-}
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,6 +41,7 @@ class Header:
         unlabelled: The photographs left out because no pixel is labelled.
         broken: Those left out because a file cannot be used.
         table_1: The paper's counts for that split, if it has any.
+        own_settings: In what the settings differed from those that the recipe names, if they did.
 
     Example:
         >>> header = Header(Recipe("LIP", "val"), "0.1.0", 3, 2, ("val_images/a.jpg",))
@@ -66,6 +58,7 @@ class Header:
     unlabelled: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     table_1: Counts | None = None
+    own_settings: str = ""
 
     def describe(self) -> str:
         """The counts in a sentence, and those of the paper's Table 1."""
@@ -85,6 +78,8 @@ class Header:
         record |= {"photos": self.photos, "kept": self.kept}
         record |= {"unlabelled": self.unlabelled, "broken": self.broken}
         record["table_1"] = None if self.table_1 is None else self.table_1._asdict()
+        if self.own_settings:
+            record["own_settings"] = self.own_settings
         return json.dumps(record)
 
     @classmethod
@@ -94,29 +89,28 @@ class Header:
         Raises:
             ValueError: If the text is something else, or of another version of the format.
         """
-        record = _parse(text)
-        version = _take(record, "opmask", str)
-        if (found := _take(record, "opmask_benchmark", int)) != FORMAT:
+        record = parse(text)
+        version = take(record, "opmask", str)
+        if (found := take(record, "opmask_benchmark", int)) != FORMAT:
             raise ValueError(
                 f"'opmask_benchmark', the version of the format, must be {FORMAT}, got {found}. "
                 f"It was written by opmask {version}."
             )
         recipe = Recipe(
-            _take(record, "data", str),
-            _take(record, "split", str),
-            seed=_take(record, "seed", int),
-            settings=_take(record, "settings", str),
-            size=_take(record, "size", int, NoneType),
-            clean=_take(record, "clean", int, NoneType),
+            take(record, "data", str),
+            take(record, "split", str),
+            seed=take(record, "seed", int),
+            settings=take(record, "settings", str),
+            size=take(record, "size", int, NoneType),
+            clean=take(record, "clean", int, NoneType),
         )
-        photos, kept = (_take(record, name, int) for name in ("photos", "kept"))
-        unlabelled, broken = (
-            tuple(_take(record, name, list)) for name in ("unlabelled", "broken")
-        )
-        table = _take(record, "table_1", dict, NoneType)
+        photos, kept = (take(record, name, int) for name in ("photos", "kept"))
+        unlabelled, broken = (tuple(take(record, name, list)) for name in ("unlabelled", "broken"))
+        table = take(record, "table_1", dict, NoneType)
         if table is not None:
-            table = Counts(_take(table, "photos", int), _take(table, "labelled", int))
-        return cls(recipe, version, photos, kept, unlabelled, broken, table)
+            table = Counts(take(table, "photos", int), take(table, "labelled", int))
+        own = take(record, "own_settings", str) if "own_settings" in record else ""
+        return cls(recipe, version, photos, kept, unlabelled, broken, table, own)
 
 
 @dataclass(frozen=True)
@@ -162,20 +156,28 @@ class Entry:
         return json.dumps(record)
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Entry:
+    def from_json(
+        cls, text: str | bytes, perturbations: Sequence[Callable[..., Any]] = ()
+    ) -> Entry:
         """Reads what :meth:`to_json` wrote.
 
+        Args:
+            text: The line.
+            perturbations: The perturbations of your own that may occur in it, see
+                :meth:`opmask.perturb.Applied.from_json`.
+
         Raises:
-            ValueError: If the text is something else.
+            ValueError: If the text is something else, or names another perturbation.
+            FileNotFoundError: If it names a ``.cube`` file that is not there.
         """
-        record = _parse(text)
-        applied = Applied.from_json(json.dumps(_take(record, "applied", dict)))
+        record = parse(text)
+        applied = _applied(take(record, "applied", dict), perturbations)
         clean = None
         if "clean" in record:
-            clean = _take(record, "clean", dict)
-            clean = Cleaning(_take(clean, "scale", float, int), _take(clean, "quality", int))
-        texts = {name: _take(record, name, str) for name in _TEXTS}
-        return cls(_take(record, "index", int), **texts, applied=applied, clean=clean)
+            clean = take(record, "clean", dict)
+            clean = Cleaning(take(clean, "scale", float, int), take(clean, "quality", int))
+        texts = {name: take(record, name, str) for name in _TEXTS}
+        return cls(take(record, "index", int), **texts, applied=applied, clean=clean)
 
 
 def write_manifest(path: str | Path, header: Header, entries: Iterable[Entry]) -> None:
@@ -190,20 +192,25 @@ def write_manifest(path: str | Path, header: Header, entries: Iterable[Entry]) -
         See :func:`read_manifest`.
     """
     lines = [header.to_json(), *(entry.to_json() for entry in entries)]
-    Path(path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    # In bytes: as text the lines would end in another way on Windows.
+    Path(path).write_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
-def read_manifest(path: str | Path) -> tuple[Header, list[Entry]]:
+def read_manifest(
+    path: str | Path, perturbations: Sequence[Callable[..., Any]] = ()
+) -> tuple[Header, list[Entry]]:
     r"""Reads a manifest.
 
     Args:
         path: The file that :func:`write_manifest` wrote.
+        perturbations: The perturbations of your own that may occur in it, each as the function or
+            class itself.
 
     Returns:
         The first line and the others.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file, or no ``.cube`` file that it names.
         ValueError: If a line is not what it must be, naming line and field; if the format is of
             another version; or if lines are missing.
 
@@ -216,8 +223,9 @@ def read_manifest(path: str | Path) -> tuple[Header, list[Entry]]:
         ('LIP', [])
     """
     first, *others = Path(path).read_bytes().splitlines() or [b""]
-    header = _read_line(Header.from_json, path, 1, first)
-    entries = [_read_line(Entry.from_json, path, n, line) for n, line in enumerate(others, 2)]
+    header = read_line(Header.from_json, path, 1, first)
+    read = partial(Entry.from_json, perturbations=perturbations)
+    entries = [read_line(read, path, n, line) for n, line in enumerate(others, 2)]
     if len(entries) != header.kept:
         raise ValueError(
             f"{path} must hold as many samples as 'kept' in its first line says, {header.kept}, "
@@ -245,28 +253,8 @@ def sha256(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _read_line(read: Callable[[bytes], T], path: str | Path, number: int, line: bytes) -> T:
+def _applied(record: dict[str, Any], perturbations: Sequence[Callable[..., Any]]) -> Applied:
     try:
-        return read(line)
+        return Applied.from_json(json.dumps(record), perturbations)
     except ValueError as error:
-        raise ValueError(f"{path}, line {number}: {error}") from error
-
-
-def _parse(text: str | bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"must be JSON, got {text[:40]!r} ({error}).") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"must be a JSON object, got {text[:40]!r}.")
-    return record
-
-
-def _take(record: dict[str, Any], field: str, *kinds: type) -> Any:  # noqa: ANN401
-    """The value of a field, which must be there and of one of some kinds."""
-    if field not in record:
-        raise ValueError(f"the field {field!r} must be there, got only {', '.join(record)}.")
-    if not isinstance(record[field], kinds):
-        names = " or ".join(_JSON_NAMES[kind] for kind in kinds)
-        raise ValueError(f"the field {field!r} must be {names}, got {record[field]!r:.40}.")
-    return record[field]
+        raise ValueError(f"in the field 'applied', {error}") from error

@@ -113,6 +113,13 @@ def test_files_that_changed_are_named(built, ade20k, file):
     assert benchmark[0].photo == 0  # only what is asked for is looked at
 
 
+def test_files_that_were_cut_off_are_named(built, ade20k):
+    path = ade20k / "images/validation/p2.jpg"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"p2\.jpg must have the SHA-256 .* The file has changed"):
+        Benchmark(built, ade20k)[1]
+
+
 def test_a_missing_manifest_is_named(ade20k, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone"):
         Benchmark(tmp_path / "gone", ade20k)

@@ -4,17 +4,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import opmask
-from opmask.datasets import ADE20K, LIP, PhotoFiles, Recipe, Triptychs, building
+from opmask.datasets import ADE20K, LIP, Benchmark, PhotoFiles, Recipe, Triptychs, building
 from opmask.datasets import build_benchmark as build
 from opmask.datasets.manifest import sha256
 from opmask.datasets.pairs import Counts
 from opmask.datasets.triptych import to_triptych
-from opmask.perturb import DEFAULT, draw, sample_seed
+from opmask.perturb import DEFAULT, REFERENCE, Filter, draw, sample_seed
 
 RECIPE = Recipe("ADE20K", "validation", seed=3)
 
@@ -241,7 +244,149 @@ def test_mistakes_of_a_data_set_are_not_swallowed(ade20k, out):
 
     with pytest.raises(KeyError, match="a mistake"):
         build(Failing(ade20k, "validation"), ade20k, out, RECIPE)
-    assert content(out) == {}
+    assert not (out / "manifest.jsonl").exists()
+
+
+def negative(image):
+    return 255 - image
+
+
+@dataclass(frozen=True)
+class Darker:
+    steps: int
+
+    def __call__(self, image):
+        return image - image.clamp(max=self.steps)
+
+
+def draw_own(draw):
+    return negative if draw() < 0.5 else Darker(int(draw() * 90) + 10)
+
+
+def only_filters_on_class_2(label, perturbation):
+    return label != 2 or isinstance(perturbation, Filter)
+
+
+def nothing_on_class_7(label, perturbation):
+    return label != 7
+
+
+OWN = replace(DEFAULT, draw_second=draw_own, second_rate=1.0)
+
+
+@pytest.mark.parametrize("choices", [{}, {"size": 16}, {"clean": 80}])
+def test_perturbations_of_ones_own_are_rebuilt(photos, ade20k, out, choices):
+    recipe = Recipe("ADE20K", "validation", **choices)
+    own = [negative, Darker]
+    build(photos, ade20k, out, recipe, images=True, settings=OWN, perturbations=own)
+    rebuilt = Benchmark(out, ade20k, own)
+    for entry in rebuilt.entries:
+        label_map, seed = photos[entry.index].label_map, sample_seed(0, 0, entry.index)
+        assert entry.applied == draw(label_map, seed, OWN)
+    for picture, sample in zip(Triptychs(out / "images"), rebuilt, strict=True):
+        assert torch.equal(to_triptych(picture), to_triptych(sample))
+
+
+def test_a_policy_decides_what_is_drawn(photos, ade20k, out):
+    own = replace(OWN, policy=only_filters_on_class_2)
+    benchmark = build(photos, ade20k, out, RECIPE, settings=own, perturbations=[negative, Darker])
+    changes = [change for entry in benchmark.entries for change in entry.applied.regions]
+    assert {len(change.perturbations) for change in changes if change.label == 2} == {1}
+    assert {len(change.perturbations) for change in changes if change.label != 2} == {2}
+
+
+def test_photos_that_a_policy_spares_are_left_out(photos, ade20k, out, caplog):
+    Image.new("L", (42, 30), 7).save(ade20k / "annotations/validation/p2.png")
+    own = replace(DEFAULT, policy=nothing_on_class_7)
+    benchmark = build(photos, ade20k, out, RECIPE, settings=own)
+    assert [entry.index for entry in benchmark.entries] == [0, 3, 4]
+    assert benchmark.header.broken == ("images/validation/p2.jpg",)
+    assert "p2.jpg cannot be changed: 'policy' must allow some change" in caplog.text
+
+
+def test_the_manifest_says_in_what_settings_differ(photos, ade20k, tmp_path):
+    def header(recipe, **choices):
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        return build(photos, ade20k, out, recipe, **choices).header
+
+    reference = replace(RECIPE, settings="reference")
+    own = replace(DEFAULT, second_rate=0.25, policy=only_filters_on_class_2)
+    assert header(RECIPE, settings=DEFAULT) == header(RECIPE)
+    assert header(RECIPE).own_settings == header(reference).own_settings == ""
+    found = header(RECIPE, settings=own).own_settings
+    assert found == "second_rate=0.25, policy=only_filters_on_class_2"
+    own = replace(REFERENCE, compositing=DEFAULT.compositing)
+    found = header(reference, settings=own).own_settings
+    assert found == "compositing=Compositing(name='rgb-antialiased')"
+
+
+def test_the_folder_of_other_settings_is_refused(photos, ade20k, out):
+    build(photos, ade20k, out, RECIPE)
+    with pytest.raises(ValueError, match="has 'own_settings' '', not 'second_rate=0"):
+        build(photos, ade20k, out, RECIPE, settings=replace(DEFAULT, second_rate=0.51))
+
+
+def test_perturbations_that_are_not_given_are_refused_at_once(photos, ade20k, out):
+    message = r"'perturbations' must hold (negative|Darker), .*Pass perturbations="
+    with pytest.raises(ValueError, match=message):
+        build(photos, ade20k, out, RECIPE, settings=OWN)
+    assert (out / ".half-made.jsonl").read_bytes().count(b"\n") == 1
+    build(photos, ade20k, out, RECIPE, settings=OWN, perturbations=[negative, Darker])
+    with pytest.raises(ValueError, match=rf"manifest\.jsonl, line 2: in the field .*{message}"):
+        Benchmark(out, ade20k)
+
+
+def odd(ade20k):
+    """Makes the five photos, and five more, of every kind that there is."""
+    images, maps = ade20k / "images/validation", ade20k / "annotations/validation"
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 4), np.uint8)
+    for number in range(5, 10):
+        Image.fromarray(noise[..., :3]).save(images / f"p{number}.jpg")
+    Image.fromarray(noise[..., 0]).save(images / "p0.jpg")  # one channel
+    Image.fromarray(noise).save(images / "p2.jpg", "PNG")  # alpha
+    (images / "p3.jpg").write_bytes((images / "p3.jpg").read_bytes()[:900])  # truncated
+    labels = np.full((30, 40), 300, np.uint16)  # above 255
+    labels[:, 20:] = 7
+    Image.fromarray(labels).save(maps / "p0.png")
+    for size, number in ((20, 15), 2), ((21, 15), 5):  # of another size, and another shape
+        Image.new("L", size, 7).save(maps / f"p{number}.png")
+    nan = Image.fromarray(np.full((30, 40), np.nan, np.float32))
+    nan.save(maps / "p6.png", "TIFF")
+    (maps / "p7.png").write_bytes((maps / "p4.png").read_bytes()[:70])
+    Image.fromarray(noise[..., :3]).save(maps / "p8.png")  # colours
+    Image.fromarray(labels.astype(np.int32) - 8).save(maps / "p9.png", "TIFF")  # -1 and 292
+
+
+def test_odd_files_are_used_or_left_out_with_their_names(ade20k, out, caplog):
+    odd(ade20k)
+    photos = ADE20K(ade20k, "validation")
+    benchmark = build(photos, ade20k, out, RECIPE, images=True)
+    assert [entry.index for entry in benchmark.entries] == [0, 2, 4]
+    assert {change.label for change in benchmark.entries[0].applied.regions} <= {7, 300}
+    names = tuple(f"images/validation/p{number}.jpg" for number in (3, 5, 6, 7, 8, 9))
+    assert (benchmark.header.unlabelled, benchmark.header.broken) == (
+        ("images/validation/p1.jpg",),
+        names,
+    )
+    rules = [
+        "p3.jpg cannot be read",
+        "p5.png must have the aspect ratio",
+        "p6.png must hold whole numbers from 0 on",
+        "p7.png cannot be read",
+        "p8.png must have a single channel",
+        "p9.png must hold whole numbers from 0 on",
+    ]
+    for message, rule in zip(caplog.messages, rules, strict=True):
+        assert rule in message
+    for picture, sample in zip(Triptychs(out / "images"), benchmark, strict=True):
+        assert torch.equal(to_triptych(picture), to_triptych(sample))
+
+
+def test_a_folder_for_pictures_that_is_a_file_is_named(photos, ade20k, out):
+    build(photos, ade20k, out, RECIPE)
+    (out / "images").touch()
+    with pytest.raises(OSError, match="images"):
+        build(photos, ade20k, out, RECIPE, images=True)
 
 
 SCRIPT = """
@@ -280,7 +425,8 @@ def test_a_build_killed_at_any_time_is_completed(tmp_path, plant):
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         assert len(Triptychs(out / "images")) < 120
-        pictures = {name: data for name, data in content(out).items() if "/." not in name}
+        named = [path for path in out.rglob("*.*") if not path.name.startswith(".")]
+        pictures = {path.relative_to(out).as_posix(): path.read_bytes() for path in named}
         # What has its final name is whole, whenever the end came.
         assert pictures.items() <= content(tmp_path / "whole").items()
     build(photos, root, out, RECIPE, images=True)

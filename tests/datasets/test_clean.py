@@ -147,6 +147,48 @@ def test_the_drawn_cleaning_is_part_of_the_format():
     assert draw_cleaning(7, 80) == Cleaning(0.7181862503403433, 80)
 
 
+def gradient():
+    """A synthetic photo with every level, whose right half is changed as 8-bit filters do it."""
+    wave = torch.sin(torch.arange(256) * torch.pi / 40)[:, None] * 60
+    real = (torch.arange(128, 384) / 2 + wave + torch.randn(3, 256, 256) * 3).clamp(0, 255).round()
+    # Half of the contrast and then twice: every second level is left out.
+    changed = (real * 0.5).round() * 2 * 0.75 + 60
+    region = torch.zeros(1, 256, 256)
+    region[..., 128:] = 1
+    parts = torch.where(region > 0, changed.round(), real) / 255, real / 255
+    return Composite(*parts, region, NOTHING)
+
+
+def empty_levels(made):
+    """How many levels no pixel of a region has, between those that the most extreme ones have."""
+    inside = levels(made.composite)[:, made.region[0] > 0]
+    counts = [torch.bincount(channel.long(), minlength=256) for channel in inside]
+    spans = [count[int(count.nonzero()[0]) : int(count.nonzero()[-1])] for count in counts]
+    return sum(int((span == 0).sum()) for span in spans)
+
+
+def test_a_comb_of_levels_is_filled():
+    before = gradient()
+    assert empty_levels(before) > 140  # in three channels
+    for scale in CLEAN_SCALES:
+        assert empty_levels(Cleaning(scale)(before)) == 0
+
+
+@pytest.mark.parametrize("scale", [*CLEAN_SCALES, 1.0])
+def test_the_change_begins_over_two_pixels_or_more(scale):
+    # Columns, the mean of all rows: the share of the full change at each.
+    def profile(composite):
+        change = (composite.composite - composite.real).mean((0, 1))
+        return change / change[-8:].mean()
+
+    before = made(height=64, width=128, left=64)
+    after = Cleaning(scale, quality=100)(before)
+    assert ((profile(before) > 0.03) & (profile(before) < 0.97)).sum() == 0
+    between = (profile(after) > 0.03) & (profile(after) < 0.97)
+    assert between.sum() >= 2
+    assert float(profile(after).diff().max()) < 0.61
+
+
 def combed(image, region):
     """The share of levels between the 5th and 95th percentile that few pixels of a region have."""
     shares = []

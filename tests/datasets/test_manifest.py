@@ -14,7 +14,7 @@ from opmask.datasets.manifest import (
     write_manifest,
 )
 from opmask.datasets.pairs import Counts
-from opmask.perturb import Applied, Filter, GaussianBlur, LabScaling, RegionChange
+from opmask.perturb import Applied, Cube, Filter, GaussianBlur, LabScaling, RegionChange
 
 APPLIED = Applied(
     7,
@@ -116,6 +116,42 @@ def test_without_published_counts_there_is_no_comparison():
     )
 
 
+def test_settings_of_ones_own_are_told_only_where_there_are_some(tmp_path):
+    header = Header(Recipe("barns", ""), "0.9", 0, 0, own_settings="second_rate=0.1")
+    write_manifest(tmp_path / "m.jsonl", header, [])
+    assert read_manifest(tmp_path / "m.jsonl") == (header, [])
+    assert json.loads(header.to_json())["own_settings"] == "second_rate=0.1"
+    wrong = header.to_json().replace('"second_rate=0.1"', "0.1")
+    with pytest.raises(ValueError, match=r"field 'own_settings' must be a text, got 0\.1"):
+        Header.from_json(wrong)
+
+
+def negative(image):
+    return 255 - image
+
+
+def test_perturbations_of_ones_own_must_be_given(tmp_path):
+    applied = Applied(7, (RegionChange(3, (negative,)),))
+    entry = Entry(0, "a.jpg", "a.png", "12", "34", applied)
+    write_manifest(tmp_path / "m.jsonl", Header(RECIPE, "0.9", 1, 1), [entry])
+    assert read_manifest(tmp_path / "m.jsonl", [negative])[1] == [entry]
+    message = r"m\.jsonl, line 2: in the field 'applied', 'perturbations' must hold negative, "
+    with pytest.raises(ValueError, match=message):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_missing_cube_file_is_named_with_its_line(tmp_path):
+    lines = [f"{g} {g} {g}" for g in (0, 1) for _ in range(4)]
+    (tmp_path / "look.cube").write_text("\n".join(["LUT_3D_SIZE 2", *lines]))
+    applied = Applied(7, (RegionChange(3, (Cube(tmp_path / "look.cube"),)),))
+    entry = Entry(0, "a.jpg", "a.png", "12", "34", applied)
+    write_manifest(tmp_path / "m.jsonl", Header(RECIPE, "0.9", 1, 1), [entry])
+    assert read_manifest(tmp_path / "m.jsonl")[1] == [entry]
+    (tmp_path / "look.cube").unlink()
+    with pytest.raises(FileNotFoundError, match=r"m\.jsonl, line 2: .*look\.cube"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
 def test_another_version_of_the_format_is_refused(path):
     assert refusal(path, 1, '"opmask_benchmark": 1', '"opmask_benchmark": 2') == (
         "line 1: 'opmask_benchmark', the version of the format, must be 1, got 2. "
@@ -164,6 +200,7 @@ def test_each_field_must_be_there(path, line, number):
         (1, '"LIP"', "3", "'data' must be a text, got 3"),
         (1, '"val"', "null", "'split' must be a text, got None"),
         (1, '"seed": 4', '"seed": "4"', "'seed' must be an integer, got '4'"),
+        (1, '"seed": 4', '"seed": true', "'seed' must be an integer, got True"),
         (1, '"size": 256', '"size": 2.5', "'size' must be an integer or null, got 2.5"),
         (1, '"clean": 80', '"clean": "80"', "'clean' must be an integer or null, got '80'"),
         (1, '["c.jpg"]', "1", "'broken' must be a list, got 1"),
@@ -187,7 +224,16 @@ def test_values_that_make_no_sense_are_refused(path):
 
 
 def test_records_that_make_no_sense_are_refused(path):
-    assert "line 2: 'text' must be what" in refusal(path, 2, '"moon"', '"sun"')
+    message = "line 2: in the field 'applied', 'text' must be what"
+    assert message in refusal(path, 2, '"moon"', '"sun"')
+
+
+def test_numbers_that_are_none_are_refused(path):
+    assert "'factors' must be finite" in refusal(path, 2, "1.1", "NaN")
+    path.write_text(path.read_text().replace("NaN", "1.1"))
+    assert "line 3: 'scale' must be in" in refusal(
+        path, 3, '"scale": 0.30000000000000004', '"scale": NaN'
+    )
 
 
 def test_cleanings_that_make_no_sense_are_refused(path):

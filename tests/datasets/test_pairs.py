@@ -58,6 +58,11 @@ def test_listed_names_without_files_are_refused(folders):
     assert "got 1 photographs without a label map: b." in refusal(folders, ["a", "b"])
 
 
+def test_of_many_names_three_are_shown(folders):
+    assert "got 3 listed names without a photograph: w, x, y." in refusal(folders, "wxy")
+    assert "got 4 listed names without a photograph: w, x, y, ...." in refusal(folders, "wxyz")
+
+
 def test_a_refusal_shows_the_expected_folders(folders):
     (folders[0] / "a.jpg").unlink()
     lines = refusal(folders).split("\n")

@@ -154,13 +154,17 @@ def test_pictures_too_narrow_or_damaged_are_named(tmp_path):
     Image.new("RGB", (2, 5)).save(tmp_path / "a.png")
     Image.new("RGB", (3, 5)).save(tmp_path / "b.png")
     (tmp_path / "c.png").write_bytes(b"no picture")
+    write_triptych(tmp_path / "d.png", sample())
+    (tmp_path / "d.png").write_bytes((tmp_path / "d.png").read_bytes()[:200])
     with pytest.raises(BrokenPhotoError, match=r"a\.png must be at least 3 pixels wide, got 2"):
         Triptychs(tmp_path)[0]
     assert Triptychs(tmp_path)[1].real.shape == (3, 5, 1)
     with pytest.raises(BrokenPhotoError, match=r"c\.png cannot be read"):
         Triptychs(tmp_path)[2]
-    with pytest.raises(IndexError):
+    with pytest.raises(BrokenPhotoError, match=r"d\.png cannot be read"):
         Triptychs(tmp_path)[3]
+    with pytest.raises(IndexError):
+        Triptychs(tmp_path)[4]
 
 
 def test_a_png_is_whole_when_it_has_its_end(tmp_path):
