@@ -1,7 +1,8 @@
 r"""The solver behind :func:`opmask.perturb.fit_masks`: a few constants for each of many regions.
 
-The regions are fitted at once, each with its own damping, by the method of Levenberg and
-Marquardt. ``Problem`` -> ``minimise`` -> constants.
+All regions are fitted at once, and each drops out when it is done. Linear regression in the
+operators' colour space comes first, and is good enough for most regions; the method of Levenberg
+and Marquardt, in RGB, does the rest, for any operators. ``Problem`` -> ``minimise`` -> constants.
 
 References:
     | An Algorithm for Least-Squares Estimation of Nonlinear Parameters (Marquardt, 1963)
@@ -9,21 +10,24 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from opmask.color import HLS, HSV
+
 if TYPE_CHECKING:
-    from opmask.retouch import Retoucher
+    from opmask.retouch import Retoucher, Stage
 
 STEPS = 10
 """How many steps are taken at most."""
 
-GAIN = 1e-2
-"""Steps end once none changes the error of a region by this share of it."""
+GAIN = 2e-2
+"""A region is done once a step changes its error, or misses its forecast,
+by this share at most."""
 
 UNSEEN = 1e-9
 """An error, in squared units of RGB, that is not worth a step: 0.008 of an 8-bit level."""
@@ -33,6 +37,15 @@ CLOSE = 1e-5
 
 RIDGE = 1e-6
 """The weight of the squared distance from the identity beside the squared error in RGB."""
+
+DAMPING = 1e-6
+"""The damping of the first step, as a share of the curvature."""
+
+NUDGE = 1 / 1024
+"""How far apart, as a share of half the range, two settings are from which a slope is taken."""
+
+STRAIGHT = 1e-3
+"""How far operators that count as linear may be from it, in units of their colour space."""
 
 
 @dataclass(frozen=True)
@@ -54,35 +67,62 @@ class Bounds:
         return torch.minimum(torch.maximum(values, self.low), self.high)
 
 
+class Scene(NamedTuple):
+    """Whole images, for operators that look at more than a pixel.
+
+    Args:
+        image: The images, with shape (B, 3, H, W), RGB in [0, 1].
+        owner: The number of the region of each pixel, from 1 on, with shape (B, H, W); 0 is
+            outside of all.
+        places: Where the pixels of each region are in the flattened batch, with shape (R, P).
+    """
+
+    image: Tensor
+    owner: Tensor
+    places: Tensor
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is to be minimised.
 
     Args:
         retoucher: What the constants are for.
-        image: The images that it changes, with shape (B, 3, H, W), RGB in [0, 1].
-        owner: The number of the region of each pixel, from 1 on, with shape (B, H, W); 0 is
-            outside of all.
-        places: At which pixels of each region the error is taken, with shape (R, P), as places in
-            the flattened batch.
+        pixels: Pixels of each region, with shape (R, 3, P), RGB in [0, 1].
+        target: What they should become, with the shape and range of `pixels`.
         weight: How much each counts, with shape (R, 1, P); those of a region sum to 1.
-        target: What they should become, with shape (R, 3, P), RGB in [0, 1].
         bounds: The ranges of the masks.
+        scene: Where the pixels are, if that matters.
     """
 
     retoucher: Retoucher
-    image: Tensor
-    owner: Tensor
-    places: Tensor
-    weight: Tensor
+    pixels: Tensor
     target: Tensor
+    weight: Tensor
     bounds: Bounds
+    scene: Scene | None = None
 
-    def render(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """What constants (R, M) give, (R, 3, P), and the masks that say so, (B, M, H, W)."""
-        masks = torch.cat([self.bounds.identity[None], values])[self.owner].movedim(-1, 1)
+    def only(self, rows: Tensor) -> Problem:
+        """The problem of some regions."""
+        pixels, target, weight = self.pixels[rows], self.target[rows], self.weight[rows]
+        return replace(self, pixels=pixels, target=target, weight=weight)
+
+    def masks(self, values: Tensor) -> Tensor:
+        """Masks with constants (R, M), for the pixels, (R, M, 1, P), or a scene, (B, M, H, W)."""
+        if self.scene is None:
+            return values[:, :, None, None].expand(-1, -1, 1, self.pixels.shape[2])
+        table = torch.cat([self.bounds.identity[None], values])
+        return table[self.scene.owner].movedim(-1, 1)
+
+    def at(self, planes: Tensor) -> Tensor:
+        """The pixels' part of the planes, (R, C, P)."""
+        return planes[:, :, 0] if self.scene is None else pixels_at(planes, self.scene.places)
+
+    def render(self, masks: Tensor) -> Tensor:
+        """What masks make of the pixels, (R, 3, P)."""
+        image = self.pixels[:, :, None] if self.scene is None else self.scene.image
         planes = dict(zip(self.retoucher.ranges, masks.split(1, 1), strict=True))
-        return pixels_at(self.retoucher(self.image, planes), self.places), masks
+        return self.at(self.retoucher(image, planes))
 
     def error(self, output: Tensor, values: Tensor) -> Tensor:
         """What is minimised, for each region, (R,)."""
@@ -90,46 +130,131 @@ class Problem:
         squares = self.weight * (output - self.target) ** 2
         return squares.sum((1, 2)) + RIDGE * (away**2).sum(1)
 
+    def error_of(self, values: Tensor) -> Tensor:
+        """The error that constants (R, M) leave, (R,)."""
+        return self.error(self.render(self.masks(values)), values)
+
     @torch.enable_grad()
     def slopes(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Half the gradient of the error, (R, M), and Gauss and Newton's Hessian, (R, M, M)."""
         values = values.detach().requires_grad_()
-        output, masks = self.render(values)
+        masks = self.masks(values)
+        output = self.render(masks)
         error = self.error(output, values).sum() / 2
         (gradient,) = torch.autograd.grad(error, values, retain_graph=True)
         # The colour of a pixel depends on its own masks only, so that one backward pass gives the
         # slopes of a channel at all pixels. Where an operator looks at neighbours too they are
         # not exact; but the gradient is, and it decides where the steps end.
-        slope = torch.cat([self._slope(channel.sum(), masks) for channel in output.unbind(1)], 2)
+        totals = [channel.sum() for channel in output.unbind(1)]
+        planes = [torch.autograd.grad(total, masks, retain_graph=True)[0] for total in totals]
         # White that is to be white says nothing, however far beyond white it was pushed.
         clipped = (self.target - 0.5).abs() > 0.5 - CLOSE
         told = ~(clipped & ((output - self.target).abs() < CLOSE))
-        hessian = (slope * (self.weight * told).flatten(1)[:, None]) @ slope.mT
-        return gradient, hessian + torch.diag(RIDGE / self.bounds.scale**2)
+        return gradient, self.hessian(torch.cat([self.at(p) for p in planes], 2), told)
 
-    def _slope(self, total: Tensor, masks: Tensor) -> Tensor:
-        return pixels_at(torch.autograd.grad(total, masks, retain_graph=True)[0], self.places)
+    def hessian(self, slope: Tensor, told: Tensor | float = 1.0) -> Tensor:
+        """Gauss and Newton's Hessian, (R, M, M), of slopes (R, M, 3P)."""
+        weight = (self.weight * told).expand_as(self.target).flatten(1)[:, None]
+        return (slope * weight) @ slope.mT + torch.diag(RIDGE / self.bounds.scale**2)
 
 
 def minimise(problem: Problem) -> Tensor:
     """The constants of each region, with shape (R, M)."""
-    values = problem.bounds.identity.repeat(len(problem.places), 1)
-    least = problem.error(problem.render(values)[0], values)
-    damping = torch.full_like(least, 1e-6)
+    values, least, done = begin(problem)
+    found, rows = values, torch.arange(len(values), device=values.device)
+    damping = torch.full_like(least, DAMPING)
     for _ in range(STEPS):
-        gradient, hessian = problem.slopes(values)
-        curvature = hessian.diagonal(dim1=1, dim2=2)
-        damped = hessian + torch.diag_embed(damping[:, None] * curvature)
-        tried = solve_within(damped, gradient, values, problem.bounds)
-        error = problem.error(problem.render(tried)[0], tried)
-        settled = (error - least).abs() <= GAIN * least + UNSEEN
+        open_rows = (~done).nonzero().flatten()
+        if not len(open_rows):
+            break
+        if problem.scene is None:
+            problem, rows = problem.only(open_rows), rows[open_rows]
+            values, least, damping = values[open_rows], least[open_rows], damping[open_rows]
+        tried, forecast = step(problem, values, least, damping)
+        error = problem.error_of(tried)
         better = error < least
+        # A short step is always forecast well, and tells nothing of how far it is yet to go.
+        foreseen = better & (damping <= DAMPING) & ((error - forecast).abs() <= GAIN * error)
+        done = foreseen | ((error - least).abs() <= GAIN * least) | (error < UNSEEN)
         values = torch.where(better[:, None], tried, values)
         least = torch.where(better, error, least)
         damping = torch.where(better, damping / 10, damping * 100)
-        if settled.all():
-            break
-    return values
+        found = found.index_copy(0, rows, values)
+    return found
+
+
+def begin(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the steps begin: constants, their error, and whether that is the end of it."""
+    values = problem.bounds.identity.repeat(len(problem.pixels), 1)
+    least = problem.error(problem.pixels.clamp(0, 1), values)
+    done = least <= UNSEEN
+    stages = problem.retoucher.stages
+    if problem.scene is not None or len(stages) > 1:
+        return values, least, done
+    tried, forecast = regress(problem, stages[0])  # type: ignore[arg-type]
+    error = problem.error_of(tried)
+    better = error < least
+    done |= better & ((error - forecast).abs() <= GAIN * error + UNSEEN)
+    return torch.where(better[:, None], tried, values), torch.where(better, error, least), done
+
+
+def regress(problem: Problem, stage: Stage) -> tuple[Tensor, Tensor]:
+    r"""Linear regression in the operators' colour space, (R, M), and the error it forecasts, (R,).
+
+    .. math:: \min_m \lVert J_y (f(x, m) - y) \rVert^2
+
+    with :math:`x`, :math:`y` and the operators' :math:`f` in that space. The slopes :math:`J_y` of
+    its way back to RGB are taken at the target, so that differences count by how far they are
+    seen, and an exact solution is found at once if :math:`f` is linear in its masks.
+    """
+    bounds, space = problem.bounds, stage.space
+    ways = torch.cat([torch.zeros_like(bounds.scale)[None], torch.diag(bounds.scale)])
+    settings = bounds.identity + torch.cat([NUDGE * ways, bounds.scale[None] / 2])
+    changed = _operate(stage, space.from_rgb(problem.pixels[:, :, None]), settings)
+    columns, half_way = changed[:, 1:-1] - changed[:, :1], changed[:, -1] - changed[:, 0]
+    target = space.from_rgb(problem.target[:, :, None])[:, None]
+    away = changed[:, :1] - target
+    if space in (HLS, HSV):
+        hue = space.channels.index("h")
+        away[:, :, hue] -= away[:, :, hue].round()  # the shorter way round
+    moves = torch.cat([NUDGE * away, columns], 1)
+    seen = ((space.to_rgb(target + moves) - space.to_rgb(target)) / NUDGE).flatten(2)
+    rest, slope = seen[:, :1], seen[:, 1:] / bounds.scale[:, None]
+    weight = problem.weight.expand_as(problem.target).flatten(1)[:, None]
+    found = values = bounds.identity.repeat(len(slope), 1)
+    hessian = problem.hessian(slope)
+    for _ in range(2):  # the second time makes up for rounding, which one colour alone magnifies
+        move = found - values
+        gradient = (slope * weight * (rest + move[:, None] @ slope)).sum(2)
+        found = solve_within(hessian, gradient + RIDGE * move / bounds.scale**2, found, bounds)
+    output = problem.target + ((found - values)[:, None] @ slope + rest).view_as(problem.target)
+    # Where operators are not linear, as a gate is not, slopes at the identity forecast nothing.
+    linear = (columns.sum(1) / (2 * NUDGE) - half_way).abs().amax((1, 2, 3)) < STRAIGHT
+    return found, torch.where(linear, problem.error(output, found), torch.inf)
+
+
+def _operate(stage: Stage, image: Tensor, settings: Tensor) -> Tensor:
+    """What constants (S, M) make of pixels (R, 3, 1, P) in the stage's space, (R, S, 3, 1, P)."""
+    count, size = len(image), len(settings)
+    masks = settings.repeat(count, 1)[:, :, None, None].expand(-1, -1, 1, image.shape[3])
+    image, start = image.repeat_interleave(size, 0), 0
+    for operator in stage.operators:
+        end = start + len(operator.ranges)  # type: ignore[arg-type]
+        image, start = operator(image, masks[:, start:end]), end
+    return image.unflatten(0, (count, size))
+
+
+def step(
+    problem: Problem, values: Tensor, least: Tensor, damping: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A step of Levenberg and Marquardt: new constants, (R, M), and the error forecast, (R,)."""
+    gradient, hessian = problem.slopes(values)
+    curvature = hessian.diagonal(dim1=1, dim2=2)
+    damped = hessian + torch.diag_embed(damping[:, None] * curvature)
+    tried = solve_within(damped, gradient, values, problem.bounds)
+    move = (tried - values)[:, :, None]
+    gain = move.mT @ (2 * gradient[:, :, None] + hessian @ move)
+    return tried, least + gain[:, 0, 0]
 
 
 def solve_within(hessian: Tensor, gradient: Tensor, values: Tensor, bounds: Bounds) -> Tensor:

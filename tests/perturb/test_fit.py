@@ -111,7 +111,8 @@ def test_operators_linear_in_rgb_get_numpy_s_linear_regression():
 
 def test_a_shift_alone_is_the_mean_difference():
     changed, real = photo().double(), photo().double()
-    masks = fit_masks(opmask.Retoucher(opmask.Add(opmask.RGB)), changed, real, halves(changed))
+    retoucher, regions = opmask.Retoucher(opmask.Add(opmask.RGB)), halves(changed)
+    masks = fit_masks(retoucher, changed, real, regions, pixels=160)
     inside = halves(changed)[0] == 3
     for c, channel in enumerate("rgb"):
         expected = (real - changed)[0, c][inside].mean()
@@ -122,7 +123,8 @@ def test_a_shift_alone_is_the_mean_difference():
 
 def test_a_factor_alone_is_the_ratio_of_moments():
     changed, real = photo().double(), photo().double()
-    masks = fit_masks(opmask.Retoucher(opmask.Mul(opmask.RGB)), changed, real, halves(changed))
+    retoucher, regions = opmask.Retoucher(opmask.Mul(opmask.RGB)), halves(changed)
+    masks = fit_masks(retoucher, changed, real, regions, pixels=160)
     x, y = changed[0, 1][:, :8], real[0, 1][:, :8]
     torch.testing.assert_close(
         masks["g_mul"][0, 0, 0, 0], (x * y).sum() / (x * x).sum(), rtol=1e-4, atol=0
@@ -179,6 +181,15 @@ def test_gates_are_fitted_with_what_they_gate():
     masks = fit_masks(retoucher, changed, real, halves(changed))
     assert left(retoucher, changed, real, masks) < 1e-3
     assert 0.5 < masks["gate"].max() < 1
+
+
+def test_gates_are_opened_where_what_they_gate_is_at_its_bound():
+    retoucher = opmask.Retoucher(opmask.Gated(opmask.Add(opmask.RGB)))
+    changed = photo() / 3
+    masks = fit_masks(retoucher, changed, changed + 0.7, halves(changed))
+    shift = masks["gate"] * masks["r_add"]
+    assert shift[0, 0, 0, 0] == pytest.approx(0.7, abs=0.01)
+    assert masks["gate"][0, 0, 0, 0] > 0.69
 
 
 def test_pixels_that_are_clipped_are_fitted_as_they_are_seen():
@@ -308,7 +319,7 @@ def test_an_image_is_fitted_as_it_would_be_alone():
     together = fit_masks(opmask.lab_retoucher(), changed, real, regions)
     alone = fit_masks(opmask.lab_retoucher(), changed[1:2], real[1:2], regions[1:2])
     for name, mask in alone.items():
-        torch.testing.assert_close(together[name][1:2], mask, rtol=0, atol=1e-2)
+        torch.testing.assert_close(together[name][1:2], mask, rtol=0, atol=1e-3)
 
 
 def test_small_regions_beside_large_ones_are_fitted_to_their_own_pixels():
@@ -317,7 +328,7 @@ def test_small_regions_beside_large_ones_are_fitted_to_their_own_pixels():
     regions[0, 4, 5:7] = 2
     real = torch.where(regions[:, None] == 2, changed + 0.2, changed - 0.1)
     masks = fit_masks(opmask.Retoucher(opmask.Add(opmask.RGB)), changed, real, regions)
-    assert masks["g_add"][0, 0, 4, 5:7].tolist() == pytest.approx([0.2] * 2, abs=5e-6)
+    assert masks["g_add"][0, 0, 4, 5:7].tolist() == pytest.approx([0.2] * 2, abs=5e-5)
     assert masks["g_add"][0, 0, 4, 7] == pytest.approx(-0.1, abs=1e-4)
 
 
