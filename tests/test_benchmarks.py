@@ -1,9 +1,15 @@
 import ast
 import importlib.util
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from opmask.backbones import SmallUNet
+from opmask.perturb import apply_filter
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -36,3 +42,95 @@ def test_mutations_change_code_and_leave_messages_alone():
     texts = {module.mutated(source, number, kind)[0] for number, kind in module.sites(source)}
     assert len(texts) == 6  # the comparison, its constant, three for the product, its constant
     assert all("x + 1" in text and ast.parse(text) for text in texts)
+
+
+@pytest.fixture
+def filters(monkeypatch):
+    """The comparison of filters, on few pictures."""
+    module = load("filters")
+    noise = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
+    monkeypatch.setattr(module, "every_color", lambda: [noise])
+    monkeypatch.setattr(module, "every_level", lambda: [noise.swapaxes(0, 1).copy()])
+    monkeypatch.setattr("sys.argv", ["filters.py", "--photos", "2"])
+    return module
+
+
+def test_the_comparison_of_filters_finds_all_of_them_exact(filters, monkeypatch, capsys, tmp_path):
+    picture = tmp_path / "filters.png"
+    monkeypatch.setattr("sys.argv", [*sys.argv, "--picture", str(picture)])
+    assert exit_code(filters.main) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[-1] == "32 of 32 filters: maximum difference 0"
+    assert sum(row.endswith("| 0 | 0 | 0 | 0 | 0 |") for row in rows) == 32
+    with Image.open(picture) as drawn:
+        assert drawn.width > 1000
+
+
+def exit_code(main):
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return stopped.value.code
+
+
+def test_the_comparison_of_filters_reports_one_level_in_one_pixel(filters, monkeypatch, capsys):
+    def off_by_one(images, name, amount):
+        filtered = apply_filter(images, name, amount)
+        if name == "moon" and images.shape[2:] == (3, 3):
+            filtered[0, 2, 2, 2] ^= 1
+        return filtered
+
+    monkeypatch.setattr(filters, "apply_filter", off_by_one)
+    assert exit_code(filters.main) == 1
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[-1] == "31 of 32 filters: maximum difference 0"
+    assert "| moon | 0 | 0 | 0 | 1 | 1 |" in rows
+
+
+@pytest.mark.slow
+def test_the_comparison_of_filters_covers_every_color_and_every_level_everywhere():
+    module = load("filters")
+    codes = np.concatenate([p.reshape(-1, 3) for p in module.every_color()]).astype(int)
+    assert (np.bincount(codes @ [65536, 256, 1], minlength=2**24) == 1).all()
+    pictures = module.every_level()
+    for shape in (pictures[0].shape, pictures[-1].shape):
+        stack = np.stack([picture for picture in pictures if picture.shape == shape])
+        assert (np.sort(stack, 0) == np.arange(256)[:, None, None, None]).all()
+
+
+def test_the_comparison_of_filters_reads_photos_evenly_from_folders(tmp_path):
+    for index in range(10):
+        Image.new("RGB", (index + 1, 5)).save(tmp_path / f"{index}.jpg")
+    (tmp_path / "notes.txt").write_text("not a photo")
+    read = load("filters").photos([tmp_path], 4)
+    assert [picture.shape for picture in read] == [(5, width, 3) for width in (1, 4, 7, 10)]
+
+
+@pytest.mark.slow
+def test_the_training_step_benchmark_runs(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(FOLDER)  # it takes the reference pipeline from perturb.py
+    module = load("training_step")
+    monkeypatch.setattr(module, "SIZE", 32)
+    monkeypatch.setattr(module, "SCENES", 4)
+    monkeypatch.setattr(module, "AttentionUNet", lambda: SmallUNet(3, width=8))
+    flags = ["--steps", "2", "--workers", "0", "--batch-size", "2"]
+    monkeypatch.setattr("sys.argv", ["training_step.py", *flags])
+    module.main()
+    rows = [row.split(" | ") for row in capsys.readouterr().out.splitlines()]
+    ways = {row[0]: row[1:] for row in rows if row[0].startswith("| ")}
+    assert len(ways) == 4
+    assert ways["| workers read and perturb"][1].startswith("0.0 ")
+    assert not ways["| workers read, the device perturbs"][1].startswith("0.0 ")
+
+
+def test_times_are_medians_without_the_first_step_and_shares_add_up(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    module = load("training_step")
+    clock = module.Clock(torch.device("cpu"))
+    monkeypatch.setattr(clock, "now", iter([9.0, 10.0, 12.0, 17.0]).__next__)
+    clock.last = 0.0
+    for _ in range(4):
+        clock.lap("forward")
+    assert clock.medians() == {"forward": 2000.0}
+    times = dict(zip(module.PARTS, (10.0, 30.0, 60.0, 100.0), strict=True))
+    cells = "10.0 (5.0%) | 30.0 (15.0%) | 60.0 (30.0%) | 100.0 (50.0%) | 200"
+    assert module.row("so", times) == f"| so | {cells} |"

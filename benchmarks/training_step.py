@@ -1,0 +1,149 @@
+"""What share of a training step goes into perturbing? The paper's U-Net, and where its time goes.
+
+Three ways to get composites of 256x256, in one run: workers read and the training device perturbs,
+as the training script does it; workers do both; and the reference pipeline of perturb.py, which
+perturbs one sample after another between reading and training, and is timed on the same photos.
+Prints the median of every part of a step, and its share.
+
+    python benchmarks/training_step.py --data ADE20K_ROOT
+    python benchmarks/training_step.py --device cuda --compile
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import torch
+from perturb import SIZE, reference
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from opmask import OperatorMaskWrapper
+from opmask.backbones import AttentionUNet
+from opmask.datasets import ADE20K, Composites, Resized, Sample, Source, Sources, SyntheticScenes
+from opmask.datasets.photos import Photos
+from opmask.losses import charbonnier
+from opmask.perturb import REFERENCE_RGB, Perturber, draw
+
+PARTS = ("waiting", "perturbation", "forward", "backward")
+SCENES = 64
+RATE = 2e-4  # the paper's
+
+
+class Clock:
+    """Seconds of each part of each step, the work of the device included."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.laps: dict[str, list[float]] = defaultdict(list)
+        self.last = self.now()
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        """Ends a part, and begins the next one."""
+        now = self.now()
+        self.laps[part].append(now - self.last)
+        self.last = now
+
+    def medians(self) -> dict[str, float]:
+        """In milliseconds, without the first step, in which workers start and programs compile."""
+        return {part: 1000 * statistics.median(laps[1:]) for part, laps in self.laps.items()}
+
+
+def on_device(batch: Sample | Source, device: torch.device) -> Sample | Source:
+    return type(batch)(*(part.to(device) if isinstance(part, Tensor) else part for part in batch))
+
+
+def measure(
+    name: str, data: Sources | Composites, model: nn.Module, args: argparse.Namespace
+) -> dict[str, float]:
+    """The median times of steps on what workers read, or read and perturb."""
+    total, size = (args.steps + 1) * args.batch_size, args.batch_size
+    batches = [range(start, start + size) for start in range(0, total, size)]
+    loader = iter(DataLoader(data, batch_sampler=batches, num_workers=args.workers))
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(parameters, RATE, betas=(0.9, 0.99))
+    clock = Clock(args.device)
+    for _ in tqdm(batches, name):
+        batch = on_device(next(loader), args.device)
+        clock.lap("waiting")
+        if isinstance(data, Sources):
+            batch = data.composites.compose(batch)
+        clock.lap("perturbation")
+        loss = charbonnier(model(batch.composite).image, batch.real)
+        clock.lap("forward")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        clock.lap("backward")
+    return clock.medians()
+
+
+def reference_time(composites: Composites, args: argparse.Namespace) -> float:
+    """The median time that the reference takes to perturb a batch, in milliseconds."""
+    settings, times = replace(REFERENCE_RGB, degradation_rate=0.0), []
+    for step in tqdm(range(args.steps), "reference"):
+        spent = 0.0
+        for position in range(step * args.batch_size, (step + 1) * args.batch_size):
+            image, label_map, _, seed = composites.source(position)
+            applied = draw(label_map, seed, settings)
+            photo, labels = image.permute(1, 2, 0).contiguous().numpy(), label_map.numpy()
+            start = time.perf_counter()
+            reference(photo, labels, applied, seed)
+            spent += time.perf_counter() - start
+        times.append(spent)
+    return 1000 * statistics.median(times)
+
+
+def row(name: str, times: dict[str, float]) -> str:
+    whole = sum(times.values())
+    cells = [f"{times[part]:.1f} ({times[part] / whole:.1%})" for part in PARTS]
+    return f"| {name} | {' | '.join(cells)} | {whole:.0f} |"
+
+
+def composites_of(root: Path | None, compile: bool) -> Composites:
+    """Composites of photos as the training script crops and resizes them."""
+    photos: Photos = SyntheticScenes(SCENES, size=SIZE)
+    # Drawing scenes is no part of training: that is done beforehand. Photos are read as it goes.
+    photos = Resized(ADE20K(root, "training"), SIZE) if root else list(tqdm(photos, "scenes"))
+    return Composites(photos, Perturber(compile=compile), crop=SIZE, shuffle=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="root as ADE20K's; default: synthetic scenes")
+    parser.add_argument("--device", type=torch.device, default="cpu")
+    parser.add_argument("--batch-size", type=int, help="default: 4 on a CPU, else 64")
+    parser.add_argument("--steps", type=int, default=8, help="of each way, after a first one")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--compile", action="store_true", help="compile the filters")
+    args = parser.parse_args()
+    args.batch_size = args.batch_size or (4 if args.device.type == "cpu" else 64)
+    cv2.setNumThreads(1)
+    composites = composites_of(args.data, args.compile)
+    model = OperatorMaskWrapper(AttentionUNet()).to(args.device)
+    model = model.to(memory_format=torch.channels_last)
+    read = measure("workers read", Sources(composites), model, args)
+    both = measure("workers do both", composites, model, args)
+    theirs = {**read, "perturbation": reference_time(composites, args)}
+    print(f"batches of {args.batch_size}, {args.workers} workers, {args.device}; medians in ms")
+    print("| way | waiting for data | perturbation | forward | backward, optimizer | step |")
+    print("|---|---|---|---|---|---|")
+    print(row("workers read, the device perturbs", read))
+    print(row("workers read and perturb", both))
+    print(row("reference pipeline, in the training process", theirs))
+
+
+if __name__ == "__main__":
+    main()
