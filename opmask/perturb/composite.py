@@ -100,6 +100,7 @@ def composite(
         TypeError: If the image is not 8-bit or the label map does not hold integers.
 
     Example:
+        >>> from opmask.perturb import draw
         >>> image = torch.full((3, 1, 3), 128, dtype=torch.uint8)
         >>> label_map = torch.tensor([[0, 1, 2]])
         >>> composite(image, label_map, draw(label_map, seed=0)).region

@@ -24,7 +24,7 @@ _PIXELWISE = (Filter, LabScaling, LabScaling8, Cube)
 """What changes a pixel by its colour and place alone, whatever the other pixels are."""
 
 Step = Chain | LabScaling | LabScaling8 | Cube
-"""What is done to pixels at once: filters that follow one another, or something else."""
+"""What is done to pixels at once, such as filters that follow one another."""
 
 
 @dataclass(frozen=True, eq=False)
