@@ -89,10 +89,19 @@ def _resize_eight_bit(
     (left, right), halves = columns.unbind(), []
     for row, weight in zip(rows.unbind(), row_weights.unbind(), strict=True):
         line = values.index_select(-2, row)
-        wide = line.index_select(-1, left).int() * column_weights[0]
-        wide += line.index_select(-1, right).int() * column_weights[1]
+        wide = _columns(line, left).int() * column_weights[0]
+        wide += _columns(line, right).int() * column_weights[1]
         halves.append(((wide >> 4) * weight[:, None]) >> 16)
     return ((halves[0] + halves[1] + 2) >> 2).to(torch.uint8)
+
+
+def _columns(values: Tensor, places: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():
+        return values.index_select(-1, places)
+    # Flat 32-bit places are twice as fast as those of a dimension, but for a compiler.
+    starts = torch.arange(0, values.numel(), values.shape[-1], dtype=torch.int32)
+    index = starts.to(values.device)[:, None] + places.int()
+    return values.flatten().index_select(0, index.flatten()).view(*values.shape[:-1], -1)
 
 
 @cache
