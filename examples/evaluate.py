@@ -1,36 +1,56 @@
-"""Score a run folder, or single checkpoints, on held-out composites.
+"""Score models, or pictures that any program made, under a named protocol.
 
-python examples/evaluate.py runs/hscene
-python examples/evaluate.py runs/hscene/om/model.safetensors --data ADEChallengeData2016
-python examples/evaluate.py runs/hscene --lpips vgg alex --weights ~/weights
+python examples/evaluate.py runs/hscene --data ADEChallengeData2016
+python examples/evaluate.py runs/hscene --clean --untouched --lpips vgg alex --weights ~/weights
+python examples/evaluate.py runs/hscene --triptychs HScene/test/composite --protocol reference
+python examples/evaluate.py runs/guided --iharmony4 IHD --subset HCOCO --protocol idih
+python examples/evaluate.py --outputs results --iharmony4 IHD
 
-Models that were trained with the region are given the region. The table is printed; with `--out`
-the scores of every image are written too. `--protocol reference` computes them as the paper's code
-does. LPIPS takes the weights of torchvision's VGG16 and AlexNet from torchvision's cache, or from
-the files or folders that `--weights` names; nothing is downloaded.
+What is scored is a run folder, a checkpoint, or `--outputs`: a folder of pictures named as the
+samples are. What it is scored on: composites of photos (`--data`, or synthetic scenes), triptychs
+(a published test set, or the pictures of a benchmark), or iHarmony4. Models that were trained with
+the region are given the region. The tables are printed; `--csv` keeps the scores of every image.
+LPIPS takes the weights of torchvision's VGG16 and AlexNet from torchvision's cache, or from the
+files or folders that `--weights` names; nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from arguments import at_least, available_device, existing
-from report import moved, validation_loader
+from report import moved, neighbours
+from scoring import Speed, measure_speed, open_samples, panels, score_folder, score_masks
+from torch import nn
 from tqdm import tqdm
 
 import opmask
+from opmask.datasets import Sample
 from opmask.files import replacing
 from opmask.losses import LPIPS
-from opmask.metrics import average, evaluate, to_markdown
+from opmask.metrics import (
+    PROTOCOLS,
+    best_threshold,
+    evaluate,
+    results_table,
+    untouched,
+    write_scores,
+)
+from opmask.metrics.localization import SWEEP
 
 TRUNKS = {"vgg": "vgg16", "alex": "alexnet"}  # what the names of the weights' files begin with
+Rows = list[dict[str, str | float]]
+Change = Callable[[Sample], Sample]
 
 
-def find_checkpoints(path: Path) -> dict[str, Path]:
+def find_checkpoints(path: Path | None) -> dict[str, Path]:
     """The checkpoints of a run folder by model, or the one file itself."""
+    if path is None:
+        return {}
     files = [path] if path.is_file() else sorted(path.glob("*/model.safetensors"))
     if not files:
         raise SystemExit(f"{path} is neither a checkpoint nor a run folder with finished models.")
@@ -59,53 +79,129 @@ def lpips_networks(args: argparse.Namespace) -> list[LPIPS]:
     return [network.to(args.device) for network in networks]
 
 
-def write_scores(path: Path, scores: dict[str, list[dict[str, float]]]) -> None:
-    """One row for each model and image."""
-    rows = [
-        {"model": n, "image": i, **s} for n, all_ in scores.items() for i, s in enumerate(all_)
-    ]
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+def named(names: list[str], rows: list[dict[str, float]]) -> Rows:
+    return [{"name": name, **row} for name, row in zip(names, rows, strict=True)]
+
+
+def score_all(models: dict[str, nn.Module | None], args: argparse.Namespace) -> dict[str, Rows]:
+    """The scores of every image: the composites first, then each model, or the pictures."""
+    networks, scores = lpips_networks(args), {}
+
+    def score_model(name: str, model: nn.Module | None, change: Change) -> None:
+        samples = open_samples(args, model)
+        batches = moved(tqdm(samples.loader, name, leave=False), torch.device(args.device))
+        rows = evaluate(
+            model,
+            map(change, batches),
+            guided=model is not None and model.region,
+            protocol=args.protocol,
+            lpips=networks,
+            levels=SWEEP,
+            pictures=panels(args, model),
+        )
+        scores[name] = named(samples.names, rows)
+
+    for name, model in {"composite": None, **models}.items():
+        score_model(name, model, lambda batch: batch)
+        if args.untouched and model is not None:
+            score_model(f"{name}, untouched", model, untouched)
+    if args.outputs:
+        samples = open_samples(args, None, batch=1)
+        rows = score_folder(args.outputs, samples, args.protocol, networks)
+        scores[args.outputs.name] = named(samples.names, rows)
+    return scores
+
+
+def describe_localization(rows: Rows) -> str:
+    sweep = {level: torch.tensor([row[f"iou@{level}"] for row in rows]) for level in SWEEP}
+    listed = ", ".join(f"{level}: {values.mean():.3f}" for level, values in sweep.items())
+    level, mean = best_threshold(sweep)
+    return f"IoU by threshold, in levels of 255: {listed}; best {mean:.3f} at {level}"
+
+
+def write_notes(
+    scores: dict[str, Rows], speeds: dict[str, Speed], args: argparse.Namespace
+) -> None:
+    """What the scores in the CSV were measured on, beside it."""
+    data = args.data or args.triptychs or args.iharmony4
+    notes = {
+        "data": "synthetic scenes" if data is None else data.resolve().name,
+        "images": len(scores["composite"]),
+        "size": args.size,
+        "protocol": args.protocol,
+        "clean": args.clean,
+        "seconds": {name: round(speed.whole, 1) for name, speed in speeds.items()},
+    }
+    with replacing(args.csv.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(notes, indent=1) + "\n")
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("path", type=existing, help="a run folder, or a checkpoint")
-    parser.add_argument("--data", type=existing, help="root as ADE20K's; else synthetic scenes")
-    parser.add_argument("--size", type=at_least(32), default=64, help="of the images, in pixels")
-    parser.add_argument("--protocol", choices=["opmask", "reference"], default="opmask")
+    parser.add_argument("path", nargs="?", type=existing, help="a run folder, or a checkpoint")
+    parser.add_argument("--outputs", type=existing, help="pictures to score, named as the samples")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--data", type=existing, help="root as ADE20K's; else synthetic scenes")
+    where.add_argument("--triptychs", type=existing, help="folder of real | composite | region")
+    where.add_argument("--iharmony4", type=existing, help="root as iHarmony4's")
+    parser.add_argument("--split", choices=["train", "test"], default="test", help="iHarmony4's")
+    parser.add_argument("--subset", help="iHarmony4's, such as HCOCO; else all four")
+    parser.add_argument("--size", type=at_least(32), help="pixels; else 64, or 256 for pictures")
+    parser.add_argument("--clean", action="store_true", help="composites without synthetic traces")
+    parser.add_argument("--untouched", action="store_true", help="score untouched photos too")
+    parser.add_argument("--masks", action="store_true", help="score masks against fitted ones")
+    parser.add_argument("--timing", action="store_true", help="measure the speed too")
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="else opmask; ih4-256 for iHarmony4")
     parser.add_argument("--lpips", nargs="+", choices=TRUNKS, default=[], help="score LPIPS too")
     parser.add_argument("--weights", nargs="+", type=existing, default=[], help="for --lpips")
     parser.add_argument("--workers", type=at_least(0), default=1, help="data loading processes")
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", type=available_device, default=default)
-    parser.add_argument("--out", type=Path, help="a CSV file for the scores of every image")
+    parser.add_argument("--csv", "--out", type=Path, help="a file for the scores of every image")
     args = parser.parse_args()
     args.lpips = list(dict.fromkeys(args.lpips))  # each one once
+    check(parser, args)
+    return args
+
+
+def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuses combinations that mean nothing; fills in what depends on the kind of samples."""
+    pictures = bool(args.triptychs or args.iharmony4)
+    if args.path is None and args.outputs is None:
+        parser.error("a run folder, a checkpoint or --outputs must be given")
     if args.weights and not args.lpips:
         parser.error("--weights are those for --lpips, which is not given")
-    return args
+    if pictures and (args.clean or args.masks):
+        parser.error("--clean and --masks are for composites of photos, not for pictures")
+    if args.clean and args.masks:
+        parser.error("--masks are fitted to exact composites, not to those of --clean")
+    if args.subset and not args.iharmony4:
+        parser.error("--subset is that of --iharmony4, which is not given")
+    args.size = args.size or (256 if pictures else 64)
+    args.protocol = args.protocol or ("ih4-256" if args.iharmony4 else "opmask")
 
 
 def main() -> None:
     args = parse()
-    networks = lpips_networks(args)
     models = {
         n: opmask.load(f).to(args.device).eval() for n, f in find_checkpoints(args.path).items()
     }
-    scores = {}
-    for name, model in {"composite": None, **models}.items():
-        loader = validation_loader(args.data, args.size, args.workers)
-        batches = moved(tqdm(loader, name, leave=False), torch.device(args.device))
-        guided = model is not None and model.region
-        scores[name] = evaluate(
-            model, batches, guided=guided, protocol=args.protocol, lpips=networks
-        )
-    print(to_markdown([{"model": name, **average(rows)} for name, rows in scores.items()]))
-    if args.out:
-        write_scores(args.out, scores)
+    scores = score_all(models, args)
+    pairs = neighbours({n: rows for n, rows in scores.items() if "untouched" not in n})
+    print(results_table(scores, protocol=args.protocol, pairs=pairs))
+    for name, rows in list(scores.items())[1:]:
+        print(f"{name}: {describe_localization(rows)}")
+    for name, model in models.items():
+        if args.masks and isinstance(model, opmask.OperatorMaskWrapper):
+            errors = score_masks(model, args).items()
+            listed = (f"{n} {e.error.nanmean():.4f} ({e.share:.0%})" for n, e in errors)
+            print(f"{name}: mask error, and its share of the identity's: {', '.join(listed)}")
+    speeds = {name: measure_speed(model, args) for name, model in models.items() if args.timing}
+    for name, speed in speeds.items():
+        print(f"{name}: {speed.describe(args.device)}")
+    if args.csv:
+        write_scores(args.csv, scores, protocol=args.protocol)
+        write_notes(scores, speeds, args)
 
 
 if __name__ == "__main__":

@@ -4,38 +4,63 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from run_folder import read_log
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from opmask.datasets import ADE20K, Composites, Sample, Source, SyntheticScenes, labelled
+from opmask.datasets import ADE20K, LIP, Composites, Sample, Source, SyntheticScenes, labelled
+from opmask.datasets.clean import draw_cleaning
 from opmask.files import replacing
-from opmask.metrics import average, evaluate, to_markdown
-from opmask.perturb import Perturber
+from opmask.metrics import average, evaluate, results_table, to_markdown
+from opmask.metrics.evaluation import HEADLINE
+from opmask.perturb import Perturber, composite, draw
 from opmask.visualize import PanelRow, save_curves, save_panel
 
 Batch = TypeVar("Batch", Sample, Source)
 
 VALIDATION = 256  # composites to validate on, or more where there are more photos
-MASKED = ("om", "om-hls")  # the models whose masks are shown, the first that there is
+MASKED = ("omgan", "om", "om-hls")  # the models whose masks are shown, the first that there is
 VALIDATION_SEED = 7  # so that every run is scored on the same composites
 
 
-def validation_loader(data: Path | None, size: int, workers: int = 0) -> DataLoader[Sample]:
-    """Fixed composites of photos that no model was trained on."""
+class CleanComposites(Dataset[Sample]):
+    """The same composites without the traces that only synthetic ones have."""
+
+    def __init__(self, composites: Composites) -> None:
+        self.composites = composites
+
+    def __getitem__(self, position: int) -> Sample:
+        image, label_map, photo, seed = self.composites.source(position)
+        applied = draw(label_map, seed, self.composites.perturber.settings)
+        made = draw_cleaning(seed)(composite(image, label_map, applied), size=self.composites.size)
+        return Sample(*made[:3], photo, applied.to_json())
+
+
+def validation_set(data: Path | None, size: int, workers: int = 0) -> Composites:
+    """Composites of photos that no model was trained on; VALIDATION or more are fixed."""
     if data is None:
         photos = SyntheticScenes(VALIDATION, size=size, seed=2**31)
     else:
-        photos = labelled(ADE20K(data, "validation"), workers=workers)
-    composites = Composites(photos, Perturber(), size=size, seed=VALIDATION_SEED)
-    positions = range(max(len(photos), VALIDATION))
-    return DataLoader(composites, 16, sampler=positions, num_workers=workers)
+        is_lip = (data / "val_images").is_dir()
+        files = LIP(data, "val") if is_lip else ADE20K(data, "validation")
+        photos = labelled(files, workers=workers)
+    return Composites(photos, Perturber(), size=size, seed=VALIDATION_SEED)
+
+
+def validation_loader(
+    data: Path | None, size: int, workers: int = 0, *, clean: bool = False
+) -> DataLoader[Sample]:
+    """Those fixed composites, in batches."""
+    composites = validation_set(data, size, workers)
+    positions = range(max(len(composites), VALIDATION))
+    samples = CleanComposites(composites) if clean else composites
+    return DataLoader(samples, 16, sampler=positions, num_workers=workers)
 
 
 def inputs(batch: Sample, guided: bool) -> tuple[Tensor, ...]:
@@ -74,16 +99,34 @@ def panel_rows(
     ]
 
 
+def neighbours(scores: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Each model with the one before it, to be compared; the first row is the composites'."""
+    models = list(scores)[1:]
+    return list(zip(models[1:], models, strict=False))
+
+
 def report(models: dict[str, nn.Module], args: argparse.Namespace, device: torch.device) -> str:
     """Scores the models on the validation composites; writes results, panel and loss curves."""
     loader = validation_loader(args.data, args.size, args.workers)
-    rows = []
+    scores = {}
     for name, model in {"composite": None, **models}.items():
         batches = moved(tqdm(loader, f"evaluate {name}", leave=False), device)
-        scores = evaluate(model and model.eval(), batches, guided=args.guided)
-        rows.append({"model": name, **average(scores)})
+        made = evaluate(model and model.eval(), batches, guided=args.guided)
+        scores[name] = [{"name": str(position), **row} for position, row in enumerate(made)]
+    rows = [
+        {
+            "model": name,
+            **average([{key: row[key] for key in HEADLINE if key in row} for row in made]),
+        }
+        for name, made in scores.items()
+    ]
     table = to_markdown(rows)
-    for name, text in (("results.json", json.dumps(rows, indent=1) + "\n"), ("results.md", table)):
+    details = results_table(scores, protocol="opmask", pairs=neighbours(scores))
+    texts = {
+        "results.json": json.dumps(rows, indent=1) + "\n",
+        "results.md": f"{table}\n{details}",
+    }
+    for name, text in texts.items():
         with replacing(args.out / name) as temporary:
             temporary.write_text(text)
     batch = next(moved(loader, device))

@@ -4,6 +4,7 @@ from opmask.datasets.ade20k import ADE20K
 from opmask.datasets.benchmark import Benchmark
 from opmask.datasets.building import build_benchmark
 from opmask.datasets.composites import Composites, Sample, Source, Sources
+from opmask.datasets.iharmony4 import HarmonyTriple, IHarmony4, resize_triple, to_sample
 from opmask.datasets.labelled import labelled
 from opmask.datasets.lip import LIP
 from opmask.datasets.pairs import TABLE_1, Counts, PhotoFiles, pair_files
@@ -29,6 +30,8 @@ __all__ = [
     "BrokenPhotoError",
     "Composites",
     "Counts",
+    "HarmonyTriple",
+    "IHarmony4",
     "Photo",
     "PhotoFiles",
     "Photos",
@@ -48,4 +51,6 @@ __all__ = [
     "read_label_map",
     "read_photo",
     "resize_photo",
+    "resize_triple",
+    "to_sample",
 ]

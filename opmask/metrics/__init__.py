@@ -2,32 +2,61 @@ r"""How far an output is from the real image, and whether the right region was c
 
 Per image, never per batch, because the papers average per-image values:
 
-    output, real -> mse, psnr, ssim          output, image, region -> localization_iou
+    output, real -> mse, psnr, ssim          output, image, region -> localization_iou, iou_sweep
     8-bit output, real, region -> score -> average over the data set
     LAB of the paper's code -> reference_panel -> 8-bit output
-    model, batches of samples -> evaluate -> average -> to_markdown
+    masks, fitted masks -> mask_error
+    model, batches of samples -> evaluate -> results_table, write_scores
 """
 
 from __future__ import annotations
 
-from opmask.metrics.evaluation import evaluate, to_markdown
+from opmask.metrics.definitions import PROTOCOLS, Protocol
+from opmask.metrics.evaluation import evaluate, score_outputs, to_markdown, untouched
 from opmask.metrics.image import mse, psnr, ssim
-from opmask.metrics.localization import effective_change, iou, localization_iou
+from opmask.metrics.localization import (
+    best_threshold,
+    effective_change,
+    iou,
+    iou_sweep,
+    localization_iou,
+)
+from opmask.metrics.masks import MaskError, mask_error
 from opmask.metrics.protocols import average, score, to_uint8
 from opmask.metrics.reference import reference_panel, reference_rgb_panel
+from opmask.metrics.results import (
+    Interval,
+    interval,
+    paired_difference,
+    results_table,
+    write_scores,
+)
 
 __all__ = [
+    "PROTOCOLS",
+    "Interval",
+    "MaskError",
+    "Protocol",
     "average",
+    "best_threshold",
     "effective_change",
     "evaluate",
+    "interval",
     "iou",
+    "iou_sweep",
     "localization_iou",
+    "mask_error",
     "mse",
+    "paired_difference",
     "psnr",
     "reference_panel",
     "reference_rgb_panel",
+    "results_table",
     "score",
+    "score_outputs",
     "ssim",
     "to_markdown",
     "to_uint8",
+    "untouched",
+    "write_scores",
 ]

@@ -5,30 +5,26 @@ Data flow: `(model, batches of samples) -> a row of values for each image -> ave
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from opmask.losses import LPIPS
-from opmask.metrics.localization import localization_iou
+from opmask.metrics.definitions import PROTOCOLS
+from opmask.metrics.localization import iou_sweep, localization_iou
 from opmask.metrics.protocols import score, to_uint8
+from opmask.metrics.results import COLUMNS
 
 if TYPE_CHECKING:
     from opmask.datasets import Sample
 
-__all__ = ["evaluate", "to_markdown"]
+__all__ = ["evaluate", "score_outputs", "to_markdown", "untouched"]
 
-COLUMNS = {
-    "mse": ("MSE", 2),
-    "psnr": ("PSNR", 2),
-    "ssim": ("SSIM", 4),
-    "lpips_vgg": ("LPIPS (VGG)", 4),
-    "lpips_alex": ("LPIPS (Alex)", 4),
-    "iou": ("IoU", 3),
-}
-"""What the table shows: the heading and the number of decimals of each value."""
+HEADLINE = ("mse", "psnr", "ssim", "lpips_vgg", "lpips_alex", "iou")
+"""The values of the short table."""
 
 
 @torch.no_grad()
@@ -39,6 +35,8 @@ def evaluate(
     guided: bool = False,
     protocol: str = "opmask",
     lpips: Iterable[LPIPS] | None = (),
+    levels: Sequence[float] = (),
+    pictures: tuple[Callable[[Tensor], np.ndarray], Callable[[Tensor], np.ndarray]] | None = None,
 ) -> list[dict[str, float]]:
     r"""Scores a model on batches of samples, image by image.
 
@@ -46,16 +44,19 @@ def evaluate(
         model: Maps a composite to :class:`opmask.Retouched`; `None` scores the composites
             themselves. It is evaluated in the mode that it is in.
         batches: Samples as a data loader collates them, images with shape :math:`(B, 3, H, W)` in
-            :math:`[0, 1]`, on the model's device.
+            :math:`[0, 1]`, on the model's device. See :func:`untouched` for scoring what a model
+            does to photos that nobody changed.
         guided: Whether the model is given the region.
-        protocol: That of :func:`score`. The images are rounded to 8 bits in both; the reference's
-            lossier pictures are those of :func:`reference_panel`.
+        protocol: That of :func:`score`.
         lpips: The networks to score with, as in :func:`score`; none by default, as they take
             longer than most models.
+        levels: Thresholds in levels of 255 at which localisation is scored besides.
+        pictures: What makes the arrays that are scored, of outputs and of real images: by
+            default rounding to 8 bits, or nothing where the protocol does not round. For the
+            reference's lossier pictures see :func:`reference_panel`.
 
     Returns:
-        For each image `mse`, `psnr`, `ssim` of :func:`score`, its `lpips_vgg` and `lpips_alex` if
-        there are such networks, and `iou` of :func:`localization_iou`. See :func:`average`.
+        For each image the row of :func:`score_outputs`. See :func:`average`.
 
     Example:
         >>> from opmask.datasets import Composites, SyntheticScenes
@@ -70,13 +71,83 @@ def evaluate(
     for batch in batches:
         inputs = (batch.composite, batch.region) if guided else (batch.composite,)
         output = batch.composite if model is None else model(*inputs).image
-        found = localization_iou(output, batch.composite, batch.region)
-        pairs = zip(to_uint8(output), to_uint8(batch.real), found.tolist(), strict=True)
-        rows += [
-            {**score(mine, real, protocol=protocol, lpips=networks), "iou": overlap}
-            for mine, real, overlap in pairs
-        ]
+        rows += score_outputs(
+            output, batch, protocol=protocol, lpips=networks, levels=levels, pictures=pictures
+        )
     return rows
+
+
+def score_outputs(
+    output: Tensor,
+    batch: Sample,
+    *,
+    protocol: str = "opmask",
+    lpips: Iterable[LPIPS] | None = (),
+    levels: Sequence[float] = (),
+    pictures: tuple[Callable[[Tensor], np.ndarray], Callable[[Tensor], np.ndarray]] | None = None,
+) -> list[dict[str, float]]:
+    r"""Scores what was made of a batch of samples, whatever made it.
+
+    Args:
+        output: The images to score, with shape :math:`(B, 3, H, W)`, in :math:`[0, 1]`.
+        batch: The samples, as for :func:`evaluate`.
+        protocol: As for :func:`evaluate`, like the other arguments.
+        lpips: As there.
+        levels: As there.
+        pictures: As there.
+
+    Returns:
+        For each image the values of :func:`score`, `fmse` and `fpsnr` only where there is a
+        region; `iou` of :func:`localization_iou`; for each of `levels` such as 8 that of
+        :func:`iou_sweep`, `iou@8`; and `foreground`, the share of the image that the region takes.
+
+    Example:
+        >>> from opmask.datasets import Sample
+        >>> black = torch.zeros(1, 3, 16, 16)
+        >>> region = torch.ones(1, 1, 16, 16)
+        >>> batch = Sample(black, black + 0.5, region, 0, "")
+        >>> score_outputs(black + 0.5, batch)[0]["iou"]
+        1.0
+    """
+    plain = to_uint8 if PROTOCOLS[protocol].rounded else _to_array
+    of_output, of_real = pictures or (plain, plain)
+    found = {"iou": localization_iou(output, batch.composite, batch.region)}
+    sweep = iou_sweep(output, batch.composite, batch.region, levels)
+    found.update({f"iou@{level:g}": overlaps for level, overlaps in sweep.items()})
+    found["foreground"] = (batch.region > 0.5).double().mean((1, 2, 3))
+    columns = {name: values.tolist() for name, values in found.items()}
+    arrays = zip(
+        of_output(output), of_real(batch.real), batch.region[:, 0].cpu().numpy(), strict=True
+    )
+    rows = []
+    for place, (mine, real, region) in enumerate(arrays):
+        inside = region if (region > 0.5).any() else None
+        values = score(mine, real, inside, protocol=protocol, lpips=lpips)
+        rows.append({**values, **{name: column[place] for name, column in columns.items()}})
+    return rows
+
+
+def untouched(batch: Sample) -> Sample:
+    r"""The samples of a batch as photos that nobody changed, to see whether a model does no harm.
+
+    Args:
+        batch: The samples.
+
+    Returns:
+        The samples with the real image as composite and an empty region. Their localisation IoU is
+        1 where a model changes nothing, and 0 where it changes anything.
+
+    Example:
+        >>> from opmask.datasets import Sample
+        >>> black = torch.zeros(1, 3, 4, 4)
+        >>> untouched(Sample(black + 1, black, torch.ones(1, 1, 4, 4), 0, "")).composite.max()
+        tensor(0.)
+    """
+    return batch._replace(composite=batch.real, region=torch.zeros_like(batch.region))
+
+
+def _to_array(image: Tensor) -> np.ndarray:
+    return image.detach().cpu().double().movedim(-3, -1).numpy()
 
 
 def to_markdown(rows: Sequence[Mapping[str, str | float]]) -> str:
@@ -87,7 +158,8 @@ def to_markdown(rows: Sequence[Mapping[str, str | float]]) -> str:
             `lpips_vgg`, `lpips_alex` and `iou`.
 
     Returns:
-        The table of the values that every row has, ending in a line break.
+        The table of those values that every row has, ending in a line break. For more, with
+        intervals, see :func:`results_table`.
 
     Example:
         >>> row = {"model": "om", "mse": 99.84, "psnr": 30.59, "ssim": 0.96, "iou": 0.5}
@@ -97,7 +169,7 @@ def to_markdown(rows: Sequence[Mapping[str, str | float]]) -> str:
         | om | 99.84 | 30.59 | 0.9600 | 0.500 |
         <BLANKLINE>
     """
-    columns = {name: COLUMNS[name] for name in COLUMNS if all(name in row for row in rows)}
+    columns = {name: COLUMNS[name] for name in HEADLINE if all(name in row for row in rows)}
     lines = ["| model | " + " | ".join(title for title, _ in columns.values()) + " |"]
     lines.append("|---|" + "---:|" * len(columns))
     for row in rows:

@@ -8,6 +8,8 @@ output alone is enough to score it, whatever operators it used:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,9 @@ from opmask.metrics.image import check_images
 # A change of exactly 4 levels between 8-bit images is not above 4/255, but its float is in one
 # case of sixteen. Far below any change that can be seen.
 ROUNDING = 1e-6
+
+SWEEP = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""The thresholds that :func:`iou_sweep` tries unless told otherwise, in levels of 255."""
 
 
 def iou(region: Tensor, predicted: Tensor) -> Tensor:
@@ -113,3 +118,54 @@ def localization_iou(
         tensor([1.])
     """
     return iou(region, effective_change(output, image) > threshold + ROUNDING)
+
+
+def iou_sweep(
+    output: Tensor, image: Tensor, region: Tensor, levels: Iterable[float] = SWEEP
+) -> dict[float, Tensor]:
+    r"""The localisation IoU at several thresholds, see :func:`localization_iou`.
+
+    One threshold favours the model that happens to be calibrated to it; the sweep tells whether
+    another one finds the region better.
+
+    Args:
+        output: The retouched image, with shape :math:`(B, 3, H, W)`, in :math:`[0, 1]`.
+        image: The image before, with the shape and range of `output`.
+        region: The area to be changed, with shape :math:`(B, 1, H, W)`, as above.
+        levels: The thresholds, in levels of 255.
+
+    Returns:
+        For each threshold the ratios, with shape :math:`(B)`. See :func:`best_threshold`.
+
+    Raises:
+        TypeError: If an image is not floating point.
+        ValueError: If the shapes do not fit.
+
+    Example:
+        >>> image = torch.zeros(1, 3, 1, 4)
+        >>> output = image + torch.tensor([30.0, 10.0, 2.0, 0.0]) / 255
+        >>> region = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]])
+        >>> iou_sweep(output, image, region, levels=(1, 4, 16))
+        {1: tensor([0.6667]), 4: tensor([1.]), 16: tensor([0.5000])}
+    """
+    change = effective_change(output, image)
+    return {level: iou(region, change > level / 255 + ROUNDING) for level in levels}
+
+
+def best_threshold(sweep: dict[float, Tensor]) -> tuple[float, float]:
+    """The threshold at which the mean IoU is highest, and that mean; the lowest one of equals.
+
+    It is chosen with the regions at hand, so it is a bound, and no score to compare models by.
+
+    Args:
+        sweep: What :func:`iou_sweep` returned, for all images of the data set.
+
+    Returns:
+        The threshold in levels of 255, and the mean of its ratios.
+
+    Example:
+        >>> best_threshold({1: torch.tensor([0.5, 0.7]), 4: torch.tensor([1.0, 0.4])})
+        (4, 0.7)
+    """
+    level = max(sorted(sweep), key=lambda level: sweep[level].mean().item())
+    return level, sweep[level].mean().item()

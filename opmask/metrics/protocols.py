@@ -1,9 +1,8 @@
-r"""Evaluation protocols: how 8-bit images become the numbers of a table.
+r"""Scores of one picture, under the protocol that a table names.
 
 Published harmonization code differs in rounding, peak, window and order of averaging, so that
-tables cannot be compared without saying which protocol they follow. Both here score what a saved
-picture holds: `"opmask"` against the untouched real image, `"reference"` as the script that made
-the paper's tables, for which :func:`opmask.metrics.reference_panel` makes the pictures:
+tables cannot be compared without saying which protocol they follow. All of them are in
+:data:`opmask.metrics.PROTOCOLS`:
 
     float image -> to_uint8 -> score (one row per image) -> average (the row of the table)
 """
@@ -18,10 +17,9 @@ from torch import Tensor
 
 from opmask.losses import LPIPS
 from opmask.losses.perceptual import lpips_at_hand
-from opmask.metrics.image import mse, psnr, psnr_from_mse, ssim
+from opmask.metrics.definitions import PROTOCOLS, Levels, Protocol, through_jpeg
+from opmask.metrics.image import ssim
 from opmask.metrics.reference import reference_ssim
-
-PROTOCOLS = ("opmask", "reference")
 
 
 def to_uint8(image: Tensor | np.ndarray) -> np.ndarray:
@@ -74,19 +72,24 @@ def score(
     .. math:: \mathrm{fMSE} = \frac{1}{3 |R|} \sum_{c} \sum_{(h,w) \in R}
               (x_{chw} - y_{chw})^2
 
-    The protocols differ in two values. `"opmask"` has the usual ones: the similarity of
-    :func:`ssim`, and LPIPS on RGB. `"reference"` has those of the paper's script: a similarity
-    with a uniform window of 7 x 7, sample covariances and, as data range, the largest less the
-    smallest value of each channel of the *output*; and LPIPS on BGR, the order in which that
-    script reads its pictures. Where a channel of the output is constant its data range is 0, and
-    the script has no number; here it is the limit of small ranges.
+    That is the protocol `"opmask"`. The others are those of published code, so that its numbers
+    can be compared with: see :data:`opmask.metrics.PROTOCOLS` for what each of them changes.
+
+    In `"reference"` the data range of SSIM is the largest less the smallest value of each channel
+    of the *output*. Where a channel is constant the paper's script has no number; here it is the
+    limit of small ranges. Where a peak is 0, as that of a constant output in `"dovenet"`, PSNR is
+    minus infinity. In `"reference-ih4"` the two pictures are compressed each by itself; the
+    published code puts them side by side first, which matters to the colour of two columns of
+    pixels. Values of JPEG depend on the version of Pillow.
 
     Args:
-        output: The image :math:`x` to score, 8-bit RGB, with shape :math:`(H, W, 3)`.
-        real: The ground truth :math:`y`, with the kind and shape of `output`.
-        region: The changed area, with shape :math:`(H, W)`: bool, 0 and 1, or 8-bit with 255
-            inside; cut at one half.
-        protocol: `"opmask"` or `"reference"`: full image, 8-bit, peak 255, hard region in both.
+        output: The image :math:`x` to score, 8-bit RGB, with shape :math:`(H, W, 3)`. The
+            protocols that do not round, `"idih"`, `"masked"` and `"masked-dccf"`, also take
+            floats in :math:`[0, 1]`.
+        real: The ground truth :math:`y`, with the shape of `output`, 8-bit or, there, float.
+        region: The changed area, with shape :math:`(H, W)`: bool, in :math:`[0, 1]`, or 8-bit with
+            255 inside; cut at one half, but in the protocols that do not round.
+        protocol: One of :data:`opmask.metrics.PROTOCOLS`.
         lpips: The networks to score with, in any number: `[LPIPS("vgg"), LPIPS("alex")]`. `None`:
             those whose weights lie in torchvision's cache, if the package `lpips` is installed, so
             that the row has `lpips_vgg` and `lpips_alex` exactly where they are. `()`: none.
@@ -96,11 +99,11 @@ def score(
         and with a region `fmse`, `fpsnr`.
 
     Raises:
-        TypeError: If an image is not an 8-bit array, or `lpips` holds anything but
-            :class:`opmask.losses.LPIPS`.
+        TypeError: If an image is not an 8-bit array (or, in a protocol that does not round, of
+            floats), or `lpips` holds anything but :class:`opmask.losses.LPIPS`.
         ValueError: If the shapes do not fit, an image is smaller than a window (11 pixels, in the
-            reference's protocol 7) or than a network needs (31 at most), the region is empty or
-            the protocol is unknown.
+            reference's protocol 7) or than a network needs (31 at most), the region is empty, or
+            missing where the protocol needs it, floats are not finite, or the protocol is unknown.
 
     Example:
         >>> real = np.zeros((16, 16, 3), dtype=np.uint8)
@@ -113,25 +116,21 @@ def score(
         (25.0, 100.0)
     """
     if protocol not in PROTOCOLS:
-        raise ValueError(f"'protocol' must be one of {PROTOCOLS}, got {protocol!r}.")
-    _check_arrays(output, real)
-    levels = [_planes(image) for image in (output, real)]
-    images = [image / 255 for image in levels]
-    row = {"mse": mse(*images), "psnr": psnr(*images)}
-    if protocol == "reference":
-        row["ssim"] = reference_ssim(*levels).mean()
-        images = [image.flip(1) for image in images]  # BGR
-    else:
-        row["ssim"] = ssim(*images)
-    for network in _networks(lpips):
-        device = network.shift.device
-        row[f"lpips_{network.net}"] = network(*[image.to(device) for image in images])
-    if region is not None:
-        inside = _binarize(region, output)
-        error = np.square(output[inside].astype(np.float64) - real[inside]).mean()
-        row["fmse"] = torch.tensor(error)
-        row["fpsnr"] = psnr_from_mse(row["fmse"])
-    return {name: value.item() for name, value in row.items()}
+        raise ValueError(f"'protocol' must be one of {tuple(PROTOCOLS)}, got {protocol!r}.")
+    how = PROTOCOLS[protocol]
+    _check_arrays(output, real, how)
+    if region is None and how.foreground_only:
+        raise ValueError(
+            f"'region' must be given where 'protocol' is {protocol!r}, which scores its pixels "
+            "only, got None."
+        )
+    weight = None if region is None else _weights(region, output, how)
+    mine, theirs = _levels(output), _levels(real)
+    if how.jpeg is not None:
+        mine, theirs = (through_jpeg(levels, how.jpeg) for levels in (mine, theirs))
+    errors = _errors(mine, theirs, weight, how)
+    row = {name: errors.pop(name) for name in ("mse", "psnr")}
+    return {**row, **_similarities(mine, theirs, weight, how, _networks(lpips)), **errors}
 
 
 def average(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -163,14 +162,53 @@ def average(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
-def _check_arrays(output: np.ndarray, real: np.ndarray) -> None:
+def _errors(
+    output: Levels, real: Levels, weight: Levels | None, how: Protocol
+) -> dict[str, float]:
+    squares = np.square(output - real)
+    weighted = squares if weight is None else weight * squares
+    peak = how.peak(output, real)
+    row = {"mse": float((weighted if how.foreground_only else squares).mean())}
+    row["psnr"] = _psnr(peak, row["mse"], how)
+    if weight is not None:
+        row["fmse"] = float(weighted.sum() / (how.divisor * weight.sum() + how.fmse_epsilon))
+        row["fpsnr"] = _psnr(peak, row["fmse"], how)
+    return row
+
+
+def _psnr(peak: float, error: float, how: Protocol) -> float:
+    with np.errstate(divide="ignore"):
+        return float(10 * np.log10(peak**2 / (error + how.epsilon)))
+
+
+def _similarities(
+    output: Levels, real: Levels, weight: Levels | None, how: Protocol, networks: Iterable[LPIPS]
+) -> dict[str, float]:
+    if how.foreground_only and weight is not None:
+        output = weight * output + (1 - weight) * real
+    levels = [_planes(image) for image in (output, real)]
+    images = [image / 255 for image in levels]
+    similarity = reference_ssim(*levels) if how.similarity == "reference" else ssim(*images)
+    row = {"ssim": similarity.mean().item()}
+    if how.bgr:
+        images = [image.flip(1) for image in images]
+    for network in networks:
+        device = network.shift.device
+        row[f"lpips_{network.net}"] = network(*[image.to(device) for image in images]).item()
+    return row
+
+
+def _check_arrays(output: np.ndarray, real: np.ndarray, how: Protocol) -> None:
     for name, image in (("output", output), ("real", real)):
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-            kind = getattr(image, "dtype", type(image).__name__)
+        kind = getattr(image, "dtype", type(image).__name__)
+        exact = isinstance(image, np.ndarray) and image.dtype.kind == "f" and not how.rounded
+        if not exact and (not isinstance(image, np.ndarray) or image.dtype != np.uint8):
             raise TypeError(
                 f"'{name}' must be an 8-bit RGB array, got {kind}. "
                 "Convert floats in [0, 1] with opmask.metrics.to_uint8."
             )
+        if not np.isfinite(image).all():
+            raise ValueError(f"'{name}' must be finite, got NaN or infinity.")
     if output.ndim != 3 or output.shape[2] != 3:
         raise ValueError(f"'output' must have shape (H, W, 3), got {output.shape}.")
     if real.shape != output.shape:
@@ -179,9 +217,13 @@ def _check_arrays(output: np.ndarray, real: np.ndarray) -> None:
         )
 
 
-def _planes(image: np.ndarray) -> Tensor:
-    """The levels of an 8-bit image as float64, with shape (1, 3, H, W)."""
-    return torch.from_numpy(image.astype(np.float64)).movedim(-1, 0)[None]
+def _levels(image: np.ndarray) -> Levels:
+    return image.astype(np.float64) * (255 if image.dtype.kind == "f" else 1)
+
+
+def _planes(image: Levels) -> Tensor:
+    """The levels of an image, with shape (1, 3, H, W)."""
+    return torch.from_numpy(image).movedim(-1, 0)[None]
 
 
 def _networks(lpips: Iterable[LPIPS] | None) -> Iterable[LPIPS]:
@@ -195,13 +237,16 @@ def _networks(lpips: Iterable[LPIPS] | None) -> Iterable[LPIPS]:
     return networks
 
 
-def _binarize(region: np.ndarray, output: np.ndarray) -> np.ndarray:
+def _weights(region: np.ndarray, output: np.ndarray, how: Protocol) -> Levels:
+    """How much each pixel counts, with shape (H, W, 1), in [0, 1]."""
     if region.shape != output.shape[:2]:
         raise ValueError(
             f"'region' must have the height and width of 'output', {output.shape[:2]}, "
             f"got {region.shape}."
         )
-    inside = region > (127.5 if region.max() > 1 else 0.5)
-    if not inside.any():
+    weight = region.astype(np.float64) / (255 if region.max() > 1 else 1)
+    if not how.soft:
+        weight = (weight > 0.5).astype(np.float64)
+    if not weight.any():
         raise ValueError("'region' must hold at least one pixel, got an empty one. Leave it out.")
-    return inside
+    return weight[..., None]

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from opmask.metrics import effective_change, iou, localization_iou
+from opmask.metrics import best_threshold, effective_change, iou, iou_sweep, localization_iou
+from opmask.metrics.localization import SWEEP
 
 
 def area(*values):
@@ -103,3 +104,38 @@ def test_images_that_do_not_fit_are_refused():
         effective_change(image, image.byte())
     with pytest.raises(ValueError, match=r"'output' must have shape \(B, 3, H, W\)"):
         effective_change(image[0], image[0])
+
+
+def test_the_sweep_is_the_score_at_each_threshold():
+    output, image = torch.rand(2, 3, 3, 9, 9)
+    region = torch.rand(3, 1, 9, 9)
+    sweep = iou_sweep(output, image, region)
+    assert tuple(sweep) == SWEEP
+    for level, values in sweep.items():
+        expected = localization_iou(output, image, region, threshold=level / 255)
+        torch.testing.assert_close(values, expected, rtol=0, atol=0)
+
+
+def test_the_sweep_has_the_default_threshold_of_four_levels():
+    output, image = torch.rand(2, 1, 3, 9, 9) / 8
+    region = torch.rand(1, 1, 9, 9)
+    assert 4 in SWEEP
+    expected = localization_iou(output, image, region)
+    torch.testing.assert_close(iou_sweep(output, image, region)[4], expected)
+
+
+def test_a_change_of_exactly_the_threshold_does_not_count_in_the_sweep():
+    image, region = torch.zeros(1, 3, 1, 2), area(1, 0)
+    sweep = iou_sweep(image + 8 / 255 * region, image, region, levels=(7, 8))
+    assert {level: value.item() for level, value in sweep.items()} == {7: 1, 8: 0}
+
+
+def test_the_best_threshold_has_the_highest_mean():
+    sweep = {4: torch.tensor([0.9, 0.1]), 1: torch.tensor([0.2, 0.6]), 8: torch.tensor([0.7, 0.5])}
+    level, mean = best_threshold(sweep)
+    assert (level, mean) == (8, pytest.approx(0.6))
+
+
+def test_of_equal_thresholds_the_lowest_is_best():
+    sweep = {level: torch.tensor([0.5, 0.25]) for level in (4, 2, 8)}
+    assert best_threshold(sweep)[0] == 2
