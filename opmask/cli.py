@@ -20,6 +20,7 @@ from opmask.datasets import ADE20K, LIP, Recipe, build_benchmark
 from opmask.datasets.building import IMAGES
 from opmask.datasets.clean import CLEAN_QUALITY
 from opmask.datasets.recipe import SETTINGS
+from opmask.study.commands import app as study
 
 # For each data set its class, and the split that the paper tests on.
 DATA: dict[str, tuple[type[ADE20K] | type[LIP], str]] = {
@@ -34,6 +35,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+app.add_typer(study, name="study")
 
 
 @app.callback()
@@ -96,6 +100,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         app(arguments, prog_name="opmask")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         print("opmask:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(1)

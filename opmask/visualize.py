@@ -127,7 +127,7 @@ def save_panel(rows: Sequence[PanelRow], path: str | Path, *, limit: float | Non
         for line, mask in zip(cells, masks, strict=True):
             line.append(mask_to_rgb(mask[None], 0.0, limits[-1])[0])
     titles = [*rows[0].images, *rows[0].masks]
-    _write(_panel(cells, titles, limits), Path(path))
+    write_figure(_panel(cells, titles, limits), Path(path))
 
 
 def save_curves(
@@ -154,7 +154,7 @@ def save_curves(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_curves({"om": ([1, 2], [0.2, 0.1])}, Path(folder) / "loss.png", ylabel="loss")
     """
-    figure = _figure(900, 560)
+    figure = new_figure(900, 560)
     axes = figure.add_subplot()
     for index, (name, (steps, values)) in enumerate(curves.items()):
         if len(steps) != len(values):
@@ -174,7 +174,7 @@ def save_curves(
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper right", frameon=False)
     figure.tight_layout()
-    _write(figure, Path(path))
+    write_figure(figure, Path(path))
 
 
 def _limit(offsets: Sequence[Tensor], limit: float | None) -> float:
@@ -227,7 +227,7 @@ def _panel(
         tops.append(tops[-1] + height + GAP)
     canvas = lefts.pop(), tops[-1] + (BAR + 2 * LINE + GAP if limits else 0)
 
-    figure = _figure(*canvas)
+    figure = new_figure(*canvas)
     for left, width, name in zip(lefts, widths, names, strict=True):
         x, y = (left + width / 2) / canvas[0], 1 - (tops[0] - GAP / 2) / canvas[1]
         figure.text(x, y, "\n".join(name), ha="center", va="bottom", fontsize=12)
@@ -275,7 +275,7 @@ def _axes(figure: Figure, left: float, top: float, width: float, height: float) 
     return figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
 
 
-def _figure(width: int, height: int) -> Figure:
+def new_figure(width: int, height: int) -> Figure:
     """An empty white figure of so many pixels."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -290,7 +290,7 @@ def _figure(width: int, height: int) -> Figure:
     return figure
 
 
-def _write(figure: Figure, path: Path) -> None:
-    """A failure leaves the picture before it whole."""
+def write_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure; a failure leaves the picture before it whole."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI)

@@ -188,3 +188,9 @@ def test_the_command_runs_by_itself(root, tmp_path):
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("2 of 3 photos kept")
+
+
+def test_the_command_is_also_a_module():
+    command = [sys.executable, "-m", "opmask", "build-benchmark", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "build-benchmark" in done.stdout

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import opmask
+import opmask.study
 
 HEAVY = ["torchvision", "lpips", "timm", "segmentation_models_pytorch", "pilgram", "accelerate",
          "matplotlib", "gradio", "typer", "tensorboard", "skimage", "cv2"]  # fmt: skip
@@ -29,6 +30,7 @@ def test_every_public_name_exists():
         opmask.perturb,
         opmask.datasets,
         opmask.backbones,
+        opmask.study,
     ):
         assert all(hasattr(module, name) for name in module.__all__)
         assert list(module.__all__) == sorted(set(module.__all__), key=_order)

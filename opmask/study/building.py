@@ -1,0 +1,269 @@
+r"""Building a study: one page that shows the outputs of several methods, and its key.
+
+The page needs neither a server nor a network: images, style and script are in it, and its content
+security policy forbids it to load or send anything.
+
+Folders of outputs -> :func:`build_study` -> page for the participants, key for the experimenter.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import logging
+import re
+from collections.abc import Mapping
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+import opmask
+from opmask.files import replacing
+from opmask.study.key import FORMAT, StudyKey, Trial
+
+logger = logging.getLogger("opmask")
+
+QUESTION = "Which image looks most realistic?"
+"""What the paper's subjects were asked, in our words."""
+
+MAX_METHODS = 9  # each has a digit of the keyboard
+LARGE = 50e6  # bytes; mail and phones have trouble with larger pages
+QUALITY = 95  # of JPEG, with chroma at full size: colours are what such studies are about
+
+_ENDINGS = (".png", ".jpg", ".jpeg")
+_NO_CHECKSUM = "0" * 64
+
+
+def build_study(
+    methods: Mapping[str, str | Path],
+    out: str | Path,
+    *,
+    inputs: str | Path | None = None,
+    title: str = "Image comparison",
+    question: str = QUESTION,
+    max_side: int = 1024,
+    seed: int = 0,
+) -> StudyKey:
+    r"""Writes the page of a user study, and its key beside it.
+
+    Each participant sees every image once, in all versions at the same time, and chooses one. The
+    order of images and the order of versions are drawn anew for each participant, in the browser,
+    and recorded with the answers. All versions are encoded alike, as JPEG of quality 95 with
+    chroma at full size, without the metadata of the files.
+
+    The same arguments make the same page. A key is never replaced by that of another page, because
+    the answers that were given to its page could no longer be read.
+
+    Args:
+        methods: By name the folder of the outputs, PNG or JPEG; names of files without their
+            endings must be the same in all of them. Two to nine methods.
+        out: The page to write, such as `study.html`; its key becomes `study.key.json`.
+        inputs: A folder of composites to show beside the outputs, for reference. It may hold more.
+        title: What stands above the page.
+        question: What is asked of each image.
+        max_side: The longest side of the embedded images, in pixels; larger ones are downscaled.
+        seed: The integer that decides the names in the page.
+
+    Returns:
+        The key.
+
+    Raises:
+        ValueError: If there are fewer than two methods or more than nine, a folder lacks images
+            that others have, versions of an image differ in size, title or question name a method,
+            `max_side` is below 1, or there is the key of another page.
+        OSError: If a file cannot be read or written.
+
+    References:
+        | Semantic-guided Multi-Mask Image Harmonization (Ren and Liu, 2022), Table 3
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for method, color in ("dovenet", "red"), ("omgan", "blue"):
+        ...     (folder / method).mkdir()
+        ...     Image.new("RGB", (32, 24), color).save(folder / method / "barn.png")
+        >>> methods = {name: folder / name for name in ("dovenet", "omgan")}
+        >>> key = build_study(methods, folder / "study.html")
+        >>> key.trials[0].name, sorted(key.trials[0].choices.values())
+        ('barn', ['dovenet', 'omgan'])
+        >>> sorted(path.name for path in folder.glob("study.*"))
+        ['study.html', 'study.key.json']
+    """
+    _check(methods, title, question, max_side)
+    files = _matching_files(methods)
+    before = {} if inputs is None else _files_of_inputs(Path(inputs), files)
+    trials, records = [], []
+    for name in tqdm(files, "images", disable=None):
+        trial, record = _trial(name, files[name], before.get(name), max_side, seed)
+        trials.append(trial)
+        records.append(record)
+    study = {"format": FORMAT, "version": opmask.__version__, "trials": records}
+    page, checksum = _page(study, title, question)
+    key = StudyKey(
+        opmask.__version__, checksum, title, question, seed, tuple(methods), tuple(trials)
+    )
+    _write(Path(out), page, key)
+    return key
+
+
+def key_path(out: str | Path) -> Path:
+    r"""Where the key of a page lies.
+
+    Args:
+        out: The page.
+
+    Returns:
+        The file beside it.
+
+    Example:
+        >>> key_path("study.html").name
+        'study.key.json'
+    """
+    return Path(out).with_suffix(".key.json")
+
+
+def _check(methods: Mapping[str, str | Path], title: str, question: str, max_side: int) -> None:
+    if not 2 <= len(methods) <= MAX_METHODS:
+        raise ValueError(
+            f"'methods' must be 2 to {MAX_METHODS}, got {len(methods)}: {list(methods)}."
+        )
+    for argument, text in ("title", title), ("question", question):
+        for name in methods:
+            if re.search(rf"\b{re.escape(name)}\b", text, re.IGNORECASE):
+                raise ValueError(
+                    f"{argument!r} must not name a method, got {text!r}, which names {name!r}. "
+                    "Participants would read it."
+                )
+    if max_side < 1:
+        raise ValueError(f"'max_side' must be at least 1, got {max_side}.")
+
+
+def _matching_files(methods: Mapping[str, str | Path]) -> dict[str, dict[str, Path]]:
+    """By name of image, then of method, the file."""
+    found = {method: _images(Path(folder)) for method, folder in methods.items()}
+    names = sorted({name for images in found.values() for name in images})
+    for method, images in found.items():
+        if missing := [name for name in names if name not in images]:
+            raise ValueError(
+                f"the folders of 'methods' must hold the same images, but {methods[method]} of "
+                f"{method!r} lacks {missing}."
+            )
+    if not names:
+        raise ValueError(
+            f"the folders of 'methods' must hold PNG or JPEG images, got none in "
+            f"{[str(folder) for folder in methods.values()]}."
+        )
+    return {name: {method: images[name] for method, images in found.items()} for name in names}
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    images: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in _ENDINGS:
+            continue
+        if other := images.get(path.stem):
+            raise ValueError(
+                f"{folder} must hold one file for each image, got {other.name} and {path.name}."
+            )
+        images[path.stem] = path
+    return images
+
+
+def _files_of_inputs(folder: Path, names: Mapping[str, object]) -> dict[str, Path]:
+    images = _images(folder)
+    if missing := [name for name in names if name not in images]:
+        raise ValueError(
+            f"'inputs' must hold the composite of each image, but {folder} lacks {missing}."
+        )
+    return images
+
+
+def _trial(
+    name: str, files: dict[str, Path], before: Path | None, max_side: int, seed: int
+) -> tuple[Trial, dict[str, object]]:
+    """The trial as the key has it, and as the page does."""
+    shown = [*files.values(), *([before] if before else [])]
+    images = [_open(path) for path in shown]
+    sizes = [
+        f"{image.width}x{image.height} of {path}"
+        for image, path in zip(images, shown, strict=True)
+    ]
+    if len({image.size for image in images}) > 1:
+        raise ValueError(
+            f"the versions of {name!r} must have one size, got {', '.join(sizes)}. "
+            "Resize them all alike."
+        )
+    for image in images:
+        image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    choices = {_opaque(seed, name, method): method for method in files}
+    urls = [_data_url(image) for image in images]
+    record: dict[str, object] = {
+        "key": _opaque(seed, name),
+        "size": images[0].size,
+        # Sorted by opaque name, or the place would tell the method.
+        "choices": [
+            {"key": key, "image": url} for key, url in sorted(zip(choices, urls, strict=False))
+        ],
+    }
+    if before:
+        record["input"] = urls[-1]
+    return Trial(_opaque(seed, name), name, choices), record
+
+
+def _open(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    upright.info.clear()  # a comment would be written again, and may name the method
+    return upright
+
+
+def _opaque(seed: int, *names: str) -> str:
+    # Without the image's name a method would have the same name in all trials.
+    return hashlib.sha256(json.dumps([seed, *names]).encode()).hexdigest()[:12]
+
+
+def _data_url(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _page(study: Mapping[str, object], title: str, question: str) -> tuple[str, str]:
+    """The page, and its checksum, which it holds."""
+    folder = resources.files("opmask.study")
+    parts = {part: (folder / f"page.{part}").read_text("utf-8") for part in ("html", "css", "js")}
+    page = Template(parts["html"]).substitute(
+        checksum=_NO_CHECKSUM,
+        title=escape(title),
+        question=escape(question),
+        style=parts["css"],
+        script=parts["js"],
+        study=json.dumps(study, separators=(",", ":")).replace("<", "\\u003c"),
+    )
+    checksum = hashlib.sha256(page.encode()).hexdigest()
+    return page.replace(_NO_CHECKSUM, checksum, 1), checksum
+
+
+def _write(out: Path, page: str, key: StudyKey) -> None:
+    target = key_path(out)
+    if target.exists() and StudyKey.read(target).checksum != key.checksum:
+        raise ValueError(
+            f"{target} must be the key of the same page or not exist, but it belongs to another "
+            "one, whose answers could not be read without it. Choose another name for the page."
+        )
+    with replacing(target) as temporary:
+        temporary.write_text(key.to_json(), encoding="utf-8")
+    with replacing(out) as temporary:
+        temporary.write_bytes(page.encode())
+    if (size := out.stat().st_size) > LARGE:
+        logger.warning(
+            "%s has %.0f MB, which some browsers and mail programs refuse. Lower max_side.",
+            out,
+            size / 1e6,
+        )

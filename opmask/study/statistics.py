@@ -1,0 +1,85 @@
+r"""The statistics of a study: shares of votes with their intervals, and a test of positions.
+
+Votes, ``(participants, methods)`` -> :func:`vote_shares`; counts -> :func:`uniformity_test`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+RESAMPLES = 10_000
+SEED = 0  # the same answers give the same intervals
+
+
+def vote_shares(votes: np.ndarray) -> np.ndarray:
+    r"""The share of each method in all votes, with its 95 % interval over participants.
+
+    A percentile bootstrap: participants are drawn with replacement, each with all their votes,
+    because the votes of one person are no independent evidence. From a single participant nothing
+    follows about others, so the interval is then 0 to 100.
+
+    Args:
+        votes: How often each participant chose each method, with shape :math:`(P, M)`; at least
+            one vote each.
+
+    Returns:
+        Share, lower and upper end for each method, with shape :math:`(3, M)`, in percent.
+
+    References:
+        | An Introduction to the Bootstrap (Efron and Tibshirani, 1993)
+
+    Example:
+        >>> vote_shares(np.array([[1, 3], [2, 2], [0, 4]]))
+        array([[ 25.,  75.],
+               [  0.,  50.],
+               [ 50., 100.]])
+    """
+    people = len(votes)
+    if people == 1:
+        drawn = np.array([[0.0], [100.0]]).repeat(votes.shape[1], 1)
+    else:
+        rng = np.random.default_rng(SEED)
+        times = rng.multinomial(people, np.full(people, 1 / people), size=RESAMPLES)
+        drawn = np.quantile(_percent(times @ votes), (0.025, 0.975), axis=0)
+    return np.concatenate([_percent(votes.sum(0, keepdims=True)), drawn])
+
+
+def _percent(counts: np.ndarray) -> np.ndarray:
+    return 100 * counts / counts.sum(1, keepdims=True)
+
+
+def uniformity_test(counts: np.ndarray) -> tuple[float, float]:
+    r"""Pearson's chi-square test of equal chances.
+
+    .. math:: \chi^2 = \sum_k \frac{(n_k - n / K)^2}{n / K}
+
+    Args:
+        counts: The counts :math:`n_k`, with shape :math:`(K,)`; at least one is positive.
+
+    Returns:
+        :math:`\chi^2`, and the probability of one at least so large if chances are equal, with
+        :math:`K - 1` degrees of freedom.
+
+    Example:
+        >>> uniformity_test(np.array([12, 8, 10]))
+        (0.8, 0.67)
+    """
+    expected = counts.sum() / len(counts)
+    statistic = float(((counts - expected) ** 2 / expected).sum())
+    return statistic, _chi_square_tail(statistic, len(counts) - 1)
+
+
+def _chi_square_tail(x: float, degrees: int) -> float:
+    r"""The regularized upper incomplete gamma function :math:`Q(d / 2, x / 2)`, in closed form.
+
+    From :math:`Q(1, y) = e^{-y}` or :math:`Q(1/2, y) = \mathrm{erfc} \sqrt y`, and
+    :math:`Q(a + 1, y) = Q(a, y) + y^a e^{-y} / \Gamma(a + 1)`.
+    """
+    y, a = x / 2, 0.5 if degrees % 2 else 1.0
+    tail = math.erfc(math.sqrt(y)) if degrees % 2 else math.exp(-y)
+    while a < degrees / 2:
+        tail += y**a * math.exp(-y) / math.gamma(a + 1)
+        a += 1
+    return tail
