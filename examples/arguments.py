@@ -31,6 +31,17 @@ def positive(text: str) -> float:
     return value
 
 
+def weight(text: str) -> float:
+    """A `type=` for weights of losses and other numbers that may be 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number from 0 on, got {text}.")
+    return value
+
+
 def existing(text: str) -> Path:
     """A `type=` for files and folders that must be there."""
     path = Path(text)

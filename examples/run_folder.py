@@ -17,20 +17,34 @@ from accelerate import Accelerator
 
 from opmask.files import replacing
 
+# What a run may be resumed with another value of: the photos may have moved, and as many
+# images in each step may come from another number of processes. Everything else must stay.
+MAY_CHANGE = {
+    "data": "The photos are the same.",
+    "processes": "A step has as many images as before, and each composite is the same. Norms over "
+    "a batch, relativistic means and dropout are those of each process, and differ.",
+}
+
 
 def open_run(folder: Path, settings: dict[str, str], *, resume: bool) -> None:
-    """Opens a new run folder or, on resuming, one with the same settings."""
+    """Opens a new run folder or, on resuming, one whose settings agree."""
     path = folder / "settings.json"
     if path.exists() and not resume:
         raise SystemExit(
             f"{folder} already holds a run. Add --resume to go on with it, or give another --out."
         )
-    if path.exists() and json.loads(path.read_text()) != settings:
+    before = json.loads(path.read_text()) if path.exists() else {}
+    # A model that was not trained before has no settings there yet.
+    changed = [name for name in settings if before.get(name, settings[name]) != settings[name]]
+    told = {name: f"{name} was {before[name]}, is {settings[name]}" for name in changed}
+    if refused := [text for name, text in told.items() if name not in MAY_CHANGE]:
         raise SystemExit(
-            f"--resume needs the settings of the run, {path.read_text()}, got {settings}."
+            f"--resume needs the settings of the run in {folder}, but {'; '.join(refused)}."
         )
+    for name, text in told.items():
+        print(f"Resuming although {text}. {MAY_CHANGE[name]}")
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(settings, indent=1) + "\n")
+        temporary.write_text(json.dumps({**before, **settings}, indent=1) + "\n")
 
 
 def keep(folder: Path, parts: dict[str, Any], step: int) -> None:
@@ -46,28 +60,56 @@ def restore(folder: Path, parts: dict[str, Any]) -> int:
     if not path.exists():
         return 0
     state = torch.load(path, map_location="cpu", weights_only=True)
+    if state.keys() != {*parts, "step"}:
+        raise SystemExit(
+            f"{path} is of another configuration: it holds {sorted(state)}, this run has "
+            f"{sorted([*parts, 'step'])}."
+        )
     for name, part in parts.items():
-        part.load_state_dict(state[name])
+        try:
+            part.load_state_dict(state[name])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise SystemExit(f"{path} is of another configuration: {name}: {error}") from error
     return state["step"]
 
 
 class Log:
-    """Values at each step, as a CSV file."""
+    """Values at each step, as a CSV file and, if wanted, for TensorBoard."""
 
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
         self.path, self.columns = path, ("step", *columns)
         self.rows: list[list[float]] = []
+        self.board: Any = None
 
     def read(self, step: int) -> None:
         """Takes over the rows up to `step` of an earlier run."""
         self.rows = [row for row in read_log(self.path) if row[0] <= step]
 
+    def open_board(self) -> None:
+        """Writes what is added from now on for TensorBoard too."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise SystemExit("--tensorboard needs `pip install opmask[train]`.") from error
+        # Of what an interrupted run wrote after its last checkpoint, nothing is shown.
+        first = len(self.rows) + 1
+        self.board = SummaryWriter(self.path.with_name("tensorboard"), purge_step=first)
+
     def add(self, step: int, values: list[float]) -> None:
         self.rows.append([step, *values])
+        if self.board is not None:
+            for name, value in zip(self.columns[1:], values, strict=True):
+                self.board.add_scalar(name, value, step)
+
+    def show(self, title: str, picture: torch.Tensor) -> None:
+        """Shows a picture, (3, H, W) in [0, 1], in TensorBoard."""
+        self.board.add_image(title, picture.clamp(0, 1), int(self.rows[-1][0]))
 
     def write(self) -> None:
         with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
             csv.writer(file).writerows([self.columns, *self.rows])
+        if self.board is not None:
+            self.board.flush()
 
 
 def read_log(path: Path) -> list[list[float]]:

@@ -1,14 +1,24 @@
 r"""Training losses, each a pure function with a thin module of the same settings.
 
-Output image and real image (and the region), or a discriminator's logits of both, go in, a number
-to minimise comes out; nothing here knows of operators, masks or the network that is trained:
+Output image and real image (and the region), a discriminator's logits of both, or masks go in, a
+number to minimise comes out; nothing here knows of operators or the network that is trained:
 
-    restored, real, region -> loss          real_logits, fake_logits -> loss
+    restored, real, region -> loss      real_logits, fake_logits -> loss      masks -> loss
 """
 
 from __future__ import annotations
 
 from opmask.losses.charbonnier import Charbonnier, charbonnier
+from opmask.losses.masks import (
+    MaskSparsity,
+    MaskSupervision,
+    MaskTotalVariation,
+    RegionSupervision,
+    mask_sparsity,
+    mask_supervision,
+    mask_total_variation,
+    region_supervision,
+)
 from opmask.losses.perceptual import LPIPS, lpips
 from opmask.losses.region_normalized import RegionNormalizedMSE, region_normalized_mse
 from opmask.losses.relativistic import (
@@ -22,13 +32,21 @@ from opmask.losses.vgg19 import VGG19Perceptual, vgg19_perceptual
 __all__ = [
     "LPIPS",
     "Charbonnier",
+    "MaskSparsity",
+    "MaskSupervision",
+    "MaskTotalVariation",
     "RegionNormalizedMSE",
+    "RegionSupervision",
     "RelativisticDiscriminatorLoss",
     "RelativisticGeneratorLoss",
     "VGG19Perceptual",
     "charbonnier",
     "lpips",
+    "mask_sparsity",
+    "mask_supervision",
+    "mask_total_variation",
     "region_normalized_mse",
+    "region_supervision",
     "relativistic_discriminator_loss",
     "relativistic_generator_loss",
     "vgg19_perceptual",

@@ -60,14 +60,15 @@ def region_normalized_mse(
     check_images(input, target)
     check_positive("min_area", min_area)
     check_reduction(reduction)
-    _check_region(region, input)
+    check_region(region, input)
     # Averaged over the channels, as the authors' code does, so that the value is per pixel.
     error = (input - target).square().mean(dim=1).sum(dim=(1, 2))
     area = region.to(error.dtype).sum(dim=(1, 2, 3))
     return reduce(error / area.clamp(min=min_area), reduction)
 
 
-def _check_region(region: Tensor, input: Tensor) -> None:
+def check_region(region: Tensor, input: Tensor) -> None:
+    """Refuse a region of another kind, or of another size than the images."""
     if not (region.is_floating_point() or region.dtype == torch.bool):
         raise TypeError(
             f"'region' must be bool or floating point in [0, 1], got {region.dtype}. "

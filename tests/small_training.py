@@ -1,0 +1,57 @@
+"""Runs a training script with few scenes and narrow networks, as a process of its own.
+
+python tests/small_training.py CASE --flags of train_hscene.py
+
+CASE is `plain`; `steady`, without dropout; or `dies`: process 1 fails in the third step.
+"""
+
+import sys
+from functools import partial
+
+import networks
+import report
+import runs
+import torch
+import train_hscene
+import training
+from accelerate import PartialState
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from opmask.backbones import AttentionUNet, SmallUNet
+from opmask.discriminator import PatchDiscriminator
+
+
+def shrink(setattr=setattr) -> None:
+    """Few scenes, narrow networks: a run takes seconds."""
+    setattr(train_hscene, "SCENES", 8)
+    setattr(report, "VALIDATION", 6)
+    setattr(networks, "SmallUNet", partial(SmallUNet, width=8))
+    setattr(networks, "AttentionUNet", partial(AttentionUNet, width=4))
+    setattr(runs, "PatchDiscriminator", partial(PatchDiscriminator, width=4))
+
+
+def without_dropout(*arguments: int, **options: int) -> AttentionUNet:
+    network = AttentionUNet(*arguments, width=4, **options)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return network
+
+
+def failing(run, *arguments):
+    if run.step == 2 and PartialState().process_index == 1:
+        raise RuntimeError("the disk of process 1 is gone")
+    return ADVANCE(run, *arguments)
+
+
+ADVANCE = training.advance
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    shrink()
+    case = sys.argv.pop(1)
+    if case == "steady":
+        networks.AttentionUNet = without_dropout
+    if case == "dies":
+        training.advance = failing
+    record(train_hscene.main)()
