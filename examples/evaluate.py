@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 from arguments import at_least, available_device, existing
+from recipes import CHOICES
 from report import moved, neighbours
 from scoring import Speed, measure_speed, open_samples, panels, score_folder, score_masks
 from torch import nn
@@ -51,10 +52,14 @@ def find_checkpoints(path: Path | None) -> dict[str, Path]:
     """The checkpoints of a run folder by model, or the one file itself."""
     if path is None:
         return {}
-    files = [path] if path.is_file() else sorted(path.glob("*/model.safetensors"))
+    if path.is_file():
+        return {path.parent.name: path}
+    files = list(path.glob("*/model.safetensors"))
     if not files:
         raise SystemExit(f"{path} is neither a checkpoint nor a run folder with finished models.")
-    return {file.parent.name: file for file in files}
+    known = [name for name in CHOICES if path / name / "model.safetensors" in files]
+    others = sorted({file.parent.name for file in files} - set(known))
+    return {name: path / name / "model.safetensors" for name in (*known, *others)}
 
 
 def find_weights(net: str, paths: list[Path]) -> Path | None:
@@ -99,6 +104,8 @@ def score_all(models: dict[str, nn.Module | None], args: argparse.Namespace) -> 
             levels=SWEEP,
             pictures=panels(args, model),
         )
+        if change is untouched:  # where nothing is to be found
+            rows = [{key: row[key] for key in row if "iou" not in key} for row in rows]
         scores[name] = named(samples.names, rows)
 
     for name, model in {"composite": None, **models}.items():
@@ -190,7 +197,8 @@ def main() -> None:
     pairs = neighbours({n: rows for n, rows in scores.items() if "untouched" not in n})
     print(results_table(scores, protocol=args.protocol, pairs=pairs))
     for name, rows in list(scores.items())[1:]:
-        print(f"{name}: {describe_localization(rows)}")
+        if "iou" in rows[0]:
+            print(f"{name}: {describe_localization(rows)}")
     for name, model in models.items():
         if args.masks and isinstance(model, opmask.OperatorMaskWrapper):
             errors = score_masks(model, args).items()

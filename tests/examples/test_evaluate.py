@@ -1,4 +1,5 @@
 import csv
+import json
 import re
 import sys
 
@@ -180,10 +181,26 @@ def test_untouched_photos_get_rows_of_their_own(monkeypatch, checkpoint, blind, 
     run(monkeypatch, str(checkpoint.parents[1]), "--untouched")
     lines = [line.split("|") for line in capsys.readouterr().out.splitlines()[2:7]]
     found = {cells[1].strip(): cells[3].split()[0] for cells in lines}
-    assert list(found) == ["composite", "blind", "blind, untouched", "om", "om, untouched"]
+    assert list(found) == ["composite", "om", "om, untouched", "blind", "blind, untouched"]
     assert found["blind, untouched"] == "0.00"
     assert float(found["om, untouched"]) > 1
     assert found["blind"] == found["composite"]
+
+
+def test_untouched_photos_have_nothing_to_find(monkeypatch, checkpoint, tmp_path, capsys):
+    run(monkeypatch, str(checkpoint), "--untouched", "--csv", str(tmp_path / "scores.csv"))
+    assert "untouched: IoU" not in capsys.readouterr().out
+    for row in read(tmp_path / "scores.csv"):
+        assert bool(row["iou"]) == ("untouched" not in row["model"])
+
+
+def test_what_was_scored_is_noted_beside_the_scores(monkeypatch, checkpoint, tmp_path):
+    run(monkeypatch, str(checkpoint), "--csv", str(tmp_path / "scores.csv"))
+    notes = json.loads((tmp_path / "scores.json").read_text())
+    assert notes == {
+        "data": "synthetic scenes", "images": 4, "size": 32, "protocol": "opmask",
+        "clean": False, "seconds": {},
+    }  # fmt: skip
 
 
 def test_models_are_compared_with_the_one_before_but_not_with_untouched_rows(
@@ -192,7 +209,7 @@ def test_models_are_compared_with_the_one_before_but_not_with_untouched_rows(
     run(monkeypatch, str(checkpoint.parents[1]), "--untouched")
     lines = [line for line in capsys.readouterr().out.splitlines() if " less " in line]
     assert len(lines) == 1
-    assert lines[0].startswith("- om less blind, on the same images: MSE +")
+    assert lines[0].startswith("- blind less om, on the same images: MSE -")
 
 
 def test_clean_composites_are_the_same_ones_with_other_pixels(monkeypatch, blind, tmp_path):
@@ -225,10 +242,10 @@ def test_every_threshold_is_printed_with_the_best(monkeypatch, checkpoint, capsy
 def test_masks_are_scored_against_fitted_ones(monkeypatch, checkpoint, blind, capsys):
     run(monkeypatch, str(checkpoint.parents[1]), "--masks")
     lines = [x for x in capsys.readouterr().out.splitlines() if ": mask error" in x]
-    assert [line.split(":")[0] for line in lines] == ["blind", "om"]
-    assert lines[0].count("(100%)") == 6  # an untrained model's masks are the identity
-    assert "l_mul" in lines[1]
-    assert "(100%)" not in lines[1]
+    assert [line.split(":")[0] for line in lines] == ["om", "blind"]
+    assert lines[1].count("(100%)") == 6  # an untrained model's masks are the identity
+    assert "l_mul" in lines[0]
+    assert "(100%)" not in lines[0]
 
 
 def test_both_timings_are_labelled(monkeypatch, checkpoint, capsys):
