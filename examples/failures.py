@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import torch
 from batches import Batch
-from runs import Run
+from learners import Run
 from torch import Tensor
 
 

@@ -18,10 +18,10 @@ import torch
 from accelerate import Accelerator
 from batches import Batch, make_composites, positions, read_batches
 from failures import explained_memory, stop_if_not_finite, stop_if_weights_are_not_finite
+from learners import Run, begin, starting_point
 from objective import discriminator_loss, generator_terms
 from report import inputs, report
 from run_folder import Interrupt, keep, open_run
-from runs import Run, begin, starting_point
 from settings import accumulation, settings
 from torch import Tensor, nn
 from tqdm import tqdm

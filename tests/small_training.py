@@ -8,9 +8,9 @@ CASE is `plain`; `steady`, without dropout; or `dies`: process 1 fails in the th
 import sys
 from functools import partial
 
+import learners
 import networks
 import report
-import runs
 import torch
 import train_hscene
 import training
@@ -27,7 +27,7 @@ def shrink(setattr=setattr) -> None:
     setattr(report, "VALIDATION", 6)
     setattr(networks, "SmallUNet", partial(SmallUNet, width=8))
     setattr(networks, "AttentionUNet", partial(AttentionUNet, width=4))
-    setattr(runs, "PatchDiscriminator", partial(PatchDiscriminator, width=4))
+    setattr(learners, "PatchDiscriminator", partial(PatchDiscriminator, width=4))
 
 
 def without_dropout(*arguments: int, **options: int) -> AttentionUNet:

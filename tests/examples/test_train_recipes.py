@@ -5,10 +5,10 @@ import json
 import sys
 from dataclasses import replace
 
+import learners
 import networks
 import pytest
 import recipes
-import runs
 import torch
 import train_hlip
 import train_hscene
@@ -104,7 +104,7 @@ def test_the_rows_of_the_ablation():
 def test_the_rate_falls_one_step_after_each_milestone(model, rates):
     recipe, used = HSCENE["reference"][model], []
     net = torch.nn.Linear(1, 1)
-    training = runs.learner(net, recipe, Accelerator(cpu=True))
+    training = learners.learner(net, recipe, Accelerator(cpu=True))
     for _ in range(max(rates)):
         used.append(training.optimizer.param_groups[0]["lr"])
         training.step()
@@ -132,7 +132,7 @@ def test_every_value_can_be_given_as_a_flag(monkeypatch):
 
 def test_no_milestones_leave_the_rate_as_it_is(monkeypatch):
     recipe = asked(monkeypatch, "--milestones", "--model", "om").recipes["om"]
-    training = runs.learner(torch.nn.Linear(1, 1), recipe, Accelerator(cpu=True))
+    training = learners.learner(torch.nn.Linear(1, 1), recipe, Accelerator(cpu=True))
     for _ in range(20):
         training.step()
     assert training.optimizer.param_groups[0]["lr"] == 1e-3
@@ -194,7 +194,7 @@ def test_omgan_starts_from_the_weights_of_om_and_their_average(monkeypatch, tmp_
     run(monkeypatch, tmp_path, "--model", "om", "--ema", "0.5")
     file = tmp_path / "om" / "model.safetensors"
     args = asked(monkeypatch, *FLAGS, "--model", "omgan", "--ema", "0.5", "--init", str(file))
-    started = runs.begin("omgan", Accelerator(cpu=True), args)
+    started = learners.begin("omgan", Accelerator(cpu=True), args)
     assert same(started.average.module.state_dict(), state(file))
     assert same(started.model.state_dict(), state(file.with_name("raw.safetensors")))
     assert not started.generator.optimizer.state_dict()["state"]  # optimisers are new
@@ -202,7 +202,10 @@ def test_omgan_starts_from_the_weights_of_om_and_their_average(monkeypatch, tmp_
 
 def test_the_average_is_that_of_the_plain_formula():
     model = torch.nn.Linear(2, 2)
-    average, expected = runs.make_average(model, 0.9, torch.device("cpu")), model.weight.clone()
+    average, expected = (
+        learners.make_average(model, 0.9, torch.device("cpu")),
+        model.weight.clone(),
+    )
     for _ in range(3):
         torch.nn.init.normal_(model.weight)
         average.update_parameters(model)
