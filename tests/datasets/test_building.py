@@ -435,7 +435,7 @@ def test_a_build_killed_at_any_time_is_completed(tmp_path, plant):
 
 @pytest.mark.multiprocess
 def test_ctrl_c_ends_all_processes_and_leaves_no_half_image(tmp_path, plant):
-    root, out = plant(tmp_path / "many", count=120), tmp_path / "out"
+    root, out = plant(tmp_path / "many", count=500), tmp_path / "out"
     process = start(root, out)
     wait_for_images(process, out, 5)
     os.killpg(process.pid, signal.SIGINT)
