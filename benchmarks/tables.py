@@ -21,7 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from opmask.files import replacing
-from opmask.metrics.results import COLUMNS, interval
+from opmask.metrics.results import COLUMNS
+from opmask.metrics.results import cell as show
 
 METRICS = ("mse", "psnr", "ssim", "lpips_vgg")
 Row = dict[str, str]
@@ -103,12 +104,8 @@ class Scores:
     def cell(self, model: str, metric: str, chosen: Callable[[str], bool] = bool) -> str:
         """The mean with its interval."""
         rows = [row for row in self.models.get(model, []) if chosen(row["name"])]
-        values = [float(row[metric]) for row in rows if row.get(metric)]
-        if not values:
-            return ""
-        mean, low, high = interval(values)
-        digits = COLUMNS[metric][1]
-        return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        scored = [row for row in rows if row.get(metric)]
+        return show(scored, metric) if scored else ""
 
 
 def table(headings: list[str], rows: list[list[str]], notes: list[str]) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from opmask.losses import LPIPS
 from opmask.metrics.definitions import PROTOCOLS
 from opmask.metrics.localization import iou_sweep, localization_iou
-from opmask.metrics.protocols import score, to_uint8
+from opmask.metrics.protocols import score, to_array, to_uint8
 from opmask.metrics.results import COLUMNS
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def score_outputs(
         >>> score_outputs(black + 0.5, batch)[0]["iou"]
         1.0
     """
-    plain = to_uint8 if PROTOCOLS[protocol].rounded else _to_array
+    plain = to_uint8 if PROTOCOLS[protocol].rounded else to_array
     of_output, of_real = pictures or (plain, plain)
     found = {"iou": localization_iou(output, batch.composite, batch.region)}
     sweep = iou_sweep(output, batch.composite, batch.region, levels)
@@ -144,10 +144,6 @@ def untouched(batch: Sample) -> Sample:
         tensor(0.)
     """
     return batch._replace(composite=batch.real, region=torch.zeros_like(batch.region))
-
-
-def _to_array(image: Tensor) -> np.ndarray:
-    return image.detach().cpu().double().movedim(-3, -1).numpy()
 
 
 def to_markdown(rows: Sequence[Mapping[str, str | float]]) -> str:

@@ -50,10 +50,15 @@ def to_uint8(image: Tensor | np.ndarray) -> np.ndarray:
     if "float" not in str(image.dtype):
         raise TypeError(f"'image' must be floating point in [0, 1], got {image.dtype}.")
     if isinstance(image, Tensor):
-        image = image.detach().cpu().double().movedim(-3, -1).numpy()
+        image = to_array(image)
     if not np.isfinite(image).all():
         raise ValueError("'image' must be finite, got NaN or infinity.")
     return np.floor(255 * image.clip(0, 1).astype(np.float64) + 0.5).astype(np.uint8)
+
+
+def to_array(image: Tensor) -> np.ndarray:
+    """An image with shape (*, 3, H, W) as float64 with shape (*, H, W, 3)."""
+    return image.detach().cpu().double().movedim(-3, -1).numpy()
 
 
 def score(

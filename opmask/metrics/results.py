@@ -210,12 +210,13 @@ def _table(scores: Scores, seed: int, title: str = "model") -> str:
     lines = [f"| {title} | images | " + " | ".join(COLUMNS[name][0] for name in columns) + " |"]
     lines.append("|---|---:|" + "---:|" * len(columns))
     for model, rows in scores.items():
-        cells = [_cell(rows, name, seed) for name in columns]
+        cells = [cell(rows, name, seed=seed) for name in columns]
         lines.append(f"| {model} | {len(rows)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(rows: Sequence[Mapping[str, str | float]], name: str, seed: int) -> str:
+def cell(rows: Sequence[Mapping[str, str | float]], name: str, *, seed: int = 0) -> str:
+    """A metric's mean with its interval, as tables show it; a dash if no row has it."""
     values = [float(row[name]) for row in rows if name in row]
     if not values:
         return "–"
