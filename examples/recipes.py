@@ -6,6 +6,7 @@ given override it -> the loop in `training.py`. Batches and steps are those of o
 `reference` is what the paper's published code executes, `paper` what its text says: they differ in
 the perceptual loss, which the code computes on an output without gradient. `small` is opmask's
 own, for minutes on a CPU; `small-lpips` adds a perceptual loss that a CPU can bear, AlexNet's.
+`best` is what did best of all that was tried at 64 px (`docs/guide/training.rst` has the figures).
 """
 
 from __future__ import annotations
@@ -114,6 +115,9 @@ class Recipe:
 SMALL = Recipe()
 SMALL_GAN = replace(SMALL, steps=250, adversarial=0.005)
 
+BEST = replace(SMALL, steps=4000, ema=0.998)
+BEST_GAN = replace(SMALL_GAN, steps=1000, ema=0.998)
+
 # --- the paper's: Adam, 256 px, 4 processes of 64 images, weights averaged ---
 
 _PUBLISHED = Recipe(
@@ -154,6 +158,7 @@ def _families(rgb: Recipe, om: Recipe, omgan: Recipe) -> dict[str, Family]:
         "small": family(SMALL, SMALL, SMALL_GAN),
         "small-lpips": family(SMALL, SMALL, SMALL_GAN, perceptual="lpips-alex"),
         "small-lpips-add": family(SMALL, SMALL, SMALL_GAN, perceptual="lpips-alex", masks="add"),
+        "best": family(BEST, BEST, BEST_GAN, perceptual="lpips-alex", masks="add"),
         "reference": family(rgb, om, omgan),
         "paper": family(rgb, om, omgan, perceptual="lpips-vgg"),
         "paper-add": family(rgb, om, omgan, perceptual="lpips-vgg", masks="add"),

@@ -274,3 +274,10 @@ def test_hlip_trains_on_real_photographs(monkeypatch, tmp_path, data_root):
         script=train_hlip,
     )
     assert json.loads((tmp_path / "results.json").read_text())[0]["mse"] > 0
+
+
+def test_the_best_recipe_adds_with_a_perceptual_loss_and_averages_its_weights(monkeypatch):
+    recipe = asked(monkeypatch, "--recipe", "best", "--model", "om").recipes["om"]
+    assert (recipe.masks, recipe.perceptual, recipe.steps) == ("add", "lpips-alex", 4000)
+    assert recipe.ema == 0.998
+    assert asked(monkeypatch, "--recipe", "best", "--model", "omgan").recipes["omgan"].adversarial
