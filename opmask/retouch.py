@@ -75,6 +75,7 @@ class Retoucher(nn.Module):
     def __init__(self, *operators: Operator) -> None:
         super().__init__()
         self.ranges: dict[str, MaskRange] = join_ranges(operators, owner="Retoucher")
+        self.gates = tuple(name for op in operators for name in op.gates)
         # Grouped here and not in forward, where groupby would break torch.compile(fullgraph=True).
         groups = groupby(operators, key=lambda op: op.space)
         self.stages = nn.ModuleList(Stage(space, list(group)) for space, group in groups)
@@ -163,7 +164,9 @@ class Retoucher(nn.Module):
 
         Args:
             masks: The masks by name, each with shape :math:`(B, 1, H, W)`, in operator units.
-            name: The mask to change; all of them if `None`.
+            name: The mask to change. If `None`, all of them but the gates of
+                :class:`opmask.Gated`, which are factors on other masks: with both changed a
+                strength would act twice.
             strength: The factor :math:`s` on the distance from the identity :math:`i`: 0 switches
                 the operator off, 2 doubles it.
             offset: The constant :math:`o` to add, in operator units.
@@ -176,7 +179,7 @@ class Retoucher(nn.Module):
         Raises:
             KeyError: If there is no mask of that name.
         """
-        names = list(masks) if name is None else [name]
+        names = [n for n in masks if n not in self.gates] if name is None else [name]
         for wanted in names:
             if wanted not in self.ranges or wanted not in masks:
                 raise KeyError(

@@ -341,3 +341,17 @@ def test_printing_shows_the_stages():
     assert "lab" in text
     assert "Mul(l_mul, a_mul, b_mul)" in text
     assert "Add(l_add)" in text
+
+
+def test_editing_all_masks_leaves_gates_alone_so_that_strength_acts_once():
+    image = torch.rand(1, 3, 8, 8)
+    inner = opmask.Gated(opmask.Add(opmask.LAB, "l"), prefix="in_")
+    retoucher = Retoucher(opmask.Gated(inner, opmask.Mul(opmask.LAB, "a")))
+    masks = {name: torch.full((1, 1, 8, 8), 0.2) for name in retoucher.ranges}
+    edited = retoucher.edit(masks, strength=0.5)
+    assert retoucher.gates == ("in_gate", "gate")
+    assert edited["in_gate"] is masks["in_gate"]
+    assert edited["gate"] is masks["gate"]
+    torch.testing.assert_close(edited["l_add"], masks["l_add"] / 2)
+    assert retoucher.edit(masks, "gate", strength=0.0)["gate"].mean() == 0.5
+    assert retoucher(image, retoucher.edit(masks, strength=0.0)).sub(image).abs().max() < 1e-4

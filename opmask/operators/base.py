@@ -97,6 +97,7 @@ class Operator(nn.Module, ABC):
     Attributes:
         space: The colour space in which `forward` works.
         ranges: The name and range of each mask, in the order of the channels that `forward` gets.
+        gates: The masks that only say where the others act; see :meth:`opmask.Retoucher.edit`.
 
     Example:
         >>> import opmask
@@ -121,6 +122,7 @@ class Operator(nn.Module, ABC):
 
     space: ColorSpace
     ranges: Mapping[str, MaskRange]
+    gates: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:

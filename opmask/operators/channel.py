@@ -160,6 +160,7 @@ class Gated(Operator):
         self.operators = nn.ModuleList(operators)
         self.space = operators[0].space
         self.ranges = {**ranges, gate: MaskRange(0.5, low=0.0, high=1.0)}
+        self.gates = (*(name for op in operators for name in op.gates), gate)
         identity = torch.tensor([r.identity for r in ranges.values()]).view(-1, 1, 1)
         self.register_buffer("identity", identity, persistent=False)
         self.identity: Tensor
