@@ -4,6 +4,7 @@ from opmask.datasets.ade20k import ADE20K
 from opmask.datasets.benchmark import Benchmark
 from opmask.datasets.building import build_benchmark
 from opmask.datasets.composites import Composites, Sample, Source, Sources
+from opmask.datasets.hints import HINTS, region_hint
 from opmask.datasets.iharmony4 import HarmonyTriple, IHarmony4, resize_triple, to_sample
 from opmask.datasets.labelled import labelled
 from opmask.datasets.lip import LIP
@@ -19,11 +20,13 @@ from opmask.datasets.photos import (
 )
 from opmask.datasets.reading import read_image, read_label_map, read_photo
 from opmask.datasets.recipe import Recipe
+from opmask.datasets.segments import segment
 from opmask.datasets.synthetic import SyntheticScenes
 from opmask.datasets.triptych import Triptychs
 
 __all__ = [
     "ADE20K",
+    "HINTS",
     "LIP",
     "TABLE_1",
     "Benchmark",
@@ -50,7 +53,9 @@ __all__ = [
     "read_image",
     "read_label_map",
     "read_photo",
+    "region_hint",
     "resize_photo",
     "resize_triple",
+    "segment",
     "to_sample",
 ]
