@@ -28,6 +28,7 @@ __all__ = [
     "LINEAR_RGB",
     "RGB",
     "ColorSpace",
+    "with_lab",
 ]
 
 
@@ -222,3 +223,19 @@ of the warm colours, and there the two ends of a clamped hue tear one object's c
 HSV = ColorSpace("hsv", ("h", "s", "v"), _rgb_to_hsv, _hsv_to_rgb)
 """Hue in turns (it wraps), saturation and value in [0, 1]. A multiplication of `v` pivots at
 black, of `s` at grey."""
+
+
+def with_lab(image: Tensor) -> Tensor:
+    r"""RGB and LAB side by side, as a `preprocess` for networks that see both.
+
+    Args:
+        image: The image, with shape :math:`(*, 3, H, W)`, RGB in :math:`[0, 1]`.
+
+    Returns:
+        RGB and :data:`LAB`, with shape :math:`(*, 6, H, W)`.
+
+    Example:
+        >>> with_lab(torch.ones(1, 3, 1, 1))[0, :, 0, 0].round(decimals=3).abs()
+        tensor([1., 1., 1., 1., 0., 0.])
+    """
+    return torch.cat([image, LAB.from_rgb(image)], -3)

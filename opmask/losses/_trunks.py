@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from opmask.backbones.alexnet import alexnet_features
 from opmask.inputs import check_image
 from opmask.losses._common import check_images
 
@@ -87,13 +88,8 @@ def check_pair(name: str, input: Tensor, target: Tensor) -> None:
 
 
 def _alexnet() -> nn.Sequential:
-    return nn.Sequential(
-        *(_convolution(3, 64, 11, stride=4, padding=2), nn.ReLU(inplace=True)),
-        *(nn.MaxPool2d(3, 2), _convolution(64, 192, 5, padding=2), nn.ReLU(inplace=True)),
-        *(nn.MaxPool2d(3, 2), _convolution(192, 384, 3, padding=1), nn.ReLU(inplace=True)),
-        *(_convolution(384, 256, 3, padding=1), nn.ReLU(inplace=True)),
-        *(_convolution(256, 256, 3, padding=1), nn.ReLU(inplace=True)),
-    )
+    with torch.device("meta"):  # see _convolution
+        return alexnet_features()
 
 
 def _vgg(depths: tuple[int, ...]) -> nn.Sequential:

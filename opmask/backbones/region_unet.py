@@ -1,0 +1,196 @@
+r"""A small U-Net that compares what is inside a region with what is around it.
+
+Data flow: `(image, region) (B, 4, H, W) -> RegionUNet -> (B, C, H, W)`. What a place should look
+like can only be told from the rest of the picture. Attention at a sixteenth of the resolution lets
+every place look at all others, and two averages, over the region and over its surroundings, are
+handed to both. Where no region is given the network guesses one. ImageNet features of a frozen
+AlexNet say what things are.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from opmask.backbones.alexnet import alexnet_features
+from opmask.backbones.small_unet import _block
+
+__all__ = ["RegionUNet"]
+
+HEAD_WIDTH = 32  # channels of an attention head
+# ImageNet's, of torchvision.
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TRUNK = (64, 192, 256)  # channels of the features, at 1/4, 1/8 and 1/16 of the resolution
+
+
+class _Trunk(nn.Module):
+    """The convolutions of AlexNet, frozen, numbered as in torchvision's `features`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = alexnet_features()
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.requires_grad_(False)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Maps (B, 3, H, W), in [0, 1], to the features of TRUNK."""
+        x = (image - self.mean) / self.deviation
+        fine = self.features[:2](x)
+        middle = self.features[2:5](fine)
+        return [fine, middle, self.features[5:](middle)]
+
+
+class _Attention(nn.Module):
+    """A transformer block over all places: each looks at all others."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = channels // HEAD_WIDTH
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))
+        self.inputs = nn.Linear(channels, 3 * channels, bias=False)
+        self.outputs = nn.Linear(channels, channels)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        split = self.inputs(self.norms[0](tokens)).unflatten(2, (3, self.heads, HEAD_WIDTH))
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        looked = F.scaled_dot_product_attention(query, key, value)
+        tokens = tokens + self.outputs(looked.transpose(1, 2).flatten(2))
+        tokens = tokens + self.mlp(self.norms[1](tokens))
+        return tokens.transpose(1, 2).unflatten(2, x.shape[-2:])
+
+
+class _Comparison(nn.Module):
+    """Tells every place what is inside the region on average, and what is outside."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.guess = nn.Conv2d(channels, 1, 1)
+        self.mlp = nn.Sequential(
+            nn.Linear(2 * channels, channels), nn.SiLU(), nn.Linear(channels, 2 * channels)
+        )
+
+    def forward(self, x: Tensor, region: Tensor, known: Tensor) -> Tensor:
+        inside = known * region + (1 - known) * self.guess(x).sigmoid()
+        means = torch.cat([_average(x, inside), _average(x, 1 - inside)], 1)
+        within, around = self.mlp(means)[..., None, None].chunk(2, 1)
+        return x + inside * within + (1 - inside) * around
+
+
+def _average(x: Tensor, weight: Tensor) -> Tensor:
+    return (x * weight).sum((2, 3)) / weight.sum((2, 3)).clamp_min(1e-3)
+
+
+class RegionUNet(nn.Module):
+    r"""A U-Net for an image and what is known of the region that was changed in it.
+
+    Args:
+        in_channels: The number of input channels: RGB in :math:`[0, 1]` first, then whatever else
+            helps, and last the region: 1 inside, 0 outside, soft between, -1 unknown.
+        out_channels: The number of output channels. They are 0 until the network is trained: with
+            :class:`opmask.OutputHead` masks start at the identity.
+        width: The number of channels at half resolution, a multiple of 8; the levels below have
+            2, 4 and 8 times as many.
+        trunk: Whether the encoder also gets the features of AlexNet, of which the weights, as
+            torchvision has them, are to be put into `network.trunk`. They stay as they are.
+
+    Input height and width must be multiples of 16, and at least 32.
+
+    References:
+        | ImageNet Classification with Deep Convolutional Neural Networks (Krizhevsky et al., 2012)
+
+    Example:
+        >>> import torch
+        >>> net = RegionUNet(out_channels=7)
+        >>> net(torch.rand(2, 4, 64, 96)).shape
+        torch.Size([2, 7, 64, 96])
+    """
+
+    def __init__(
+        self, in_channels: int = 4, out_channels: int = 3, *, width: int = 24, trunk: bool = True
+    ) -> None:
+        super().__init__()
+        self.arguments = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "width": width,
+            "trunk": trunk,
+        }
+        widths = [width, 2 * width, 4 * width, 8 * width]
+        planes = in_channels + 1  # the region is two: where it is known, and what it is
+        self.stem = nn.Sequential(nn.PixelUnshuffle(2), _block(4 * planes, width))
+        pairs = list(pairwise(widths))
+        self.down = nn.ModuleList(
+            nn.Sequential(_block(a, b, stride=2), _block(b, b)) for a, b in pairs
+        )
+        self.trunk = _Trunk() if trunk else None
+        self.hints = nn.ModuleList(
+            nn.Conv2d(a, b, 1, bias=False) for a, b in zip(TRUNK, widths[1:], strict=True) if trunk
+        )
+        self.compare = _Comparison(widths[-1])
+        self.look = nn.Sequential(*(_Attention(widths[-1]) for _ in range(3)))
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1, bias=False) for a, b in reversed(pairs))
+        self.fuse = nn.ModuleList(_block(a, a, padding="replicate") for a, _ in reversed(pairs))
+        fine = max(width // 2, 12)  # at full resolution every channel is dear
+        self.fine = _block(planes + width, fine, padding="replicate")
+        self.out = nn.Conv2d(fine, out_channels, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def load_trunk(self, path: str | Path) -> None:
+        """Reads the weights of AlexNet, a file as torchvision's.
+
+        Args:
+            path: The file, `alexnet-owt-7be5be79.pth` of torchvision or its part `features`.
+
+        Raises:
+            ValueError: If the network was built without a trunk, or the file holds something else.
+        """
+        if self.trunk is None:
+            raise ValueError("the network must have a trunk to load. Build it with trunk=True.")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        wanted = self.trunk.state_dict()
+        wrong = [k for k, v in wanted.items() if getattr(state.get(k), "shape", None) != v.shape]
+        if wrong:
+            raise ValueError(
+                f"'{path}' must hold the weights of torchvision's AlexNet, got none, or some of "
+                f"another shape, for {wrong}."
+            )
+        self.trunk.load_state_dict({name: state[name].float() for name in wanted})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, in_channels, H, W) to (B, out_channels, H, W)."""
+        image, region = x[:, :3], x[:, -1:]
+        known = (region >= 0).to(x.dtype)
+        planes = torch.cat([x[:, :-1], known, known * region], 1)
+        skips, x = self._encode(planes, image, known, known * region)
+        for up, fuse, skip in zip(self.up, self.fuse, reversed(skips), strict=True):
+            # 1x1 before enlarging: the same result for a quarter of the work.
+            x = fuse(skip + F.interpolate(up(x), scale_factor=2, mode="bilinear"))
+        x = F.interpolate(x, scale_factor=2, mode="bilinear")
+        return self.out(self.fine(torch.cat([planes, x], 1)))
+
+    def _encode(
+        self, planes: Tensor, image: Tensor, known: Tensor, region: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
+        features = self.trunk(image) if self.trunk else []
+        x = self.stem(planes)
+        skips = []
+        for level, down in enumerate(self.down):
+            skips.append(x)
+            x = down(x)
+            if level < len(features):
+                hint = self.hints[level](features[level])
+                x = x + F.interpolate(hint, x.shape[-2:], mode="bilinear")
+        small = [F.adaptive_avg_pool2d(plane, x.shape[-2:]) for plane in (region, known)]
+        return skips, self.look(self.compare(x, *small))
