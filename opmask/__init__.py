@@ -6,6 +6,7 @@ for the five nouns.
 
 from opmask import backbones, checkpoints, datasets, losses, metrics, perturb, testing
 from opmask.baseline import DirectRGB
+from opmask.calibration import Calibration
 from opmask.checkpoints import load, save
 from opmask.color import (
     HLS,
@@ -20,6 +21,7 @@ from opmask.color import (
 )
 from opmask.discriminator import PatchDiscriminator
 from opmask.heads import OutputHead
+from opmask.inference import harmonize
 from opmask.operators import Add, Gated, MaskRange, Mul, Operator
 from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher, paper_hls_retoucher
 from opmask.wrapper import OperatorMaskWrapper, Retouched
@@ -36,6 +38,7 @@ __all__ = [
     "LINEAR_RGB",
     "RGB",
     "Add",
+    "Calibration",
     "ColorSpace",
     "DirectRGB",
     "Gated",
@@ -51,6 +54,7 @@ __all__ = [
     "backbones",
     "checkpoints",
     "datasets",
+    "harmonize",
     "hls_retoucher",
     "lab_retoucher",
     "load",

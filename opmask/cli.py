@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from opmask.commands import harmonize_file
 from opmask.datasets import ADE20K, LIP, Recipe, build_benchmark
 from opmask.datasets.building import IMAGES
 from opmask.datasets.clean import CLEAN_QUALITY
@@ -38,6 +39,7 @@ app = typer.Typer(
 
 
 app.add_typer(study, name="study")
+app.command("harmonize")(harmonize_file)
 
 
 @app.callback()

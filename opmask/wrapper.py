@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils import _pytree
 
+from opmask.calibration import Calibration
 from opmask.heads import MaskHead, OutputHead, evaluating, resize
 from opmask.inputs import check_inputs, with_region
 from opmask.probing import Found, find_head, find_start
@@ -79,6 +80,10 @@ class OperatorMaskWrapper(nn.Module):
             are enlarged. If `None`, the image's own size, or the only one that the network
             accepts.
 
+    Attributes:
+        calibration: How far to trust the regions that the model finds by itself, for
+            :func:`opmask.inference.harmonize`; `None` until one is set.
+
     Raises:
         TypeError: If `backbone` is compiled, scripted or wrapped for several devices: do that to
             the wrapper instead.
@@ -118,6 +123,7 @@ class OperatorMaskWrapper(nn.Module):
         self.backbone = backbone
         self.region = region
         self.call, self.preprocess = call, preprocess
+        self.calibration: Calibration | None = None
         self.head, self.accepted, unused, doubt = self._probe(head, example, multiple_of)
         self.size = self.accepted.fixed or size
         self.unused = [name for name, p in backbone.named_parameters() if p in unused]

@@ -5,6 +5,7 @@ Data flow: `model -> describe -> JSON -> build -> model`, without its weights.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from opmask import backbones, color
 from opmask.baseline import DirectRGB
+from opmask.calibration import Calibration
 from opmask.heads import Geometry, MaskHead, OutputHead
 from opmask.operators import Add, Gated, MaskRange, Mul, Operator
 from opmask.retouch import Retoucher
@@ -24,6 +26,9 @@ __all__ = ["FORMAT", "build", "describe"]
 
 FORMAT = 1
 SPACES = {s.name: s for s in vars(color).values() if isinstance(s, color.ColorSpace)}
+# What a network's input may be made with so that a file needs to hold no more than the name.
+PREPROCESSES = {f"{s.name}.from_rgb": s.from_rgb for s in SPACES.values()}
+PREPROCESSES["with_lab"] = color.with_lab
 CHANNELWISE: dict[str, type[Add] | type[Mul]] = {"Add": Add, "Mul": Mul}
 
 
@@ -46,6 +51,8 @@ def describe(model: OperatorMaskWrapper | DirectRGB) -> dict[str, Any]:
             "call": _name(model.call),
             "preprocess": _name(model.preprocess),
         }
+        if model.calibration is not None:
+            about["calibration"] = asdict(model.calibration)
     return about
 
 
@@ -76,12 +83,12 @@ def _describe_operator(operator: Operator) -> dict[str, Any]:
 
 
 def _name(function: object) -> str | None:
-    """What a callable is called; `from_rgb` of a colour space by the space's name."""
+    """What a callable is called; those of PREPROCESSES by the name there."""
     if function is None:
         return None
-    for space in SPACES.values():
-        if function is space.from_rgb:
-            return f"{space.name}.from_rgb"
+    for name, known in PREPROCESSES.items():
+        if function is known:
+            return name
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
@@ -118,9 +125,8 @@ def _build_wrapper(
     preprocess: Callable[[Tensor], Tensor] | None,
 ) -> OperatorMaskWrapper:
     _check_masks(retoucher, about["operators"])
-    wanted = about["preprocess"] or ""
-    if preprocess is None and wanted.removesuffix(".from_rgb") in SPACES:
-        preprocess = SPACES[wanted.removesuffix(".from_rgb")].from_rgb
+    if preprocess is None:
+        preprocess = PREPROCESSES.get(about["preprocess"])
     for argument, value in (("call", call), ("preprocess", preprocess)):
         if about[argument] is not None and value is None:
             raise ValueError(
@@ -139,6 +145,8 @@ def _build_wrapper(
         multiple_of=None if about["fixed"] else about["multiple_of"],
         size=tuple(size) if isinstance(size, list) else size,
     )
+    if "calibration" in about:
+        model.calibration = Calibration.from_json(json.dumps(about["calibration"]))
     model.unused = about["unused"]
     for name in model.unused:
         model.backbone.get_parameter(name).requires_grad_(False)

@@ -27,7 +27,7 @@ from opmask.wrapper import OperatorMaskWrapper
 __all__ = ["load", "save"]
 
 
-def save(model: OperatorMaskWrapper | DirectRGB, path: str | Path) -> None:
+def save(model: OperatorMaskWrapper | DirectRGB, path: str | Path, *, half: bool = False) -> None:
     r"""Saves a model to one safetensors file.
 
     The file is written beside `path` and then renamed, so that a full disk or an interrupt leaves
@@ -36,6 +36,8 @@ def save(model: OperatorMaskWrapper | DirectRGB, path: str | Path) -> None:
     Args:
         model: The model.
         path: The file to write, best with the suffix `.safetensors`.
+        half: Whether weights are rounded to half precision, for half the size. Norms and biases
+            stay as they are. What is loaded has single precision again.
 
     Raises:
         ValueError: If a tensor holds a value that is not finite.
@@ -58,6 +60,8 @@ def save(model: OperatorMaskWrapper | DirectRGB, path: str | Path) -> None:
     tensors = {
         name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()
     }
+    if half:
+        tensors = {name: t.half() if t.ndim > 1 else t for name, t in tensors.items()}
     check_finite(tensors, "cannot save the model")
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"opmask": json.dumps(describe(model))})

@@ -235,3 +235,38 @@ def test_something_else_is_not_saved(tmp_path):
         TypeError, match="must be an OperatorMaskWrapper or a DirectRGB, got Plain"
     ):
         opmask.save(Plain(), tmp_path / "m.safetensors")
+
+
+def test_half_precision_halves_the_file_and_keeps_the_image(tmp_path):
+    model, image = small(), torch.rand(1, 3, 64, 64)
+    opmask.save(model, tmp_path / "whole.safetensors")
+    opmask.save(model, tmp_path / "half.safetensors", half=True)
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("whole", "half")]
+    loaded = opmask.load(tmp_path / "half.safetensors").eval()
+    assert sizes[1] < 0.6 * sizes[0]
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    torch.testing.assert_close(loaded(image).image, model(image).image, rtol=0, atol=2e-3)
+
+
+def test_in_half_precision_norms_keep_theirs(tmp_path):
+    model = small()
+    model.backbone.stem[1][1].running_var.fill_(1e6)  # beyond half precision
+    opmask.save(model, tmp_path / "half.safetensors", half=True)
+    assert opmask.load(tmp_path / "half.safetensors").backbone.stem[1][1].running_var[0] == 1e6
+
+
+def test_a_weight_too_large_for_half_precision_is_refused(tmp_path):
+    model = small()
+    with torch.no_grad():
+        model.backbone.stem[1][0].weight[0, 0] = 1e6
+    with pytest.raises(ValueError, match="cannot save the model"):
+        opmask.save(model, tmp_path / "half.safetensors", half=True)
+
+
+def test_the_calibration_comes_back(tmp_path):
+    model = small()
+    model.calibration = opmask.Calibration(0.25, (0.3, 0.7), (0.0, 0.9))
+    opmask.save(model, tmp_path / "model.safetensors")
+    assert opmask.load(tmp_path / "model.safetensors").calibration == model.calibration
+    opmask.save(small(), tmp_path / "model.safetensors")
+    assert opmask.load(tmp_path / "model.safetensors").calibration is None

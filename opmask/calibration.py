@@ -1,0 +1,159 @@
+r"""What a trained model knows about when not to act: how far to trust each region that it found.
+
+A blind model is often wrong about where a photo was changed, and less often so where its gate is
+wide open. How often was counted on validation photos; a :class:`Calibration` holds the outcome.
+
+Data flow: `gate -> connected regions -> mean gate of each -> strength of each`, for
+:func:`opmask.inference.harmonize`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["FEATHER", "Calibration", "connected_regions"]
+
+FEATHER = 5
+"""The width of the ramp at the border of a found region, an odd number of pixels of the gate."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    r"""Which strength to apply to a region that a model found by itself.
+
+    A region is found where the mask `gate` is above `threshold`; pixels that touch, also by a
+    corner, are one region. Its confidence is the mean of the gate over it. Strengths are linear
+    between the knots and constant beyond them.
+
+    Args:
+        threshold: A pixel belongs to a found region where the gate is above this, in
+            :math:`[0, 1)`.
+        confidence: The knots: confidences in ascending order, in :math:`[0, 1]`.
+        strength: The strength at each knot, in :math:`[0, 1]`.
+
+    Raises:
+        ValueError: If a value is out of its range, the knots do not ascend, there is none, or
+            there are not as many strengths.
+
+    Example:
+        >>> calibration = Calibration(0.3, confidence=(0.4, 0.8), strength=(0.0, 1.0))
+        >>> gate = torch.zeros(1, 1, 16, 32)
+        >>> gate[..., :12] = 0.6  # one region, half trusted
+        >>> gate[..., 20:] = 0.9
+        >>> calibration.strengths(gate)[0, 0, 0, ::8].round(decimals=2).tolist()
+        [0.5, 0.5, 0.0, 1.0]
+        >>> Calibration.from_json(calibration.to_json()) == calibration
+        True
+    """
+
+    threshold: float
+    confidence: tuple[float, ...]
+    strength: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < 1:
+            raise ValueError(f"'threshold' must lie in [0, 1), got {self.threshold}.")
+        for name, values in ("confidence", self.confidence), ("strength", self.strength):
+            if not all(0 <= value <= 1 for value in values):
+                raise ValueError(f"'{name}' must lie in [0, 1], got {values}.")
+        if not self.confidence or any(a >= b for a, b in pairwise(self.confidence)):
+            raise ValueError(f"'confidence' must hold ascending knots, got {self.confidence}.")
+        if len(self.strength) != len(self.confidence):
+            raise ValueError(
+                f"'strength' must hold one value for each of the {len(self.confidence)} knots of "
+                f"'confidence', got {len(self.strength)}."
+            )
+
+    @torch.no_grad()
+    def strengths(self, gate: Tensor) -> Tensor:
+        r"""The strength of each pixel: that of the found region it lies in, and 0 outside.
+
+        At their borders regions are feathered by an average over a square of :data:`FEATHER`
+        pixels: the step from full strength to none, which would show as an outline in a smooth
+        sky, becomes a ramp of that width, and a region of a pixel or two, mostly noise, fades. The
+        inside of a region, and what is farther than half the square away from any, keep their
+        strength.
+
+        Args:
+            gate: The mask `gate` of a model, with shape :math:`(B, 1, H, W)`, in :math:`[0, 1]`;
+                best at the model's working size, of which the ramp is a few pixels.
+
+        Returns:
+            The strengths, with the shape and type of `gate`, in :math:`[0, 1]`.
+
+        Raises:
+            ValueError: If the shape is another one.
+        """
+        if gate.ndim != 4 or gate.shape[1] != 1:
+            raise ValueError(f"'gate' must have shape (B, 1, H, W), got {tuple(gate.shape)}.")
+        labels, inverse = connected_regions(gate > self.threshold).unique(return_inverse=True)
+        index = inverse.flatten()
+        confidence = index.bincount(gate.flatten().double()) / index.bincount()
+        # A handful of numbers, for which NumPy has the interpolation.
+        strength = np.interp(confidence.cpu().numpy(), self.confidence, self.strength)
+        of_label = torch.from_numpy(strength).to(gate).masked_fill(labels == 0, 0)
+        return F.avg_pool2d(
+            of_label[inverse], FEATHER, stride=1, padding=FEATHER // 2, count_include_pad=False
+        )
+
+    def to_json(self) -> str:
+        """The calibration as JSON, for the metadata of a checkpoint."""
+        return json.dumps(asdict(self), default=float)  # NumPy's float32 is no float
+
+    @classmethod
+    def from_json(cls, text: str) -> Calibration:
+        """Reads what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: If the text is anything else.
+        """
+        try:
+            record = json.loads(text)
+            threshold = record.pop("threshold")
+            confidence, strength = tuple(record.pop("confidence")), tuple(record.pop("strength"))
+            if record or {type(x) for x in (threshold, *confidence, *strength)} - {int, float}:
+                raise ValueError(f"other fields or kinds in {text[:99]!r}")
+            return cls(threshold, confidence, strength)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"the calibration must be as to_json wrote it, got {error}."
+            ) from error
+
+
+def connected_regions(found: Tensor) -> Tensor:
+    r"""Numbers the connected regions of a map; pixels that touch by a corner are connected.
+
+    Args:
+        found: What belongs to a region, ``bool``, with shape :math:`(B, 1, H, W)`.
+
+    Returns:
+        Labels, ``int64``, with the shape of `found`: a number of its own for each region of the
+        whole batch, in no order, and 0 outside.
+
+    Example:
+        >>> found = torch.tensor([[[[True, True, False, True]]]])
+        >>> connected_regions(found).tolist()
+        [[[[2, 2, 0, 4]]]]
+    """
+    # Each pixel begins as a component of its own. In each round every component joins the
+    # neighbour with the largest number, so that few rounds do, also for a long winding one, which
+    # a number that travels one pixel a round would take thousands for.
+    own = torch.arange(1, found.numel() + 1, device=found.device).view(found.shape)
+    labels = own * found
+    root = torch.arange(found.numel() + 1, device=found.device)
+    while True:
+        # In double precision, which holds whole numbers exactly.
+        largest = F.max_pool2d(labels.double(), 3, stride=1, padding=1).long() * found
+        if torch.equal(largest, labels):
+            return labels
+        root.scatter_reduce_(0, labels.flatten(), largest.flatten(), "amax")
+        while not torch.equal(root, root[root]):
+            root = root[root]
+        labels = root[labels]

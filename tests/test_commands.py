@@ -1,0 +1,311 @@
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image
+from torch import nn
+
+import opmask
+from opmask import LAB, Add, Gated, Mul, OperatorMaskWrapper, Retoucher, cli, commands
+from opmask.backbones import SmallUNet
+from opmask.inference import harmonize
+
+
+def build(region=True, retoucher=None):
+    """A small U-Net that looks as if trained: its masks differ from place to place."""
+    model = OperatorMaskWrapper(SmallUNet(4 if region else 3, width=8), retoucher, region=region)
+    nn.init.normal_(model.head.layer.weight, std=2.0)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Checkpoints, which take a while to build."""
+    torch.manual_seed(0)
+    models = tmp_path_factory.mktemp("models")
+    opmask.save(build(), models / "model.safetensors")
+    gated = build(retoucher=Retoucher(Gated(Mul(LAB), Add(LAB))))
+    opmask.save(gated, models / "gated.safetensors")
+    opmask.save(build(region=False), models / "blind.safetensors")
+    untrained = OperatorMaskWrapper(SmallUNet(width=8))
+    opmask.save(untrained, models / "untrained.safetensors")
+    return models
+
+
+@pytest.fixture
+def folder(models, tmp_path, monkeypatch):
+    """A folder with a photo, a region and the models; commands run in it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(models, tmp_path, dirs_exist_ok=True)
+    pixels = torch.randint(0, 256, (40, 60, 3), dtype=torch.uint8).numpy()
+    Image.fromarray(pixels).save("photo.png")
+    Image.fromarray(np.uint8(255 * (np.arange(60) > 30)[None].repeat(40, 0))).save("region.png")
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    """The status, and what was written to the standard output and error."""
+    with pytest.raises(SystemExit) as end:
+        cli.main(["harmonize", *map(str, arguments), "--device", "cpu"])
+    return end.value.code, *capsys.readouterr()
+
+
+def run_on_photo(capsys, *arguments):
+    return run(capsys, "photo.png", "--model", "model.safetensors", *arguments)
+
+
+def expected(photo="photo.png", model="model.safetensors", **options):
+    with Image.open(photo) as picture:
+        return harmonize(opmask.load(model), picture, **options)
+
+
+@pytest.mark.parametrize("model", ["model", "gated", "blind"])
+def test_a_photo_is_harmonized_as_by_the_library(folder, capsys, model):
+    arguments = ["photo.png", "-o", "out.png", "--model", f"{model}.safetensors"]
+    status, output, errors = run(capsys, *arguments)
+    assert (status, errors) == (0, "")
+    assert np.array_equal(Image.open("out.png"), expected(model=f"{model}.safetensors"))
+    assert not np.array_equal(Image.open("out.png"), Image.open("photo.png"))
+    assert output.startswith("Written: out.png (60x40; ")
+
+
+def test_the_share_of_the_picture_that_changed_is_printed(folder, capsys):
+    output = run_on_photo(capsys, "-o", "out.png")[1]
+    old, new = (np.int16(Image.open(name)) for name in ("photo.png", "out.png"))
+    share = (abs(new - old).max(-1) > 4).mean()
+    assert output == f"Written: out.png (60x40; {share:.0%} of it was changed)\n"
+    arguments = ["photo.png", "-o", "new.png", "--model", "untrained.safetensors"]
+    assert run(capsys, *arguments)[1] == "Written: new.png (60x40; 0% of it was changed)\n"
+
+
+def test_a_change_of_more_than_4_levels_counts_in_any_channel():
+    before = Image.new("RGB", (4, 1), (100, 100, 100))
+    after = before.copy()
+    after.putpixel((0, 0), (104, 96, 100))
+    after.putpixel((1, 0), (105, 100, 100))
+    after.putpixel((2, 0), (100, 100, 95))
+    assert commands._changed(before, after) == 0.5
+
+
+def test_a_region_and_the_other_options_reach_the_library(folder, capsys):
+    options = ["--region", "region.png", "--strength", "0.7", "--work-size", "32"]
+    status, output, _ = run_on_photo(capsys, "-o", "out.png", *options)
+    assert (status, output) == (0, "Written: out.png (60x40)\n")
+    region = Image.open("region.png")
+    wanted = expected(region=region, strength=0.7, work_size=32)
+    assert np.array_equal(Image.open("out.png"), wanted)
+    assert not np.array_equal(wanted, expected(region=region))
+    assert not np.array_equal(wanted, expected(region=region, strength=0.7))
+
+
+def test_the_working_size_is_that_of_the_library(folder, capsys):
+    Image.open("photo.png").resize((600, 400)).save("large.png")
+    assert run(capsys, "large.png", "-o", "out.png", "--model", "model.safetensors")[0] == 0
+    assert np.array_equal(Image.open("out.png"), expected("large.png"))
+
+
+def test_a_model_has_to_be_named(folder, capsys):
+    status, _, error = run(capsys, "photo.png", "-o", "out.png")
+    assert status == 2
+    assert "Missing option '--model'" in error
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".webp", ".tif", ".tiff"])
+def test_the_suffix_decides_the_format(folder, capsys, suffix):
+    assert run_on_photo(capsys, "-o", f"out{suffix}")[0] == 0
+    with Image.open(f"out{suffix}") as picture:
+        names = {"j": "JPEG", "p": "PNG", "w": "WEBP", "t": "TIFF"}
+        assert (picture.format, picture.size) == (names[suffix[1].lower()], (60, 40))
+    assert sorted(os.listdir()).count(f"out{suffix}") == 1
+
+
+def test_jpeg_has_quality_95_and_colour_at_full_size(folder, capsys):
+    run_on_photo(capsys, "-o", "out.jpg")
+    expected().save("wanted.jpg", quality=95, subsampling=0)
+    with Image.open("out.jpg") as picture, Image.open("wanted.jpg") as wanted:
+        assert picture.quantization == wanted.quantization
+        assert picture.layer == wanted.layer
+        assert np.array_equal(picture, wanted)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_orientation_is_applied_and_profile_and_other_tags_are_kept(folder, capsys, suffix):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Make] = 6, "Maker"
+    Image.open("photo.png").save("turned.jpg", exif=exif, icc_profile=b"profile")
+    model = ["--model", "untrained.safetensors"]
+    assert run(capsys, "turned.jpg", "-o", f"out.{suffix}", *model)[1].count("(40x60; 0%") == 1
+    with Image.open(f"out.{suffix}") as picture:
+        assert dict(picture.getexif()) == {ExifTags.Base.Make: "Maker"}
+        assert (picture.info["icc_profile"], picture.size) == (b"profile", (40, 60))
+
+
+def test_alpha_is_kept(folder, capsys):
+    photo = Image.open("photo.png").convert("RGBA")
+    photo.putalpha(Image.open("region.png"))
+    photo.save("alpha.png")
+    assert run(capsys, "alpha.png", "-o", "out.png", "--model", "model.safetensors")[0] == 0
+    assert np.array_equal(Image.open("out.png").getchannel("A"), Image.open("region.png"))
+
+
+def test_overwrite_replaces_the_output_and_even_the_photo(folder, capsys):
+    wanted = expected()
+    assert run_on_photo(capsys, "-o", "photo.png", "--overwrite")[0] == 0
+    assert np.array_equal(Image.open("photo.png"), wanted)
+
+
+# --- what is refused ---
+
+
+def spoil(folder):
+    """Files that must not be taken for others."""
+    (folder / "text.png").write_text("not a picture")
+    (folder / "half.png").write_bytes((folder / "photo.png").read_bytes()[:3000])
+    (folder / "half.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:3000])
+    (folder / "folder.png").mkdir()
+    Image.open("photo.png").save("colour.png")
+    Image.open("photo.png").convert("RGBA").save("alpha.png")
+    Image.open("photo.png").convert("CMYK").save("cmyk.jpg")
+    Image.new("L", (40, 40)).save("square.png")
+    Image.new("RGB", (15, 40)).save("small.png")
+    opmask.save(opmask.DirectRGB(SmallUNet(width=8), multiple_of=32), "rgb.safetensors")
+
+
+OUT, MODEL = ["-o", "out.png"], ["--model", "model.safetensors"]
+REFUSED = {
+    "no suffix": (["photo.png", "-o", "out", *MODEL], "'--out' must end in one of .jpg, .jpeg,"),
+    "unknown suffix": (["photo.png", "-o", "out.gif", *MODEL], "'--out' must end in one of .jpg,"),
+    "no folder": (["photo.png", "-o", "new/out.png", *MODEL], "'--out' must lie in a folder that"),
+    "file as folder": (["photo.png", "-o", "photo.png/out.png", *MODEL], "'--out' must lie in a"),
+    "folder": (
+        ["photo.png", "-o", "folder.png", *MODEL, "--overwrite"],
+        "'--out' must be a file,",
+    ),
+    "existing": (
+        ["photo.png", "-o", "region.png", *MODEL],
+        "'--out' must be a new file, got regi",
+    ),
+    "the photo": (
+        ["photo.png", "-o", "photo.png", *MODEL],
+        "'--out' must be a new file, got phot",
+    ),
+    "alpha": (["alpha.png", "-o", "out.jpg", *MODEL], "'--out' must be .png, .tif or .webp for a"),
+    "strength": (["photo.png", *OUT, *MODEL, "--strength", "x"], "'--strength' must be auto or a"),
+    "negative": (["photo.png", *OUT, *MODEL, "--strength", "-1"], "'strength' must be 'auto' or"),
+    "work size": (["photo.png", *OUT, *MODEL, "--work-size", "9"], "'work_size' must be at least"),
+    "no photo": (["gone.png", *OUT, *MODEL], "gone.png cannot be read: [Errno 2]"),
+    "no picture": (["text.png", *OUT, *MODEL], "text.png cannot be read: cannot identify image"),
+    "half a photo": (["half.png", *OUT, *MODEL], "half.png cannot be read: "),
+    "folder as photo": (["folder.png", *OUT, *MODEL], "folder.png cannot be read: [Errno 21]"),
+    "CMYK": (["cmyk.jpg", *OUT, *MODEL], "'image' must have one of the modes RGB, RGBA, L, LA,"),
+    "small": (["small.png", *OUT, *MODEL], "'image' must be at least 16x16 pixels, got 40x15."),
+    "no model": (["photo.png", *OUT, "--model", "gone"], "'path' must be a checkpoint file, but"),
+    "half a model": (
+        ["photo.png", *OUT, "--model", "half.safetensors"],
+        "'half.safetensors' is no",
+    ),
+    "photo as model": (
+        ["photo.png", *OUT, "--model", "photo.png"],
+        "'photo.png' is no whole safe",
+    ),
+    "no masks": (["photo.png", *OUT, "--model", "rgb.safetensors"], "'--model' must be one that"),
+    "blind": (
+        ["photo.png", *OUT, "--model", "blind.safetensors", "--region", "region.png"],
+        "'region' must be None for a blind model",
+    ),
+    "no region": (["photo.png", *OUT, *MODEL, "--region", "gone.png"], "gone.png cannot be read:"),
+    "half a region": (
+        ["photo.png", *OUT, *MODEL, "--region", "half.png"],
+        "half.png cannot be re",
+    ),
+    "colours": (
+        ["photo.png", *OUT, *MODEL, "--region", "colour.png"],
+        "'region' must have mode L",
+    ),
+    "square": (
+        ["photo.png", *OUT, *MODEL, "--region", "square.png"],
+        "'region' must have the size of the photo, 40x60, or its aspect ratio, got 40x40.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_is_one_line_and_status_1_and_leaves_no_file(folder, capsys, case):
+    spoil(folder)
+    before = {path: path.is_dir() or path.read_bytes() for path in folder.iterdir()}
+    arguments, message = REFUSED[case]
+    status, output, errors = run(capsys, *arguments)
+    assert (status, output) == (1, "")
+    assert errors.startswith(f"opmask: {message}")
+    assert errors.count("\n") == 1
+    assert {path: path.is_dir() or path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("case", ["no suffix", "no folder", "existing", "the photo", "strength"])
+def test_the_output_is_refused_before_any_work(folder, capsys, monkeypatch, case):
+    def fail(*_):
+        raise AssertionError("work was done")
+
+    monkeypatch.setattr(commands, "load", fail)
+    monkeypatch.setattr(commands, "_open", fail)
+    assert run(capsys, *REFUSED[case][0])[0] == 1
+
+
+@pytest.mark.parametrize("case", ["no photo", "half a photo", "alpha", "no region"])
+def test_files_are_refused_before_the_model_is_loaded(folder, capsys, monkeypatch, case):
+    spoil(folder)
+    monkeypatch.setattr(commands, "load", None)
+    assert run(capsys, *REFUSED[case][0])[0] == 1
+
+
+def test_a_folder_that_must_not_be_written_to_is_refused(folder, capsys, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: (str(path), mode) != (".", os.W_OK))
+    status, _, errors = run_on_photo(capsys, "-o", "out.png")
+    assert status == 1
+    assert "'--out' must lie in a folder that can be written to, got out.png." in errors
+
+
+@pytest.mark.parametrize("device", ["gpu", "meta", "cuda:99"])
+def test_a_device_that_does_not_work_is_refused(folder, capsys, device):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["harmonize", "photo.png", *OUT, *MODEL, "--device", device])
+    output, errors = capsys.readouterr()
+    assert (end.value.code, output, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith(f"opmask: '--device' must be one that works, got '{device}': ")
+
+
+def test_without_a_device_it_is_the_gpu_if_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert commands._device(None).type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert commands._device(None).type == "cpu"
+
+
+def test_a_failure_while_saving_leaves_what_was_there(folder, capsys, monkeypatch):
+    def fail(self, path, **_):
+        path.write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    before = (folder / "region.png").read_bytes()
+    status, _, errors = run_on_photo(capsys, "-o", "region.png", "--overwrite")
+    assert (status, errors) == (1, "opmask: disk full\n")
+    assert (folder / "region.png").read_bytes() == before
+    assert not list(folder.glob(".*"))
+
+
+def test_the_command_runs_by_itself(folder):
+    program = [sys.executable, "-W", "error", "-m", "opmask", "harmonize"]
+    done = subprocess.run(
+        [*program, "photo.png", *OUT, *MODEL, "--region", "region.png", "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "Written: out.png (60x40)\n"
+    assert np.array_equal(Image.open("out.png"), expected(region=Image.open("region.png")))
