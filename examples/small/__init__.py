@@ -1,0 +1,1 @@
+"""A model for photos: its photographs, batches, network and scores."""

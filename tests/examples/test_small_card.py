@@ -1,0 +1,144 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small import calibrate, card, pool
+from small.calibrate import STRENGTHS, Found
+from small.network import build
+from small.scoring import Row
+from small.tables import line, share_interval, source, tables
+
+import opmask
+
+
+def found(gains, confidence=0.8, error=100.0, untouched=False):
+    """An image with one found region, whose error falls in proportion to the strength."""
+    regions = [(confidence, 0.5, np.array(STRENGTHS) * gains)]
+    return Found(untouched, error, {t: regions for t in calibrate.THRESHOLDS})
+
+
+def row(hint="exact", before=100.0, after=50.0, name="photos/kodak/1.jpg", changed="photo filter"):
+    return Row(name, hint, changed, before, after, 0.2)
+
+
+@pytest.fixture
+def model():
+    """One whose gate is open on the left half and whose masks brighten."""
+    model = build(8, None).eval()
+    torch.nn.init.normal_(model.backbone.out.weight)
+    return model
+
+
+def test_regions_that_help_get_full_strength():
+    fitted = calibrate.fit([found(60.0), found(40.0)])
+    assert fitted.strength == (1.0,)
+    assert fitted.confidence == (0.8,)
+
+
+def test_regions_that_harm_get_none():
+    assert calibrate.fit([found(-60.0), found(-10.0)]).strength == (0.0,)
+
+
+def test_what_harms_at_low_confidence_and_helps_at_high_is_told_apart():
+    images = [found(-30.0, 0.3), found(-20.0, 0.35), found(50.0, 0.8), found(70.0, 0.9)]
+    fitted = calibrate.fit(images)
+    strengths = np.interp([0.3, 0.9], fitted.confidence, fitted.strength)
+    assert strengths.tolist() == [0.0, 1.0]
+    assert list(fitted.strength) == sorted(fitted.strength)
+
+
+def test_harm_to_untouched_photos_counts():
+    helped = [found(20.0)]
+    harmed = [found(-200.0, error=0.0, untouched=True) for _ in range(5)]
+    assert calibrate.fit(helped).strength == (1.0,)
+    assert calibrate.fit(helped + harmed).strength == (0.0,)
+
+
+def test_a_model_that_finds_nothing_is_calibrated_too():
+    nothing = Found(False, 10.0, {t: [] for t in calibrate.THRESHOLDS})
+    assert calibrate.fit([nothing]).strength == (0.0,)
+
+
+def test_found_regions_and_their_errors_are_what_plain_loops_say():
+    gate = torch.zeros(1, 8, 8)
+    gate[:, :4, :4], gate[:, 6:, 6:] = 0.9, 0.45
+    errors = torch.rand(len(STRENGTHS), 8, 8)
+    region = torch.zeros(1, 8, 8)
+    region[:, :4, :2] = 1
+    made = calibrate.one_image(False, gate, errors, region)
+    assert made.error == pytest.approx(errors[0].mean().item())
+    assert len(made.regions[0.3]) == 2
+    ((confidence, share, gains),) = made.regions[0.5]
+    assert confidence == pytest.approx(0.9)
+    assert share == 0.5
+    expected = (errors[0, :4, :4] - errors[-1, :4, :4]).sum() / 64
+    assert gains[-1] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_gate_that_is_open_everywhere_is_one_region():
+    errors = torch.ones(len(STRENGTHS), 4, 4)
+    made = calibrate.one_image(True, torch.ones(1, 4, 4), errors, torch.zeros(1, 4, 4))
+    assert [len(found) for found in made.regions.values()] == [1] * len(calibrate.THRESHOLDS)
+
+
+def test_shares_are_of_means_and_intervals_contain_them():
+    share, low, high = share_interval([row(), row(before=300.0, after=30.0)])
+    assert share == pytest.approx(80 / 400)
+    assert low == pytest.approx(0.1)
+    assert high == pytest.approx(0.5)
+
+
+def test_a_line_of_a_table_says_what_is_left_and_what_psnr_gains():
+    assert line("x", [row()]) == (
+        "| x | 1 | 100.0 | 0.500 [0.500, 0.500] | +3.01 [+3.01, +3.01] |"
+    )
+    assert "50.00 [50.00, 50.00] (MSE)" in line("x", [row("untouched", 0.0)])
+
+
+def test_photos_are_told_apart_by_their_folders():
+    assert source(row()) == "kodak"
+    assert source(row(name="scenes/images/training/a.jpg")) == "scenes"
+    text = tables({"validation": [row(), row("auto"), row("untouched", 0.0)]})
+    assert "### By source: exact" in text
+    assert text.count("| kodak | 1 |") == 2
+
+
+def test_the_auc_is_the_share_of_pairs_in_the_right_order():
+    scores, truth = torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([False, False, True, True])
+    assert card.auc(scores, truth) == pytest.approx(0.75)
+
+
+def test_masks_act_behind_their_gate(model):
+    image = torch.rand(1, 3, 32, 32)
+    masks = {name: torch.full((1, 1, 32, 32), 0.4) for name in model.retoucher.ranges}
+    acting = card.effective(model, image, masks)
+    plain = opmask.lab_retoucher()
+    assert list(acting) == list(plain.ranges)
+    torch.testing.assert_close(plain(image, acting), model.retoucher(image, masks))
+
+
+def test_no_more_than_so_many_photos_of_a_folder_are_taken(listed_photos):
+    packed = pool.pack(pool.Pool(listed_photos, "train", size=32), listed_photos / "packed")
+    assert card.limited(packed, 4).names == packed.names[:4]
+    assert card.limited(packed, 4).images.shape[0] == 4
+
+
+def test_the_card_holds_a_calibrated_model_tables_and_pictures(listed_photos, model, monkeypatch):
+    root = listed_photos
+    for split in card.SPLITS:
+        pool.pack(pool.Pool(root, split, size=64), root / "small" / split)
+    opmask.save(model, root / "run" / "model.safetensors")
+    monkeypatch.setattr(card, "SHOWN", 2)
+    options = ["--photos", str(root / "small"), "--out", str(root / "card"), "--size", "64"]
+    monkeypatch.setattr(sys, "argv", ["card.py", str(root / "run"), *options])
+    card.main()
+    loaded = opmask.load(root / "card" / "small.safetensors")
+    assert isinstance(loaded.calibration, opmask.Calibration)
+    text = (root / "card" / "tables.md").read_text()
+    assert all(f"### {split}" in text for split in card.SPLITS)
+    assert "| untouched auto | 3 |" in text
+    for name in "panel", "worst", "calibration":
+        with Image.open(root / "card" / f"{name}.png") as picture:
+            assert min(picture.size) > 200

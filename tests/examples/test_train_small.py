@@ -1,0 +1,194 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import train_small
+from small import batches, pool, scoring
+from small.batches import Mix, make_batch
+
+import opmask
+from opmask.perturb import Perturber
+
+QUICK = ["--steps", "4", "--batch-size", "2", "--sizes", "32", "--until", "--width", "8"]
+
+
+@pytest.fixture
+def run(listed_photos, monkeypatch):
+    """Runs the script in `listed_photos`, with more arguments."""
+
+    def main(*arguments, out="run"):
+        options = [
+            "--data",
+            str(listed_photos),
+            "--out",
+            str(listed_photos / out),
+            "--workers",
+            "0",
+        ]
+        options += [
+            "--photos",
+            str(listed_photos / "small"),
+            "--device",
+            "cpu",
+            *QUICK,
+            *arguments,
+        ]
+        monkeypatch.setattr(sys, "argv", ["train_small.py", *options])
+        train_small.main()
+        return listed_photos / out
+
+    return main
+
+
+def photos(count=4, size=64):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(256, (count, 3, size, size), generator=generator).to(torch.uint8)
+    maps = torch.zeros(count, size, size, dtype=torch.uint8)
+    maps[:, :, size // 2 :] = 5
+    maps[:, : size // 2, : size // 2] = 2
+    return images, maps
+
+
+def batch(seed=0, count=4, **mix):
+    return make_batch(*photos(count), 32, Perturber(), Mix(**mix), seed)
+
+
+def test_a_run_leaves_a_model_that_can_be_loaded(run):
+    folder = run()
+    model = opmask.load(folder / "model.safetensors")
+    assert list(model.retoucher.ranges)[-1] == "gate"
+    assert len((folder / "log.csv").read_text().splitlines()) == 5
+    assert [row["step"] for row in json.loads((folder / "validation.json").read_text())] == [4]
+
+
+def test_a_resumed_run_has_the_weights_of_one_that_was_not_interrupted(run, monkeypatch):
+    whole = torch.load(run() / "checkpoint" / "state.pt", weights_only=True)
+
+    def stop(learner_run, *_):
+        if learner_run.step == 2:
+            raise SystemExit("Interrupted")
+        return advance(learner_run, *_)
+
+    advance = train_small.advance
+    with monkeypatch.context() as patch:
+        patch.setattr(train_small, "advance", stop)
+        with pytest.raises(SystemExit, match="Interrupted"):
+            run("--save-every", "2", out="other")
+    resumed = run("--resume", out="other")
+    again = torch.load(resumed / "checkpoint" / "state.pt", weights_only=True)
+    torch.testing.assert_close(again["model"], whole["model"], rtol=0, atol=0)
+    torch.testing.assert_close(again["average"], whole["average"], rtol=0, atol=0)
+    assert len((resumed / "log.csv").read_text().splitlines()) == 5
+
+
+def test_a_run_with_other_settings_is_not_resumed(run):
+    run()
+    with pytest.raises(SystemExit, match=r"eps was 0\.05, is 0\.1"):
+        run("--resume", "--eps", "0.1")
+
+
+def test_licence_clear_photos_alone_can_be_trained_on(listed_photos):
+    packed = pool.pack(pool.Pool(listed_photos, "train", size=64), listed_photos / "packed")
+    assert train_small.usable(packed, clear=True).tolist() == [0, 1, 2]
+    assert train_small.usable(packed, clear=False).tolist() == list(range(6))
+
+
+def test_the_best_averaged_weights_are_kept(run, monkeypatch):
+    ranks = iter([3.0, 1.0, 2.0, 5.0])
+    monkeypatch.setattr(train_small, "rank", lambda _: next(ranks))
+    folder = run("--look-every", "1", "--ema", "0.0")
+    rows = json.loads((folder / "validation.json").read_text())
+    assert [row["rank"] for row in rows] == [3.0, 1.0, 2.0, 5.0]
+    last = torch.load(folder / "checkpoint" / "state.pt", weights_only=True)["model"]
+    kept = opmask.load(folder / "model.safetensors").state_dict()
+    assert not torch.equal(kept["backbone.out.weight"], last["backbone.out.weight"])
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run(run, monkeypatch):
+    monkeypatch.setattr(train_small, "charbonnier", lambda a, b, *_: (a - b) * torch.nan)
+    with pytest.raises(SystemExit, match=r"not finite in step 0 .*--resume"):
+        run()
+
+
+def test_sizes_grow_and_the_rate_rises_and_falls():
+    recipe = train_small.Recipe(steps=1000)
+    assert [recipe.size(step) for step in (0, 399, 400, 799, 800)] == [64, 64, 96, 96, 128]
+    assert recipe.rate(0) == pytest.approx(0.01)
+    assert recipe.rate(500) == pytest.approx(0.5)
+    assert recipe.rate(999) < 1e-5
+
+
+def test_a_batch_follows_from_its_seed():
+    first, same, other = batch(3), batch(3), batch(4)
+    assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not torch.equal(first.composite, other.composite)
+
+
+def test_outside_the_region_a_composite_is_the_photo():
+    made = batch(1, treated=0.0, untouched=0.0)
+    outside = (made.region == 0).expand(-1, 3, -1, -1)
+    clean = (made.composite == made.real)[outside].float().mean()
+    assert clean > 0.7  # a degraded real photo surrounds some regions
+
+
+def test_untouched_photos_have_no_region_and_are_themselves():
+    made = batch(untouched=1.0, treated=0.0)
+    assert torch.equal(made.composite, made.real)
+    assert not made.region.any()
+
+
+def test_half_of_the_crops_are_mirrored():
+    images = torch.zeros(200, 3, 32, 32, dtype=torch.uint8)
+    images[..., 16:] = 200
+    maps = torch.ones(200, 32, 32, dtype=torch.uint8)
+    small, _ = batches.crop(images, maps, 16, torch.Generator().manual_seed(0))
+    right = (small[:, 0, 8, -1] > small[:, 0, 8, 0]).float().mean()
+    assert 0.4 < right < 0.6
+
+
+def test_labels_are_cropped_like_images():
+    images, maps = photos(20, 64)
+    images = (maps * 40)[:, None].expand(-1, 3, -1, -1).contiguous()
+    small, labels = batches.crop(images, maps, 32, torch.Generator().manual_seed(0))
+    values = labels[:, None].float()
+    inside = F.max_pool2d(values, 3, 1, 1) == -F.max_pool2d(-values, 3, 1, 1)  # no edge, no blur
+    torch.testing.assert_close(small[:, :1][inside].float(), values[inside] * 40)
+    assert inside.float().mean() > 0.8
+    assert set(labels.unique().tolist()) <= {0, 2, 5}
+
+
+def test_treated_composites_are_compressed_and_others_stay():
+    image = torch.rand(2, 3, 32, 32)
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(batches.treat(image, 0.0, generator), image)
+    assert (batches.treat(image, 1.0, generator) - image).abs().mean() > 0.01
+
+
+def test_other_colors_leave_the_mean_exposure_about_where_it_was():
+    images = torch.full((400, 3, 2, 2), 100, dtype=torch.uint8)
+    varied = batches.vary_colors(images, torch.Generator().manual_seed(0)).float()
+    assert 90 < varied.mean() < 110
+    assert 10 < varied[:, 0, 0, 0].std() < 40
+
+
+def test_scores_of_an_untrained_model_are_those_of_the_composites(listed_photos):
+    packed = pool.pack(pool.Pool(listed_photos, "validation", size=64), listed_photos / "packed")
+    rows = scoring.score(train_small.build(8, None).eval(), packed, ("exact",), size=32)
+    found = scoring.figures(rows)
+    assert [row.hint for row in rows] == ["exact"] * 3 + ["untouched"] * 3
+    assert found["exact"] == pytest.approx(1, abs=0.02)
+    assert found["untouched"] < 0.1
+
+
+def test_scores_are_what_plain_numpy_says(listed_photos):
+    packed = pool.pack(pool.Pool(listed_photos, "validation", size=64), listed_photos / "packed")
+    scene = next(scoring.scenes(packed, ("exact",)))
+    before = scoring.squared_error(scene.made.composite, scene.made.real)
+    a, b = ((x[0] * 255).round().double().numpy() for x in scene.made[:2])
+    assert before[0].item() == pytest.approx(((a - b) ** 2).mean())
+    assert scoring.psnr(before[0].item()) == pytest.approx(
+        10 * np.log10(255**2 / ((a - b) ** 2).mean()), abs=1e-4
+    )
