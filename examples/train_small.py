@@ -4,10 +4,11 @@
     python examples/train_small.py --data ROOT --weights alexnet.pth --out runs/clear --clear
 
 ROOT holds the photographs that `small/photos.csv` lists; `--clear` takes those alone whose
-licence is clear. They are made small once, into `OUT/photos` (or `--photos`). Batches are made
-as they are needed, each from the seed and the number of its step, so that an interrupted run goes
-on with `--resume` as if nothing had happened. Sizes grow during training, as small images teach
-most of it for less. Of the averaged weights those that do best on validation are kept.
+licence is clear. They are made small once, into `OUT/photos` (or `--photos`), and synthetic scenes
+are added. Batches are made as they are needed, each from the seed and the number of its step, so
+that an interrupted run goes on with `--resume` as if nothing had happened. Sizes grow during
+training, as small images teach most of it for less. Of the averaged weights those that do best on
+validation are kept.
 """
 
 from __future__ import annotations
@@ -25,20 +26,25 @@ import torch.nn.functional as F
 from learners import Learner, make_average
 from run_folder import Interrupt, Log, keep, open_run, restore
 from small.batches import Batch, make_batch
+from small.muon import Muon, split
 from small.network import build
 from small.pool import Packed, Pool, listed, pack
 from small.recipe import Recipe, parse
 from small.scoring import figures, rank, score
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 import opmask
+from opmask import OperatorMaskWrapper
+from opmask.datasets import SyntheticScenes
 from opmask.files import replacing
 from opmask.losses import LPIPS, charbonnier
 from opmask.perturb import Perturber, sample_seed
 
 SIDE = 256  # of the small copies, in pixels
+SCENES = 1  # the seed of the synthetic ones
 CHECK_STEP, STILL = 200, 0.995  # the share of the untrained loss that is left where nothing moved
 COLUMNS = ("loss", "pixel", "untrained", "gate")
 
@@ -48,7 +54,8 @@ class Run:
     """The model in training and what goes with it."""
 
     recipe: Recipe
-    learner: Learner
+    model: OperatorMaskWrapper
+    learners: dict[str, Learner]
     average: AveragedModel
     log: Log
     perceptual: LPIPS | None
@@ -57,13 +64,10 @@ class Run:
 
     @property
     def parts(self) -> dict[str, object]:
-        learner = self.learner
-        return {
-            "model": learner.network,
-            "average": self.average,
-            "optimizer": learner.optimizer,
-            "schedule": learner.schedule,
-        }
+        parts = {"model": self.model, "average": self.average}
+        for name, learner in self.learners.items():
+            parts |= {name: learner.optimizer, f"{name}_schedule": learner.schedule}
+        return parts
 
 
 def begin(recipe: Recipe, args: argparse.Namespace) -> Run:
@@ -71,11 +75,16 @@ def begin(recipe: Recipe, args: argparse.Namespace) -> Run:
     model = build(recipe.width, args.weights).to(args.device, memory_format=torch.channels_last)
     average = make_average(model, recipe.ema, args.device)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)
+    matrices, rest = split(trained)
+    muon = Muon(matrices, recipe.matrix_lr)
+    adamw = torch.optim.AdamW(rest, recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.decay)
     log = Log(args.out / "log.csv", COLUMNS)
     perceptual = LPIPS("alex", weights=args.weights).to(args.device) if recipe.perceptual else None
-    run = Run(recipe, Learner(model, optimizer, schedule), average, log, perceptual)
+    learners = {
+        name: Learner(model, optimizer, LambdaLR(optimizer, recipe.rate))
+        for name, optimizer in (("muon", muon), ("adamw", adamw))
+    }
+    run = Run(recipe, model, learners, average, log, perceptual)
     if args.compile:
         model.backbone.compile()
     if args.resume:
@@ -87,7 +96,7 @@ def begin(recipe: Recipe, args: argparse.Namespace) -> Run:
 
 def loss_terms(run: Run, batch: Batch) -> dict[str, Tensor]:
     """The terms of the loss, weighted; in half precision where only the network is concerned."""
-    recipe, model = run.recipe, run.learner.network
+    recipe, model = run.recipe, run.model
     with torch.autocast(batch.composite.device.type, torch.bfloat16):
         masks = model.predict(batch.composite, batch.hint)
     image = model.retoucher(batch.composite, masks)
@@ -104,29 +113,40 @@ def loss_terms(run: Run, batch: Batch) -> dict[str, Tensor]:
     return terms
 
 
-def usable(photos: Packed, clear: bool) -> Tensor:
+def usable(photos: Packed, clear: bool) -> list[int]:
     """The places of the photos to train on, those without a label left out."""
     allowed = {files.image for files in listed("train", clear=clear)}
     labelled = photos.labels.flatten(1).amax(1).bool().tolist()
     pairs = zip(photos.names, labelled, strict=True)
-    return torch.tensor([i for i, (name, some) in enumerate(pairs) if some and name in allowed])
+    return [place for place, (name, some) in enumerate(pairs) if some and name in allowed]
+
+
+def gather(photos: Packed, scenes: int, *, clear: bool) -> Packed:
+    """The photos to train on and some synthetic scenes, in memory, as each is read many times."""
+    found = photos.subset(usable(photos, clear))
+    images, labels = [found.images], [found.labels]
+    for place in tqdm(range(scenes), "scenes", leave=False, disable=None):
+        image, label_map, name = SyntheticScenes(scenes, size=images[0].shape[-1], seed=SCENES)[
+            place
+        ]
+        found.names.append(name)
+        images.append(image[None])
+        labels.append(label_map[None].byte())
+    found.images, found.labels = torch.cat(images), torch.cat(labels)
+    return found
 
 
 def read_batches(
-    run: Run, photos: Packed, device: torch.device, *, seed: int, clear: bool
+    run: Run, photos: Packed, device: torch.device, *, seed: int
 ) -> Iterator[tuple[int, Batch]]:
     """The batch of each step to come, with its seed; the next one is made meanwhile."""
-    images, labels = photos.images, photos.labels
-    places = usable(photos, clear)
-    if device.type != "cpu":  # each photo is read many times
-        images, labels = images[places].to(device), labels[places].to(device)
-        places = torch.arange(len(places))
+    images, labels = photos.images.to(device), photos.labels.to(device)
 
     def make(step: int) -> tuple[int, Batch]:
         number = sample_seed(seed, 0, step)
         generator = torch.Generator().manual_seed(number)
-        drawn = torch.randint(len(places), (run.recipe.batch_size,), generator=generator)
-        chosen = places[drawn].to(images.device)
+        chosen = torch.randint(len(photos), (run.recipe.batch_size,), generator=generator)
+        chosen = chosen.to(device)
         size = run.recipe.size(step)
         some = images[chosen], labels[chosen]
         return number, make_batch(*some, size, Perturber(), run.recipe.mix, number)
@@ -146,14 +166,14 @@ def advance(run: Run, seed: int, batch: Batch, out: Path) -> None:
     terms = loss_terms(run, batch)
     loss = torch.stack(list(terms.values())).sum()
     loss.backward()
-    trained = run.learner.optimizer.param_groups[0]["params"]
-    if not torch.nn.utils.clip_grad_norm_(trained, 1.0).isfinite():
+    if not torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0).isfinite():
         raise SystemExit(
             f"The gradient is not finite in step {run.step} (seed {seed}). The last good state is "
             f"in {out / 'checkpoint'}. Lower --lr and go on with --resume."
         )
-    run.learner.step()
-    run.average.update_parameters(run.learner.network)
+    for learner in run.learners.values():
+        learner.step()
+    run.average.update_parameters(run.model)
     run.step += 1
     eps = run.recipe.eps
     untrained = charbonnier(batch.composite, batch.real, eps) - eps
@@ -187,7 +207,7 @@ def warn_if_still(run: Run) -> None:
 def train(run: Run, photos: Packed, validation: Packed, args: argparse.Namespace) -> None:
     """All steps, with a look at validation every now and then."""
     device = torch.device(args.device)
-    batches = read_batches(run, photos, device, seed=args.seed, clear=args.clear)
+    batches = read_batches(run, photos, device, seed=args.seed)
     steps = run.recipe.steps
     progress = tqdm(batches, "train", steps, initial=run.step, disable=None)
     with Interrupt() as interrupt:
@@ -226,7 +246,12 @@ def main() -> None:
     settings["weights"] = args.weights and args.weights.name
     open_run(args.out, {k: str(v) for k, v in settings.items()}, resume=args.resume)
     run = begin(args.recipe, args)
-    train(run, packed["train"], packed["validation"], args)
+    train(
+        run,
+        gather(packed["train"], args.recipe.scenes, clear=args.clear),
+        packed["validation"],
+        args,
+    )
 
 
 if __name__ == "__main__":

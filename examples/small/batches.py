@@ -31,8 +31,8 @@ class Mix:
         colors: Photos whose own colours are varied.
     """
 
-    hints: tuple[float, ...] = (0.4, 0.2, 0.12, 0.16, 0.12)
-    untouched: float = 0.15
+    hints: tuple[float, ...] = (0.25, 0.3, 0.15, 0.2, 0.1)
+    untouched: float = 0.1
     treated: float = 0.25
     colors: float = 0.7
 

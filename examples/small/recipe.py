@@ -22,8 +22,10 @@ class Recipe:
         batch_size: Composites in a step.
         sizes: Height and width of the images, in pixels, one after the other.
         until: The share of the steps after which each size but the last one ends.
+        scenes: How many synthetic scenes are added to the photographs.
         width: That of :class:`opmask.backbones.RegionUNet`.
-        lr: The highest learning rate, after a short rise; then it falls to 0 along a cosine.
+        lr: AdamW's highest learning rate, after a short rise; then it falls to 0 along a cosine.
+        matrix_lr: That of matrices, see :class:`small.muon.Muon`.
         decay: AdamW's weight decay.
         ema: The decay of the averaged weights.
         eps: That of the Charbonnier loss, in units of RGB in [0, 1].
@@ -32,12 +34,14 @@ class Recipe:
         perceptual: The weight of LPIPS (AlexNet).
     """
 
-    steps: int = 6000
+    steps: int = 7000
     batch_size: int = 32
     sizes: tuple[int, ...] = (64, 96, 128)
     until: tuple[float, ...] = (0.4, 0.8)
+    scenes: int = 200
     width: int = 24
     lr: float = 2e-3
+    matrix_lr: float = 0.02
     decay: float = 1e-3
     ema: float = 0.998
     eps: float = 0.05

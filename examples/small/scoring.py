@@ -17,6 +17,7 @@ from tqdm import tqdm
 from opmask import OperatorMaskWrapper
 from opmask.datasets import HINTS, region_hint
 from opmask.perturb import CSS_FILTERS, Applied, CompositeBatch, Perturber, sample_seed
+from small.batches import treat
 from small.pool import Packed
 
 SEED = 7  # of the composites and of what is told, so that every run is scored on the same ones
@@ -79,27 +80,34 @@ def score(
     hints: Sequence[str] = HINTS,
     *,
     size: int | None = None,
+    treated: bool = False,
     device: str = "cpu",
 ) -> list[Row]:
-    """The rows of all images; masks are predicted at `size`, and applied at full size."""
+    """The rows of all images; masks are predicted at `size`, and applied at full size.
+
+    Composites that are treated are compressed as a whole, some after resampling or noise. The
+    photo stays what it was, and untouched ones are not scored again.
+    """
     rows = []
+    generator = torch.Generator().manual_seed(SEED)
     total = math.ceil(len(photos) / BATCH)
     for scene in tqdm(scenes(photos, hints), "score", total, leave=False, disable=None):
         made = scene.made
-        before = squared_error(made.composite, made.real)
+        composite = treat(made.composite, 1.0, generator) if treated else made.composite
         changed = [family(applied) for applied in made.applied]
         foreground = made.region.mean((1, 2, 3)).tolist()
-        tried = {kind: (made.composite, hint) for kind, hint in scene.hints.items()}
-        tried["untouched"] = made.real, None
+        tried = {kind: (composite, hint) for kind, hint in scene.hints.items()}
+        if not treated:
+            tried["untouched"] = made.real, None
         outputs = {
             name: output.cpu()
             for kind, (image, hint) in tried.items()
             for name, output in retouch(model, image.to(device), hint, size, kind).items()
         }
         for kind, output in outputs.items():
+            before = squared_error(made.real if "untouched" in kind else composite, made.real)
             after = squared_error(output, made.real)
-            given = torch.zeros_like(before) if "untouched" in kind else before
-            numbers = changed, given.tolist(), after.tolist(), foreground
+            numbers = changed, before.tolist(), after.tolist(), foreground
             rows += [
                 Row(name, kind, *row) for name, *row in zip(scene.names, *numbers, strict=True)
             ]

@@ -139,6 +139,9 @@ def test_the_card_holds_a_calibrated_model_tables_and_pictures(listed_photos, mo
     text = (root / "card" / "tables.md").read_text()
     assert all(f"### {split}" in text for split in card.SPLITS)
     assert "| untouched auto | 3 |" in text
+    compressed = text.split("### validation, compressed")[1]
+    assert "| exact | 3 |" in compressed
+    assert "untouched" not in compressed
     for name in "panel", "worst", "calibration":
         with Image.open(root / "card" / f"{name}.png") as picture:
             assert min(picture.size) > 200

@@ -10,9 +10,22 @@ from small import batches, pool, scoring
 from small.batches import Mix, make_batch
 
 import opmask
+from opmask.datasets import SyntheticScenes
 from opmask.perturb import Perturber
 
-QUICK = ["--steps", "4", "--batch-size", "2", "--sizes", "32", "--until", "--width", "8"]
+QUICK = [
+    "--steps",
+    "4",
+    "--batch-size",
+    "2",
+    "--sizes",
+    "32",
+    "--until",
+    "--width",
+    "8",
+    "--scenes",
+    "1",
+]
 
 
 @pytest.fixture
@@ -92,8 +105,18 @@ def test_a_run_with_other_settings_is_not_resumed(run):
 
 def test_licence_clear_photos_alone_can_be_trained_on(listed_photos):
     packed = pool.pack(pool.Pool(listed_photos, "train", size=64), listed_photos / "packed")
-    assert train_small.usable(packed, clear=True).tolist() == [0, 1, 2]
-    assert train_small.usable(packed, clear=False).tolist() == list(range(6))
+    assert train_small.usable(packed, clear=True) == [0, 1, 2]
+    assert train_small.usable(packed, clear=False) == list(range(6))
+
+
+def test_synthetic_scenes_are_added(listed_photos):
+    packed = pool.pack(pool.Pool(listed_photos, "train", size=64), listed_photos / "packed")
+    found = train_small.gather(packed, 2, clear=True)
+    assert found.names == [*packed.names[:3], "scene-1-0", "scene-1-1"]
+    scene = SyntheticScenes(2, size=64, seed=1)[1]
+    assert torch.equal(found[4].image, scene.image)
+    assert torch.equal(found[4].label_map, scene.label_map)
+    assert torch.equal(found[2].image, packed[2].image)
 
 
 def test_the_best_averaged_weights_are_kept(run, monkeypatch):
@@ -181,6 +204,19 @@ def test_scores_of_an_untrained_model_are_those_of_the_composites(listed_photos)
     assert [row.hint for row in rows] == ["exact"] * 3 + ["untouched"] * 3
     assert found["exact"] == pytest.approx(1, abs=0.02)
     assert found["untouched"] < 0.1
+
+
+def test_treated_composites_are_farther_from_the_photo_and_untouched_ones_left_out(listed_photos):
+    packed = pool.pack(pool.Pool(listed_photos, "validation", size=64), listed_photos / "packed")
+    model = train_small.build(8, None).eval()
+    plain, treated = (
+        scoring.score(model, packed, ("exact",), size=32, treated=treated)
+        for treated in (False, True)
+    )
+    assert len(treated) == len(plain) / 2 == 3
+    assert {row.hint for row in treated} == {"exact"}
+    assert treated[0].before != pytest.approx(plain[0].before, rel=1e-3)
+    assert treated[0].after == pytest.approx(treated[0].before, rel=0.05)
 
 
 def test_scores_are_what_plain_numpy_says(listed_photos):
