@@ -1,51 +1,105 @@
-"""Harmonize composites of synthetic scenes with a trained model, told where to look or not.
+"""Show what a trained model makes of composites, told where to look or not.
 
-    python examples/harmonize_scenes.py runs/small/model.safetensors --out scenes.png
+    python examples/show_harmonized.py --out photos.png
+    python examples/show_harmonized.py real_composites --out real.png
 
-In the picture, from left to right: the composite, what is made of it when the region is told
-exactly, by boxes, and not at all, the scene, and the region.
+Without a folder these are composites of the free photographs that come with scikit-image, which
+no model was trained on. A folder holds `composite_images`, and in `masks` a picture of the same
+name for each, white where something was pasted or changed. In the picture, from left to right: the
+composite, what is made of it when the region is told exactly, by boxes, and not at all, the photo
+if there is one, and the region.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+import skimage.data
 import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
 
 import opmask
-from opmask.datasets import Composites, SyntheticScenes, region_hint
-from opmask.perturb import Applied, Perturber
+from opmask.datasets import Photo, read_image, region_hint, resize_photo, segment
+from opmask.perturb import Perturber, sample_seed
+from opmask.sizes import fit_longer_side
 from opmask.visualize import PanelRow, save_panel
 
 SIZE = 256
-SEED = 2**31  # not that of any training run
+SAMPLES = ("astronaut", "chelsea", "coffee", "rocket")
+SEED = 0
 TOLD = {"told the region": "exact", "told a box": "boxes"}
 
 
-def panel_row(model: opmask.OperatorMaskWrapper, composites: Composites, place: int) -> PanelRow:
-    """A composite, what is made of it, the scene and the region."""
-    source, sample = composites.source(place), composites[place]
-    regions = Applied.from_json(sample.applied).region_map(source.label_map)[None]
-    generator = torch.Generator().manual_seed(place)
-    images = {"composite": sample.composite}
+class Example(NamedTuple):
+    """A composite (3, H, W), the changed region of each pixel (H, W), and the photo, if known."""
+
+    composite: Tensor
+    regions: Tensor
+    photo: dict[str, Tensor]
+
+
+def samples() -> Iterator[Example]:
+    """A composite of each sample photograph, with the regions that are found in it."""
+    perturber = Perturber()
+    for place, name in enumerate(SAMPLES):
+        pixels = torch.from_numpy(getattr(skimage.data, name)()).permute(2, 0, 1)
+        image = resize_photo(Photo(pixels, torch.zeros(pixels.shape[1:]).long(), name), SIZE).image
+        label_map = segment(image)[None]
+        made = perturber(image[None], label_map, [sample_seed(SEED, 0, place)])
+        regions = made.applied[0].region_map(label_map[0])
+        yield Example(made.composite[0], regions, {"photo": made.real[0]})
+
+
+def composites_in(folder: Path) -> Iterator[Example]:
+    """The composites of a folder, by name, made small; all of the mask is one region."""
+    for path in sorted((folder / "composite_images").iterdir()):
+        image = read_image(path)
+        with Image.open(folder / "masks" / f"{path.stem}.png") as picture:
+            mask = torch.from_numpy(np.array(picture.convert("L")))
+        size = fit_longer_side((image.shape[1], image.shape[2]), SIZE)
+        small = F.interpolate(image[None] / 255, size, mode="bilinear", antialias=True)[0]
+        region = F.interpolate(mask[None, None].float(), size, mode="area")[0, 0] > 127
+        yield Example(small.clamp(0, 1), region.long(), {})
+
+
+def panel_row(model: opmask.OperatorMaskWrapper, example: Example) -> PanelRow:
+    """A composite, what is made of it, the photo and the region, on squares."""
+    images = {"composite": example.composite}
+    generator = torch.Generator().manual_seed(0)
     for title, kind in TOLD.items():
-        hint = region_hint(regions, [kind], generator=generator)
-        images[title] = opmask.harmonize(model, sample.composite, region=hint)
-    images["not told"] = opmask.harmonize(model, sample.composite)
-    return PanelRow({**images, "scene": sample.real, "region": sample.region})
+        hint = region_hint(example.regions[None], [kind], generator=generator)
+        images[title] = opmask.harmonize(model, example.composite, region=hint)
+    images["not told"] = opmask.harmonize(model, example.composite)
+    region = (example.regions > 0)[None].float()
+    shown = {**images, **example.photo, "region": region}
+    return PanelRow({title: on_square(image) for title, image in shown.items()})
+
+
+def on_square(image: Tensor) -> Tensor:
+    height, width = image.shape[1:]
+    return F.pad(image, (0, SIZE - width, 0, SIZE - height), value=1.0)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="a checkpoint")
-    parser.add_argument("--count", type=int, default=5, help="how many scenes")
-    parser.add_argument("--out", type=Path, default=Path("scenes.png"), help="the picture")
+    parser.add_argument("folder", type=Path, nargs="?", help="composites; else sample photos")
+    parser.add_argument("--model", type=Path, help="a checkpoint; else the one in the box")
+    parser.add_argument("--count", type=int, help="how many, else all")
+    parser.add_argument("--out", type=Path, default=Path("harmonized.png"), help="the picture")
     args = parser.parse_args(arguments)
-    scenes = SyntheticScenes(args.count, size=SIZE, seed=SEED)
-    composites = Composites(scenes, Perturber(), seed=SEED)
     model = opmask.load(args.model)
-    save_panel([panel_row(model, composites, place) for place in range(args.count)], args.out)
+    examples = samples() if args.folder is None else composites_in(args.folder)
+    chosen = tqdm(islice(examples, args.count), "harmonize", disable=None)
+    rows = [panel_row(model, example) for example in chosen]
+    save_panel(rows, args.out)
     print(f"The picture is {args.out}.")
 
 

@@ -45,7 +45,6 @@ def harmonize_file(
     out: Annotated[
         Path, typer.Option("--out", "-o", help=f"The file to write: {', '.join(SAVING)}.")
     ],
-    model: Annotated[Path, typer.Option(help="The checkpoint.")],
     region: Annotated[
         Path | None,
         typer.Option(help="A grey picture, white where the photo was changed, black elsewhere."),
@@ -53,6 +52,9 @@ def harmonize_file(
     strength: Annotated[
         str, typer.Option(help="How much of the change to apply: auto, or a number from 0 on.")
     ] = "auto",
+    model: Annotated[
+        Path | None, typer.Option(help="A checkpoint. Default: the one that comes with opmask.")
+    ] = None,
     work_size: Annotated[
         int, typer.Option(help="The longer side at which masks are predicted, in pixels.")
     ] = 256,

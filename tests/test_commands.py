@@ -108,12 +108,6 @@ def test_the_working_size_is_that_of_the_library(folder, capsys):
     assert np.array_equal(Image.open("out.png"), expected("large.png"))
 
 
-def test_a_model_has_to_be_named(folder, capsys):
-    status, _, error = run(capsys, "photo.png", "-o", "out.png")
-    assert status == 2
-    assert "Missing option '--model'" in error
-
-
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".webp", ".tif", ".tiff"])
 def test_the_suffix_decides_the_format(folder, capsys, suffix):
     assert run_on_photo(capsys, "-o", f"out{suffix}")[0] == 0

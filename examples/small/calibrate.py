@@ -3,9 +3,9 @@
 model, photos -> `found_regions` of composites and of untouched photos, with the error that every
 strength would leave -> :func:`fit` -> `opmask.Calibration`.
 
-What is minimised is what is left of the composites' MSE together with the mean logarithm of what
-is left of each (which is PSNR), as long as untouched photos come back at KEPT dB on average.
-Strengths rise with confidence. At the threshold 0 the picture as a whole is the region.
+What is minimised is what is left of the composites' MSE, as long as untouched photos come back at
+KEPT dB on average and the PSNR of composites rises by GAINED, so that on other photos it does not
+fall. Strengths rise with confidence. At the threshold 0 the picture as a whole is the region.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tqdm import tqdm
 from opmask import Calibration, OperatorMaskWrapper
 from opmask.calibration import connected_regions
 from small.pool import Packed
-from small.scoring import psnr, scenes
+from small.scoring import BEST, scenes
 
 THRESHOLDS = (0.0, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
-STRENGTHS = tuple(np.linspace(0, 1, 6).tolist())
+STRENGTHS = tuple(np.linspace(0, 1, 11).round(1).tolist())
 KNOTS = 6  # as many confidences as that, at quantiles of the regions found
-KEPT = 42.0  # dB that untouched photos must have on average
+KEPT, GAINED = 42.0, 0.05  # dB, on average
 ROUNDS = 4
 
 
@@ -104,13 +104,45 @@ def fit(found: Sequence[Found]) -> Calibration:
     return min(tried, key=lambda pair: pair[0])[1]
 
 
+class Regions(NamedTuple):
+    """The found regions of all images at one threshold, as arrays.
+
+    Attributes:
+        before: The MSE of each image as it is, (N,).
+        untouched: Whether nobody changed it, (N,).
+        image: The place of the image of each region, (R,).
+        confidence: The confidence of each region, (R,).
+        gains: By how much the MSE of its image falls with each of STRENGTHS, (R, S).
+    """
+
+    before: np.ndarray
+    untouched: np.ndarray
+    image: np.ndarray
+    confidence: np.ndarray
+    gains: np.ndarray
+
+
+def regions_at(found: Sequence[Found], threshold: float) -> Regions:
+    rows = [
+        (place, confidence, gains)
+        for place, image in enumerate(found)
+        for confidence, _, gains in image.regions[threshold]
+    ]
+    before = np.array([image.error for image in found])
+    untouched = np.array([image.untouched for image in found])
+    places = np.array([row[0] for row in rows], dtype=int)
+    gains = np.array([row[2] for row in rows]).reshape(-1, len(STRENGTHS))
+    return Regions(before, untouched, places, np.array([row[1] for row in rows]), gains)
+
+
 def fit_threshold(found: Sequence[Found], threshold: float) -> tuple[float, Calibration]:
     """The best strengths for a threshold, knot by knot, and the loss that they leave."""
-    confidences = [c for image in found for c, _, _ in image.regions[threshold]]
-    quantiles = np.quantile(confidences, np.linspace(0.05, 0.95, KNOTS)) if confidences else [1.0]
+    regions = regions_at(found, threshold)
+    some = len(regions.confidence) > 0
+    quantiles = np.quantile(regions.confidence, np.linspace(0.05, 0.95, KNOTS)) if some else [1.0]
     knots = np.unique(np.round(quantiles, 4))
     strengths = np.zeros(len(knots))
-    best = loss(found, threshold, knots, strengths)
+    best = loss(regions, knots, strengths)
     for _ in range(ROUNDS):
         for knot in range(len(knots)):
             low = strengths[knot - 1] if knot else 0.0
@@ -120,34 +152,30 @@ def fit_threshold(found: Sequence[Found], threshold: float) -> tuple[float, Cali
                     np.arange(len(knots)) > knot, np.maximum(strengths, value), strengths
                 )
                 trial[knot] = max(low, value)
-                if (now := loss(found, threshold, knots, trial)) < best - 1e-9:
+                if (now := loss(regions, knots, trial)) < best - 1e-9:
                     best, strengths = now, trial
     return best, Calibration(threshold, tuple(knots.tolist()), tuple(strengths.tolist()))
 
 
-def loss(
-    found: Sequence[Found], threshold: float, knots: np.ndarray, strengths: np.ndarray
-) -> float:
+def loss(regions: Regions, knots: np.ndarray, strengths: np.ndarray) -> float:
     """What is minimised, see the top of this page."""
-    before = np.array([image.error for image in found])
-    after = before - np.array([gain(image, threshold, knots, strengths) for image in found])
-    untouched = np.array([image.untouched for image in found])
+    before, untouched = regions.before, regions.untouched
+    after = before - gained_mse(regions, np.interp(regions.confidence, knots, strengths))
     share = after[~untouched].sum() / before[~untouched].sum()
-    # One level squared is invisible; without it composites that hardly changed would decide.
-    ratio = np.log((after.clip(0) + 1) / (before + 1))[~untouched].mean()
-    kept = [psnr(mse) for mse in after[untouched]] or [KEPT]
-    return float(share + ratio + max(0.0, KEPT - np.mean(kept)))
+    kept = mean_psnr(after[untouched]) if untouched.any() else KEPT
+    gained = mean_psnr(after[~untouched]) - mean_psnr(before[~untouched])
+    return float(share + max(0.0, KEPT - kept) + max(0.0, GAINED - gained))
 
 
-def gain(image: Found, threshold: float, knots: np.ndarray, strengths: np.ndarray) -> float:
-    """By how much the MSE of an image falls."""
-    regions = image.regions[threshold]
-    if not regions:
-        return 0.0
-    chosen = np.interp([confidence for confidence, _, _ in regions], knots, strengths)
-    return float(
-        sum(
-            np.interp(s, STRENGTHS, gains)
-            for s, (_, _, gains) in zip(chosen, regions, strict=True)
-        )
-    )
+def gained_mse(regions: Regions, strength: np.ndarray) -> np.ndarray:
+    """By how much the MSE of each image falls, given the strength of each region."""
+    place = strength * (len(STRENGTHS) - 1)  # strengths are evenly spaced
+    low = np.minimum(place.astype(int), len(STRENGTHS) - 2)
+    row = np.arange(len(low))
+    below, above = regions.gains[row, low], regions.gains[row, low + 1]
+    gains = below + (place - low) * (above - below)
+    return np.bincount(regions.image, gains, len(regions.before))
+
+
+def mean_psnr(errors: np.ndarray) -> float:
+    return float(np.minimum(BEST, -10 * np.log10(errors.clip(0) / 255**2 + 1e-12)).mean())

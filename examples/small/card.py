@@ -104,26 +104,26 @@ def auc(scores: Tensor, truth: Tensor) -> float:
 def panel(
     model: OperatorMaskWrapper, photos: Packed, names: Sequence[str], size: int
 ) -> list[PanelRow]:
-    """Composite, output told and not, photo, region and gate of some photos."""
-    wanted = photos.subset([photos.names.index(name) for name in names])
-    rows = []
-    for scene in scenes(wanted, ("exact",)):
-        made, told = scene.made, scene.hints["exact"]
-        outputs = {
-            "told the region": retouch(model, made.composite, told, size, "exact")["exact"],
-            "not told": retouch(model, made.composite, None, size, "unknown")["auto"],
+    """Composite, output told and not, photo, region and gate of some photos, as scored."""
+    rows = {}
+    for scene in scenes(photos, ("exact",)):
+        shown = [place for place, name in enumerate(scene.names) if name in names]
+        if not shown:
+            continue
+        made = scene.made.composite, scene.made.real, scene.made.region, scene.hints["exact"]
+        image, real, region, hint = (part[shown] for part in made)
+        pictures = {
+            "composite": image,
+            "told the region": retouch(model, image, hint, size, "exact")["exact"],
+            "not told": retouch(model, image, None, size, "unknown")["auto"],
+            "photo": real,
+            "region": region,
+            "gate, not told": model.predict(image, size=size)["gate"],
         }
-        gate = model.predict(made.composite, size=size)["gate"]
-        for i in range(len(scene.names)):
-            pictures = {"composite": made.composite[i]}
-            pictures |= {title: output[i] for title, output in outputs.items()}
-            pictures |= {
-                "photo": made.real[i],
-                "region": made.region[i],
-                "gate, not told": gate[i],
-            }
-            rows.append(PanelRow(pictures))
-    return rows
+        for i, place in enumerate(shown):
+            row = {title: batch[i] for title, batch in pictures.items()}
+            rows[scene.names[place]] = PanelRow(row)
+    return [rows[name] for name in names]
 
 
 def draw_calibration(found: Sequence[Found], calibration: opmask.Calibration, path: Path) -> None:

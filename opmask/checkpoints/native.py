@@ -26,6 +26,9 @@ from opmask.wrapper import OperatorMaskWrapper
 
 __all__ = ["load", "save"]
 
+IN_THE_BOX = Path(__file__).parents[1] / "models" / "small.safetensors"
+"""The model that comes with opmask."""
+
 
 def save(model: OperatorMaskWrapper | DirectRGB, path: str | Path, *, half: bool = False) -> None:
     r"""Saves a model to one safetensors file.
@@ -68,20 +71,20 @@ def save(model: OperatorMaskWrapper | DirectRGB, path: str | Path, *, half: bool
 
 
 def load(
-    path: str | Path,
+    path: str | Path | None = None,
     *,
     backbone: nn.Module | None = None,
     retoucher: Retoucher | None = None,
     call: Callable[[nn.Module, Tensor], object] | None = None,
     preprocess: Callable[[Tensor], Tensor] | None = None,
 ) -> OperatorMaskWrapper | DirectRGB:
-    r"""Loads a model that :func:`save` wrote.
+    r"""Loads a model that :func:`save` wrote, or the one that comes with opmask.
 
     The layer that masks are read from, its geometry and the size rule come from the file and are
     verified by running the network, not searched for again.
 
     Args:
-        path: The file.
+        path: The file. Default: the model in the box, see :doc:`/guide/model`.
         backbone: The network, built as for training; needed if it is none of
             :mod:`opmask.backbones`.
         retoucher: The retoucher; needed if it has operators of your own.
@@ -97,7 +100,7 @@ def load(
         ValueError: If the file is none of these, is damaged, or needs an argument that was not
             given.
     """
-    tensors, about = _read(Path(path))
+    tensors, about = _read(IN_THE_BOX if path is None else Path(path))
     model = build(about, backbone, retoucher, call, preprocess)
     _check_names(model, tensors)
     model.load_state_dict(tensors)

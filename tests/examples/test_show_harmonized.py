@@ -1,35 +1,65 @@
-import harmonize_scenes
+import numpy as np
 import pytest
+import show_harmonized
 import torch
 from PIL import Image
 from small.network import build
 
 import opmask
-from opmask.datasets import Composites, SyntheticScenes
-from opmask.perturb import Perturber
 
 
 @pytest.fixture
-def composites(monkeypatch):
-    monkeypatch.setattr(harmonize_scenes, "SIZE", 64)
-    return Composites(SyntheticScenes(2, size=64, seed=1), Perturber(), seed=1)
-
-
-def test_a_row_has_a_column_for_everything_told(composites):
-    row = harmonize_scenes.panel_row(build(8, None), composites, 0)
-    assert list(row.images) == [
-        "composite",
-        *("told the region", "told a box", "not told"),
-        *("scene", "region"),
-    ]
-    torch.testing.assert_close(row.images["not told"], row.images["composite"], atol=1e-3, rtol=0)
-
-
-def test_a_checkpoint_is_shown_in_one_picture(composites, tmp_path, capsys):
+def checkpoint(tmp_path):
     opmask.save(build(8, None), tmp_path / "model.safetensors")
-    out = tmp_path / "scenes.png"
-    checkpoint = str(tmp_path / "model.safetensors")
-    harmonize_scenes.main([checkpoint, "--count", "2", "--out", str(out)])
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(show_harmonized, "SIZE", 64)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two composites, of which the left half and nothing were changed."""
+    for name in ("composite_images", "masks"):
+        (tmp_path / name).mkdir()
+    for stem, side in (("a", 60), ("b", 0)):
+        pixels = np.full((80, 120, 3), (90, 120, 200), np.uint8)
+        pixels[:, :side, 0] = 200
+        Image.fromarray(pixels).save(tmp_path / "composite_images" / f"{stem}.png")
+        mask = np.zeros((80, 120), np.uint8)
+        mask[:, :side] = 255
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{stem}.png")
+    return tmp_path
+
+
+def test_a_row_has_a_column_for_everything_told():
+    example = next(show_harmonized.samples())
+    row = show_harmonized.panel_row(build(8, None), example)
+    told = ["told the region", "told a box", "not told"]
+    assert list(row.images) == ["composite", *told, "photo", "region"]
+    torch.testing.assert_close(row.images["not told"], row.images["composite"], atol=1e-3, rtol=0)
+    assert torch.equal(row.images["region"][0] > 0, example.regions > 0)
+
+
+def test_composites_of_a_folder_are_made_small_and_put_on_squares(folder):
+    first, second = show_harmonized.composites_in(folder)
+    assert first.composite.shape == (3, 43, 64)
+    assert first.regions.float().mean() == pytest.approx(0.5, abs=0.02)
+    assert not second.regions.any()
+    row = show_harmonized.panel_row(build(8, None), first)
+    assert {tuple(image.shape[1:]) for image in row.images.values()} == {(64, 64)}
+    assert (row.images["composite"][:, 43:] == 1).all()
+
+
+def test_examples_are_shown_in_one_picture(checkpoint, folder, capsys):
+    out = folder / "scenes.png"
+    model = ["--model", str(checkpoint)]
+    show_harmonized.main([*model, "--count", "2", "--out", str(out)])
     assert capsys.readouterr().out == f"The picture is {out}.\n"
     with Image.open(out) as picture:
-        assert picture.width > 6 * 64
+        rows = picture.height
+    show_harmonized.main([str(folder), *model, "--count", "1", "--out", str(out)])
+    with Image.open(out) as picture:
+        assert picture.height < rows

@@ -7,7 +7,7 @@ from PIL import Image
 from small import calibrate, card, pool
 from small.calibrate import STRENGTHS, Found
 from small.network import build
-from small.scoring import Row
+from small.scoring import Row, scenes
 from small.tables import line, share_interval, source, tables
 
 import opmask
@@ -49,11 +49,28 @@ def test_what_harms_at_low_confidence_and_helps_at_high_is_told_apart():
     assert list(fitted.strength) == sorted(fitted.strength)
 
 
+def test_psnr_must_not_fall_though_mse_does():
+    helped = [found(500.0, error=2000.0)]
+    harmed = [found(-3.0, error=5.0) for _ in range(3)]
+    assert calibrate.fit(helped).strength == (1.0,)
+    assert calibrate.fit(helped + harmed).strength == (0.0,)
+
+
 def test_harm_to_untouched_photos_counts():
     helped = [found(20.0)]
     harmed = [found(-200.0, error=0.0, untouched=True) for _ in range(5)]
     assert calibrate.fit(helped).strength == (1.0,)
     assert calibrate.fit(helped + harmed).strength == (0.0,)
+
+
+def test_gains_are_linear_between_strengths_and_summed_over_the_regions_of_an_image():
+    gains = np.array(STRENGTHS) ** 2
+    pair = [(0.5, 1.0, 10 * gains), (0.7, 1.0, gains)]
+    images = [Found(False, 9.0, {0.2: pair}), Found(True, 0.0, {0.2: []})]
+    regions = calibrate.regions_at(images, 0.2)
+    gained = calibrate.gained_mse(regions, np.array([0.25, 1.0]))
+    expected = 10 * np.interp(0.25, STRENGTHS, gains) + gains[-1]
+    np.testing.assert_allclose(gained, [expected, 0.0])
 
 
 def test_a_model_that_finds_nothing_is_calibrated_too():
@@ -123,6 +140,17 @@ def test_no_more_than_so_many_photos_of_a_folder_are_taken(listed_photos):
     packed = pool.pack(pool.Pool(listed_photos, "train", size=32), listed_photos / "packed")
     assert card.limited(packed, 4).names == packed.names[:4]
     assert card.limited(packed, 4).images.shape[0] == 4
+
+
+def test_a_panel_shows_the_composites_that_were_scored(listed_photos, model):
+    packed = pool.pack(pool.Pool(listed_photos, "train", size=32), listed_photos / "packed")
+    model.calibration = opmask.Calibration(0.0, (0.5,), (0.4,))
+    (scene,) = scenes(packed, ())
+    names = scene.names[-1], scene.names[0]
+    rows = card.panel(model, packed, names, 32)
+    for row, place in zip(rows, (-1, 0), strict=True):
+        torch.testing.assert_close(row.images["composite"], scene.made.composite[place])
+        torch.testing.assert_close(row.images["photo"], scene.made.real[place])
 
 
 def test_the_card_holds_a_calibrated_model_tables_and_pictures(listed_photos, model, monkeypatch):

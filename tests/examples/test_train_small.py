@@ -219,6 +219,19 @@ def test_treated_composites_are_farther_from_the_photo_and_untouched_ones_left_o
     assert treated[0].after == pytest.approx(treated[0].before, rel=0.05)
 
 
+def test_checkpoints_are_ranked_by_error_told_or_not_and_by_harm_that_is_seen():
+    found = {
+        "exact": 0.6,
+        "unknown": 0.9,
+        "exact dB": 2.0,
+        "unknown dB": 1.0,
+        "untouched dB": 41.0,
+    }
+    assert scoring.rank(found) == pytest.approx(1.2)
+    assert scoring.rank({**found, "untouched dB": 50.0}) == pytest.approx(1.2)
+    assert scoring.rank({**found, "untouched dB": 38.0}) == pytest.approx(1.4)
+
+
 def test_scores_are_what_plain_numpy_says(listed_photos):
     packed = pool.pack(pool.Pool(listed_photos, "validation", size=64), listed_photos / "packed")
     scene = next(scoring.scenes(packed, ("exact",)))
