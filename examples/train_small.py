@@ -25,10 +25,10 @@ import torch
 import torch.nn.functional as F
 from learners import Learner, make_average
 from run_folder import Interrupt, Log, keep, open_run, restore
-from small.batches import Batch, make_batch
+from small.batches import Batch, gather, make_batch
 from small.muon import Muon, split
 from small.network import build
-from small.pool import Packed, Pool, listed, pack
+from small.pool import Packed, Pool, pack
 from small.recipe import Recipe, parse
 from small.scoring import figures, rank, score
 from torch import Tensor
@@ -38,13 +38,11 @@ from tqdm import tqdm
 
 import opmask
 from opmask import OperatorMaskWrapper
-from opmask.datasets import SyntheticScenes
 from opmask.files import replacing
 from opmask.losses import LPIPS, charbonnier
 from opmask.perturb import Perturber, sample_seed
 
 SIDE = 256  # of the small copies, in pixels
-SCENES = 1  # the seed of the synthetic ones
 CHECK_STEP, STILL = 200, 0.995  # the share of the untrained loss that is left where nothing moved
 COLUMNS = ("loss", "pixel", "untrained", "gate")
 
@@ -111,29 +109,6 @@ def loss_terms(run: Run, batch: Batch) -> dict[str, Tensor]:
     if run.perceptual is not None:
         terms["perceptual"] = recipe.perceptual * run.perceptual(image, batch.real)
     return terms
-
-
-def usable(photos: Packed, clear: bool) -> list[int]:
-    """The places of the photos to train on, those without a label left out."""
-    allowed = {files.image for files in listed("train", clear=clear)}
-    labelled = photos.labels.flatten(1).amax(1).bool().tolist()
-    pairs = zip(photos.names, labelled, strict=True)
-    return [place for place, (name, some) in enumerate(pairs) if some and name in allowed]
-
-
-def gather(photos: Packed, scenes: int, *, clear: bool) -> Packed:
-    """The photos to train on and some synthetic scenes, in memory, as each is read many times."""
-    found = photos.subset(usable(photos, clear))
-    images, labels = [found.images], [found.labels]
-    for place in tqdm(range(scenes), "scenes", leave=False, disable=None):
-        image, label_map, name = SyntheticScenes(scenes, size=images[0].shape[-1], seed=SCENES)[
-            place
-        ]
-        found.names.append(name)
-        images.append(image[None])
-        labels.append(label_map[None].byte())
-    found.images, found.labels = torch.cat(images), torch.cat(labels)
-    return found
 
 
 def read_batches(

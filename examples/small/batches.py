@@ -13,10 +13,14 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+from tqdm import tqdm
 
-from opmask.datasets import HINTS, region_hint
+from opmask.datasets import HINTS, SyntheticScenes, region_hint
 from opmask.perturb import JPEG, CompositeBatch, Degradation, GaussianNoise, Perturber
 from opmask.perturb.degrade import degrade
+from small.pool import Packed, listed
+
+SCENES = 1  # the seed of the synthetic ones
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,27 @@ class Batch(NamedTuple):
     real: Tensor
     region: Tensor
     hint: Tensor
+
+
+def usable(photos: Packed, clear: bool) -> list[int]:
+    """The places of the photos to train on, those without a label left out."""
+    allowed = {files.image for files in listed("train", clear=clear)}
+    labelled = photos.labels.flatten(1).amax(1).bool().tolist()
+    pairs = zip(photos.names, labelled, strict=True)
+    return [place for place, (name, some) in enumerate(pairs) if some and name in allowed]
+
+
+def gather(photos: Packed, scenes: int, *, clear: bool) -> Packed:
+    """The photos to train on and some synthetic scenes, in memory, as each is read many times."""
+    found = photos.subset(usable(photos, clear))
+    if scenes:
+        made = SyntheticScenes(scenes, size=found.images.shape[-1], seed=SCENES)
+        progress = tqdm(range(scenes), "scenes", leave=False, disable=None)
+        images, labels, names = zip(*(made[place] for place in progress), strict=True)
+        found.images = torch.cat([found.images, torch.stack(images)])
+        found.labels = torch.cat([found.labels, torch.stack(labels).byte()])
+        found.names += names
+    return found
 
 
 def make_batch(

@@ -105,13 +105,13 @@ def test_a_run_with_other_settings_is_not_resumed(run):
 
 def test_licence_clear_photos_alone_can_be_trained_on(listed_photos):
     packed = pool.pack(pool.Pool(listed_photos, "train", size=64), listed_photos / "packed")
-    assert train_small.usable(packed, clear=True) == [0, 1, 2]
-    assert train_small.usable(packed, clear=False) == list(range(6))
+    assert batches.usable(packed, clear=True) == [0, 1, 2]
+    assert batches.usable(packed, clear=False) == list(range(6))
 
 
 def test_synthetic_scenes_are_added(listed_photos):
     packed = pool.pack(pool.Pool(listed_photos, "train", size=64), listed_photos / "packed")
-    found = train_small.gather(packed, 2, clear=True)
+    found = batches.gather(packed, 2, clear=True)
     assert found.names == [*packed.names[:3], "scene-1-0", "scene-1-1"]
     scene = SyntheticScenes(2, size=64, seed=1)[1]
     assert torch.equal(found[4].image, scene.image)
