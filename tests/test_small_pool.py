@@ -3,6 +3,7 @@ import json
 import pickle
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -281,20 +282,35 @@ def test_files_of_something_else_are_left_alone(root, tmp_path, name):
     assert (tmp_path / "out" / name).read_bytes() == b"mine"
 
 
-def test_two_processes_do_not_write_the_same_pack(root, tmp_path):
+@contextmanager
+def held_elsewhere(path):
+    """Another process holds a lock file."""
     pytest.importorskip("fcntl")
-    interrupt(root, tmp_path / "out")
     code = (
         "import fcntl, sys; file = open(sys.argv[1], 'ab'); fcntl.lockf(file, fcntl.LOCK_EX)\n"
         "print('held', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "out/.lock")]
+    command = [sys.executable, "-c", code, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
-        with pytest.raises(ValueError, match="no other process is writing to"):
-            pool.pack(train(root), tmp_path / "out")
+        yield
         process.stdin.close()
+
+
+def test_two_processes_do_not_write_the_same_pack(root, tmp_path):
+    interrupt(root, tmp_path / "out")
+    with (
+        held_elsewhere(tmp_path / "out/.lock"),
+        pytest.raises(ValueError, match="no other process is writing to"),
+    ):
+        pool.pack(train(root), tmp_path / "out")
     assert_same(pool.pack(train(root), tmp_path / "out"), train(root))
+
+
+def test_several_processes_may_read_a_finished_pack(root, tmp_path):
+    pool.pack(train(root), tmp_path / "out")
+    with held_elsewhere(tmp_path / "out/.lock"):
+        assert_same(pool.pack(train(root), tmp_path / "out"), train(root))
 
 
 def test_the_command_packs_every_split(root, tmp_path, capsys):

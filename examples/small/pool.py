@@ -120,7 +120,7 @@ class Packed:
             raise FileNotFoundError(f"{folder} holds no photos: {CONTENT} is missing.")
         content = read_content(self.folder)
         self.names: list[str] = content["photos"]
-        done = min(rows.complete() for rows in rows_of(self.folder, content))
+        done = complete(self.folder, content)
         if done < len(self.names):
             raise ValueError(
                 f"'folder' must hold all of its photos, got {folder} with {done} of "
@@ -152,6 +152,8 @@ def pack(photos: Pool, out: str | Path, *, workers: int = 0) -> Packed:
     """Writes photos into a new folder, or goes on where the same ones were being written."""
     out = Path(out)
     content = {"size": photos.size, "photos": photos.names}
+    if is_whole(out, content):  # which several runs may read at once
+        return Packed(out)
     with held(out / ".lock"):
         if not (out / CONTENT).exists():
             check_empty(out)
@@ -160,6 +162,16 @@ def pack(photos: Pool, out: str | Path, *, workers: int = 0) -> Packed:
         check_same(out, read_content(out), content)
         append(photos, out, content, workers)
     return Packed(out)
+
+
+def is_whole(folder: Path, content: dict[str, Any]) -> bool:
+    found = read_content(folder) if (folder / CONTENT).is_file() else None
+    return found == content and complete(folder, content) == len(content["photos"])
+
+
+def complete(folder: Path, content: dict[str, Any]) -> int:
+    """How many photos were written."""
+    return min(rows.complete() for rows in rows_of(folder, content))
 
 
 def read_content(folder: Path) -> dict[str, Any]:
@@ -187,7 +199,7 @@ def check_same(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None
 def append(photos: Pool, out: Path, content: dict[str, Any], workers: int) -> None:
     """Writes the photos that are not there yet."""
     images, labels = rows_of(out, content)
-    done = min(images.complete(), labels.complete())
+    done = complete(out, content)
     places = range(done, len(photos))
     with images.after(done) as image_file, labels.after(done) as label_file:
         for photo in run(partial(read_or_error, photos), places, workers, out.name):
