@@ -1,4 +1,5 @@
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -140,6 +141,18 @@ def test_no_more_than_so_many_photos_of_a_folder_are_taken(listed_photos):
     packed = pool.pack(pool.Pool(listed_photos, "train", size=32), listed_photos / "packed")
     assert card.limited(packed, 4).names == packed.names[:4]
     assert card.limited(packed, 4).images.shape[0] == 4
+
+
+def test_errors_are_those_of_the_output_at_each_strength_in_levels(model):
+    image, real = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    _, errors = calibrate.errors_by_strength(model, image, real, 32)
+    assert errors.shape == (2, len(STRENGTHS), 32, 32)
+    close = partial(torch.testing.assert_close, rtol=1e-4, atol=0.1)
+    close(errors[:, 0], (255 * (image - real)).square().mean(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        masks = model.predict(image)
+    changed = model.retoucher(image, masks)
+    close(errors[:, -1], (255 * (changed - real)).square().mean(1))
 
 
 def test_a_panel_shows_the_composites_that_were_scored(listed_photos, model):
