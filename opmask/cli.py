@@ -42,12 +42,6 @@ app.add_typer(study, name="study")
 app.command("harmonize")(harmonize_file)
 
 
-@app.callback()
-def _opmask() -> None:
-    # With a callback, the name of the subcommand is needed even while there is only one.
-    pass
-
-
 @app.command("build-benchmark")
 def _build_benchmark(
     data: Annotated[str, typer.Argument(help=f"The data set: {' or '.join(DATA)}.")],

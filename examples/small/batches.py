@@ -53,8 +53,7 @@ class Batch(NamedTuple):
 def usable(photos: Packed, clear: bool) -> list[int]:
     """The places of the photos to train on, those without a label left out."""
     allowed = {files.image for files in listed("train", clear=clear)}
-    labelled = photos.labels.flatten(1).amax(1).bool().tolist()
-    pairs = zip(photos.names, labelled, strict=True)
+    pairs = zip(photos.names, photos.labelled.tolist(), strict=True)
     return [place for place, (name, some) in enumerate(pairs) if some and name in allowed]
 
 

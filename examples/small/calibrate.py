@@ -21,7 +21,7 @@ from tqdm import tqdm
 from opmask import Calibration, OperatorMaskWrapper
 from opmask.calibration import connected_regions
 from small.pool import Packed
-from small.scoring import BEST, scenes
+from small.scoring import psnr, scenes
 
 THRESHOLDS = (0.0, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
 STRENGTHS = tuple(np.linspace(0, 1, 11).round(1).tolist())
@@ -162,8 +162,9 @@ def loss(regions: Regions, knots: np.ndarray, strengths: np.ndarray) -> float:
     before, untouched = regions.before, regions.untouched
     after = before - gained_mse(regions, np.interp(regions.confidence, knots, strengths))
     share = after[~untouched].sum() / before[~untouched].sum()
-    kept = mean_psnr(after[untouched]) if untouched.any() else KEPT
-    gained = mean_psnr(after[~untouched]) - mean_psnr(before[~untouched])
+    near = psnr(after.clip(0))
+    kept = near[untouched].mean() if untouched.any() else KEPT
+    gained = (near - psnr(before))[~untouched].mean()
     return float(share + max(0.0, KEPT - kept) + max(0.0, GAINED - gained))
 
 
@@ -175,7 +176,3 @@ def gained_mse(regions: Regions, strength: np.ndarray) -> np.ndarray:
     below, above = regions.gains[row, low], regions.gains[row, low + 1]
     gains = below + (place - low) * (above - below)
     return np.bincount(regions.image, gains, len(regions.before))
-
-
-def mean_psnr(errors: np.ndarray) -> float:
-    return float(np.minimum(BEST, -10 * np.log10(errors.clip(0) / 255**2 + 1e-12)).mean())

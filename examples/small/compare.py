@@ -74,7 +74,7 @@ def line(name: str, found: Curve, harm: float) -> str:
     cells = [name, f"{strength:.2f}", f"{at(found.harm, strength).mean():.2f}"]
     for table, used in ((found.blind, strength), (found.told, 1.0)):
         after = at(table, used)
-        gained = np.mean([psnr(a) - psnr(b) for a, b in zip(after, before, strict=True)])
+        gained = (psnr(after) - psnr(before)).mean()
         cells += [f"{after.sum() / before.sum():.3f}", f"{gained:+.2f}"]
     return f"| {' | '.join(cells)} |"
 

@@ -137,6 +137,11 @@ class Packed:
     def __getitem__(self, index: int) -> Photo:
         return Photo(self.images[index], self.labels[index].long(), self.names[index])
 
+    @property
+    def labelled(self) -> Tensor:
+        """Whether anything in each photo has a label, (N,)."""
+        return self.labels.flatten(1).amax(1).bool()
+
     def subset(self, places: Sequence[int]) -> Packed:
         """Some of the photos, in memory."""
         some = copy(self)

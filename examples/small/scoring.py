@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -25,6 +26,7 @@ BATCH = 16
 AUTO = {"unknown": "auto", "untouched": "untouched auto"}  # with strengths by confidence
 KEPT = 40.0  # dB that untouched photos must have on average, at full strength
 BEST = 60.0  # dB; what is closer than that counts as the same
+Errors = TypeVar("Errors", float, np.ndarray)
 
 
 class Row(NamedTuple):
@@ -59,7 +61,7 @@ class Scene(NamedTuple):
 
 def scenes(photos: Packed, hints: Sequence[str] = HINTS) -> Iterator[Scene]:
     """The fixed composites of photos, in order; photos without a label are left out."""
-    perturber, usable = Perturber(), photos.labels.flatten(1).amax(1).nonzero()[:, 0].tolist()
+    perturber, usable = Perturber(), photos.labelled.nonzero()[:, 0].tolist()
     for start in range(0, len(usable), BATCH):
         places = usable[start : start + BATCH]
         label_maps = photos.labels[places].long()
@@ -136,9 +138,9 @@ def squared_error(output: Tensor, real: Tensor) -> Tensor:
     return levels.double().square().mean((1, 2, 3))
 
 
-def psnr(mse: float) -> float:
-    """In dB, at most BEST."""
-    return float(min(BEST, -10 * torch.tensor(mse / 255**2 + 1e-12).log10()))
+def psnr(mse: Errors) -> Errors:
+    """In dB, at most BEST; of one MSE or of each in an array."""
+    return np.minimum(BEST, -10 * np.log10(mse / 255**2 + 1e-12))
 
 
 def family(applied: Applied) -> str:
