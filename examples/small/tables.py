@@ -13,6 +13,7 @@ from opmask.metrics import interval
 from small.scoring import Row, psnr
 
 RESAMPLES = 2000
+WORSE = -0.5  # dB; what loses more counts as made worse
 
 
 def share_interval(rows: Sequence[Row]) -> tuple[float, float, float]:
@@ -27,14 +28,18 @@ def share_interval(rows: Sequence[Row]) -> tuple[float, float, float]:
 
 
 def line(title: str, rows: Sequence[Row]) -> str:
-    """A row of a table: images, MSE before, share, and the gain in PSNR."""
+    """A row of a table: images, MSE before, share, the gain in PSNR, and for how many."""
     if "untouched" in rows[0].hint:
         harm = interval([row.after for row in rows])
         near = interval([psnr(row.after) for row in rows])
-        return f"| {title} | {len(rows)} | | {show(harm, 2)} (MSE) | {show(near, 2)} (PSNR) |"
-    gains = interval([psnr(row.after) - psnr(row.before) for row in rows])
-    before = np.mean([row.before for row in rows])
-    numbers = f"{before:.1f}", show(share_interval(rows), 3), show(gains, 2, "+")
+        return f"| {title} | {len(rows)} | | {show(harm, 2)} (MSE) | {show(near, 2)} (PSNR) | |"
+    gains = np.array([psnr(row.after) - psnr(row.before) for row in rows])
+    numbers = (
+        f"{np.mean([row.before for row in rows]):.1f}",
+        show(share_interval(rows), 3),
+        show(interval(gains), 2, "+"),
+        f"{(gains > 0).mean():.0%} / {(gains < WORSE).mean():.0%}",
+    )
     return f"| {title} | {len(rows)} | {' | '.join(numbers)} |"
 
 
@@ -45,8 +50,8 @@ def show(values: tuple[float, float, float], digits: int, sign: str = "") -> str
 
 def table(first: str, rows: Sequence[Row], key: Callable[[Row], str]) -> str:
     """The rows in groups, in the order in which they come."""
-    titles = first, "images", "MSE before", "share of MSE left", "PSNR, dB"
-    head = f"| {' | '.join(titles)} |\n|---|---:|---:|---:|---:|"
+    titles = first, "images", "MSE before", "share of MSE left", "PSNR, dB", "better / worse"
+    head = f"| {' | '.join(titles)} |\n|---{'|---:' * (len(titles) - 1)}|"
     groups = dict.fromkeys(map(key, rows))
     return "\n".join([head, *(line(g, [row for row in rows if key(row) == g]) for g in groups)])
 

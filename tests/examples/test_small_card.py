@@ -110,9 +110,14 @@ def test_shares_are_of_means_and_intervals_contain_them():
 
 def test_a_line_of_a_table_says_what_is_left_and_what_psnr_gains():
     assert line("x", [row()]) == (
-        "| x | 1 | 100.0 | 0.500 [0.500, 0.500] | +3.01 [+3.01, +3.01] |"
+        "| x | 1 | 100.0 | 0.500 [0.500, 0.500] | +3.01 [+3.01, +3.01] | 100% / 0% |"
     )
     assert "50.00 [50.00, 50.00] (MSE)" in line("x", [row("untouched", 0.0)])
+
+
+def test_a_table_counts_what_got_better_and_what_lost_more_than_half_a_db():
+    after = (90.0, 99.0, 101.0, 120.0, 130.0)
+    assert line("x", [row(after=value) for value in after]).endswith("| 40% / 40% |")
 
 
 def test_photos_are_told_apart_by_their_folders():
