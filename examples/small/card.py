@@ -26,7 +26,7 @@ from opmask.perturb import fit_masks
 from opmask.visualize import PanelRow, new_figure, save_panel, write_figure
 from small.calibrate import Found, fit, found_regions
 from small.pool import Packed
-from small.scoring import Row, psnr, retouch, scenes, score
+from small.scoring import Row, retouch, scenes, score
 from small.tables import table, tables
 
 SPLITS = ("validation", "test", "foreign")
@@ -158,11 +158,7 @@ def draw_calibration(found: Sequence[Found], calibration: opmask.Calibration, pa
 
 def worst(rows: Sequence[Row]) -> list[str]:
     """The photos whose composites lost most, told the region or not."""
-    lost = sorted(
-        (psnr(row.after) - psnr(row.before), row.name)
-        for row in rows
-        if row.hint in ("exact", "auto")
-    )
+    lost = sorted((row.decibels, row.name) for row in rows if row.hint in ("exact", "auto"))
     return list(dict.fromkeys(name for _, name in lost))[:6]
 
 

@@ -49,6 +49,11 @@ class Row(NamedTuple):
     after: float
     foreground: float
 
+    @property
+    def decibels(self) -> float:
+        """By how much PSNR rises."""
+        return psnr(self.after) - psnr(self.before)
+
 
 class Scene(NamedTuple):
     """A batch of fixed composites, with the changed regions and what is told of them by kind."""
@@ -163,7 +168,7 @@ class Gain(NamedTuple):
 
 def gain(rows: Sequence[Row]) -> Gain:
     share = mean([row.after for row in rows]) / mean([row.before for row in rows])
-    return Gain(share, mean([psnr(row.after) - psnr(row.before) for row in rows]))
+    return Gain(share, mean([row.decibels for row in rows]))
 
 
 def figures(rows: Sequence[Row]) -> dict[str, float]:

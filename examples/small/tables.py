@@ -33,7 +33,7 @@ def line(title: str, rows: Sequence[Row]) -> str:
         harm = interval([row.after for row in rows])
         near = interval([psnr(row.after) for row in rows])
         return f"| {title} | {len(rows)} | | {show(harm, 2)} (MSE) | {show(near, 2)} (PSNR) | |"
-    gains = np.array([psnr(row.after) - psnr(row.before) for row in rows])
+    gains = np.array([row.decibels for row in rows])
     numbers = (
         f"{np.mean([row.before for row in rows]):.1f}",
         show(share_interval(rows), 3),
