@@ -24,14 +24,13 @@ from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.recipe import SETTINGS, Recipe
 from opmask.datasets.triptych import is_whole_png, write_triptych
 from opmask.datasets.workers import run
-from opmask.files import replacing
+from opmask.files import is_leftover, remove_leftovers, replacing
 from opmask.perturb import Settings
 
 IMAGES = "images"
 """The name of the folder of the pictures in that of a benchmark."""
 
 _HALF = ".half-made.jsonl"  # the samples drawn so far; held by the build that is at work
-_UNNAMED = ".manifest.*.jsonl"  # as `replacing` names the manifest while it is written
 
 
 def build_benchmark(
@@ -126,8 +125,8 @@ def build_benchmark(
         half.truncate(0)  # all of it stands in the manifest
         benchmark = Benchmark(out, root, perturbations)
         _check_same(benchmark.header, header, out)
-        for leftover in [*out.glob(_UNNAMED), *out.glob(f"{IMAGES}/.*.png")]:
-            leftover.unlink(missing_ok=True)  # of a build that was killed
+        for folder in (out, out / IMAGES):  # which only this build writes to
+            remove_leftovers(folder)
         if images:
             _write_images(benchmark, out / IMAGES, workers)
     return benchmark
@@ -145,7 +144,7 @@ def _difference(own: Settings, named: Settings) -> str:
 
 def _check_empty(out: Path) -> None:
     found = sorted(out.iterdir()) if out.is_dir() else []
-    names = [p.name for p in found if p.name != _HALF and not p.match(_UNNAMED)]
+    names = [p.name for p in found if p.name != _HALF and not is_leftover(p)]
     if names:
         raise ValueError(
             f"'out' must be a new or an empty folder or that of the same benchmark, got {out}, "
