@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -283,15 +284,16 @@ def test_files_of_something_else_are_left_alone(root, tmp_path, name):
 
 
 @contextmanager
-def held_elsewhere(path):
-    """Another process holds a lock file."""
-    pytest.importorskip("fcntl")
+def held_elsewhere(folder):
+    """Another process holds a folder."""
     code = (
-        "import fcntl, sys; file = open(sys.argv[1], 'ab'); fcntl.lockf(file, fcntl.LOCK_EX)\n"
-        "print('held', flush=True); sys.stdin.read()"
+        "import sys; from opmask.datasets.locking import held\n"
+        "with held(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", code, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", code, str(folder)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=env, **pipes) as process:
         assert process.stdout.readline() == b"held\n"
         yield
         process.stdin.close()
@@ -300,8 +302,8 @@ def held_elsewhere(path):
 def test_two_processes_do_not_write_the_same_pack(root, tmp_path):
     interrupt(root, tmp_path / "out")
     with (
-        held_elsewhere(tmp_path / "out/.lock"),
-        pytest.raises(ValueError, match="no other process is writing to"),
+        held_elsewhere(tmp_path / "out"),
+        pytest.raises(ValueError, match="nobody else is writing to"),
     ):
         pool.pack(train(root), tmp_path / "out")
     assert_same(pool.pack(train(root), tmp_path / "out"), train(root))
@@ -309,7 +311,7 @@ def test_two_processes_do_not_write_the_same_pack(root, tmp_path):
 
 def test_several_processes_may_read_a_finished_pack(root, tmp_path):
     pool.pack(train(root), tmp_path / "out")
-    with held_elsewhere(tmp_path / "out/.lock"):
+    with held_elsewhere(tmp_path / "out"):
         assert_same(pool.pack(train(root), tmp_path / "out"), train(root))
 
 
