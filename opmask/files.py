@@ -1,5 +1,8 @@
 r"""Writing files so that a reader, a crash or another writer never meets half of one.
 
+What a command writes is checked before its work by :func:`check_outputs`, and written by way of
+:func:`replacing`.
+
 Data flow: `bytes -> temporary file beside the target -> rename -> target`.
 """
 
@@ -11,12 +14,12 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["is_leftover", "remove_leftovers", "replacing"]
+__all__ = ["check_outputs", "is_leftover", "remove_leftovers", "replacing"]
 
 _LEFTOVER = re.compile(r"\..*\.opmask-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
 
@@ -67,7 +70,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     target = Path(os.path.realpath(path))
     try:
-        mode = _mode(target)
+        mode = _mode(target, "path")
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_old_leftovers(target.parent)
         # What others may not read in the old file they may not read in the new one either.
@@ -85,6 +88,61 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_outputs(
+    outputs: Mapping[str, str | Path | None],
+    *,
+    inputs: Iterable[str | Path | None] = (),
+    overwrite: bool = False,
+) -> None:
+    r"""Refuses, before any work, files that a command could not or should not write.
+
+    Args:
+        outputs: All files that it writes, by what an error calls them, such as `--out`. None
+            stands for one that is not wanted.
+        inputs: All files that it reads, likewise.
+        overwrite: Whether outputs may be there already. An input is never overwritten.
+
+    Raises:
+        ValueError: If an output is there already, is an input (by another name, too) or another
+            output, is no file, or lies in a folder that is missing or cannot be written to.
+        OSError: If its name is too long.
+
+    Example:
+        >>> check_outputs({"--out": "a.md", "--chart": "./a.md"})
+        Traceback (most recent call last):
+        ...
+        ValueError: '--chart' must be another file than '--out', got a.md.
+    """
+    read = [Path(path) for path in inputs if path is not None and Path(path).exists()]
+    names: dict[str, str] = {}
+    for name, path in ((n, Path(p)) for n, p in outputs.items() if p is not None):
+        _check_place(name, path)
+        # Without regard to case, because some file systems have none.
+        other = names.setdefault(os.path.realpath(path).casefold(), name)
+        if other != name:
+            raise ValueError(f"{name!r} must be another file than {other!r}, got {path}.")
+        if path.exists() and any(path.samefile(source) for source in read):
+            raise ValueError(
+                f"{name!r} must not be a file that is read, got {path}. Choose another name."
+            )
+        if path.exists() and not overwrite:
+            raise ValueError(f"{name!r} must be a new file, got {path}. --overwrite replaces it.")
+
+
+def _check_place(name: str, path: Path) -> None:
+    target = Path(os.path.realpath(path))
+    try:
+        found = _mode(target, name)
+    except OSError as error:
+        raise _explained(error, path) from error
+    if not target.parent.is_dir():
+        raise ValueError(f"{name!r} must lie in a folder that is there, got {path}.")
+    if not os.access(target.parent, os.W_OK):
+        raise ValueError(f"{name!r} must lie in a folder that can be written to, got {path}.")
+    if found is not None and not os.access(target, os.W_OK):
+        raise ValueError(f"{name!r} must be a file that can be written to, got {path}.")
 
 
 def is_leftover(path: str | Path) -> bool:
@@ -137,22 +195,20 @@ def _remove_old_leftovers(folder: Path) -> None:
         remove_leftovers(folder, age=_DAY)
 
 
-def _mode(target: Path) -> int | None:
-    """The permissions of a file, if there is one."""
+def _mode(target: Path, name: str) -> int | None:
+    """The permissions of a file, if there is one; `name` is what an error calls it."""
     try:
         found = target.lstat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if not stat.S_ISREG(found):
-        raise ValueError(
-            f"'path' must be a file, got {target}, which is a folder, a pipe, a device or a loop "
-            f"of links. Choose another name."
-        )
+        kind = "the folder" if stat.S_ISDIR(found) else "the pipe, device or loop of links"
+        raise ValueError(f"{name!r} must be a file, got {kind} {target}. Choose another name.")
     return stat.S_IMODE(found)
 
 
 def _create(folder: Path, path: Path, mode: int) -> Path:
-    """Makes an empty file with a name that no other writer has."""
+    """Makes an empty file that no other writer has."""
     stem = os.fsencode(path.stem)[:_LONGEST].decode("utf-8", "ignore")
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST else ""
     while True:
@@ -167,7 +223,10 @@ def _reason(error: Exception, temporary: Path) -> OSError | None:
     if isinstance(error, OSError) and error.errno in _ADVICE:
         mine = error.filename is None or Path(error.filename) == temporary
         return error if mine else None
-    # Pillow, torch and safetensors each report a full disk in their own way. Is it full?
+    # safetensors names the reason in text only, and has removed its file.
+    if found := re.search(r"\(os error (\d+)\)", str(error)):
+        return OSError(int(found[1]), os.strerror(int(found[1])))
+    # torch and numpy name none at all. Is the disk full?
     try:
         with temporary.open("ab") as file:
             file.write(bytes(2**20))

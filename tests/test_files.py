@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from opmask.files import is_leftover, remove_leftovers, replacing
+from opmask.files import check_outputs, is_leftover, remove_leftovers, replacing
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions and pipes")
 
@@ -113,7 +113,7 @@ def special(kind, path):
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link to a device", "loop of links"])
 def test_what_is_no_file_is_refused(tmp_path, kind):
     special(kind, tmp_path / "out")
-    with pytest.raises(ValueError, match=r"'path' must be a file, got \S+, which is a folder"):
+    with pytest.raises(ValueError, match=rf"'path' must be a file, got the .*{kind[-6:]}"):
         write(tmp_path / "out", "new")
 
 
@@ -211,3 +211,81 @@ def test_a_reader_never_meets_half_a_file_of_many_threads(tmp_path):
         thread.join()
     assert seen <= set(texts)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder, in which the test runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_new_files_in_a_folder_that_is_there_are_accepted(here):
+    (here / "in.png").touch()
+    (here / "link.png").symlink_to(here / "new.png")
+    outputs = {"--out": "a.png", "--chart": here / "b.png", "--panel": None, "--x": "link.png"}
+    check_outputs(outputs, inputs=["in.png", None, "missing.png"])
+
+
+@pytest.mark.parametrize("name", ["in.png", "./in.png", "link.png", "hard.png", "sub/../in.png"])
+def test_an_input_is_no_output_by_any_name(here, name):
+    (here / "in.png").touch()
+    (here / "sub").mkdir()
+    (here / "link.png").symlink_to("in.png")
+    os.link("in.png", "hard.png")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="'--out' must not be a file that is read, got "):
+            check_outputs({"--out": name}, inputs=["in.png"], overwrite=overwrite)
+
+
+@pytest.mark.parametrize("name", ["a.png", "./a.png", "A.PNG", "link.png"])
+def test_two_outputs_are_two_files(here, name):
+    (here / "link.png").symlink_to("a.png")
+    with pytest.raises(ValueError, match=r"'--chart' must be another file than '--out', got "):
+        check_outputs({"--out": "a.png", "--chart": name}, overwrite=True)
+
+
+def test_an_existing_file_is_replaced_only_on_request(here):
+    (here / "a.png").touch()
+    (here / "link.png").symlink_to("a.png")
+    for name in ("a.png", "link.png"):
+        check_outputs({"--out": name}, overwrite=True)
+        with pytest.raises(ValueError, match=r"'--out' must be a new file, .*--overwrite rep"):
+            check_outputs({"--out": name})
+
+
+@posix
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to a device", "loop of links"])
+def test_an_output_is_a_file(here, kind):
+    special(kind, here / "out")
+    with pytest.raises(ValueError, match=rf"'--out' must be a file, got the .*{kind[-6:]}"):
+        check_outputs({"--out": "out"}, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["sub/a.png", "link.png"])
+def test_a_folder_that_is_missing_is_refused(here, name):
+    (here / "link.png").symlink_to("sub/a.png")
+    with pytest.raises(ValueError, match="'--out' must lie in a folder that is there, got "):
+        check_outputs({"--out": name})
+
+
+def test_names_that_no_file_can_have_are_refused_early(here):
+    with pytest.raises(OSError, match=r"cannot be written: File name too long\."):
+        check_outputs({"--out": "a" * 256})
+
+
+@pytest.mark.parametrize(
+    ("closed", "message"), [(".", "lie in a folder that can"), ("a.png", "be a file that can")]
+)
+def test_what_cannot_be_written_to_is_refused(here, monkeypatch, closed, message):
+    (here / "a.png").touch()
+    closed = os.path.realpath(closed)  # root may write to all, so it is not asked
+    monkeypatch.setattr(os, "access", lambda path, _: os.path.realpath(path) != closed)
+    with pytest.raises(ValueError, match=f"'--out' must {message} be written to, got a.png"):
+        check_outputs({"--out": "a.png"}, overwrite=True)
+
+
+def test_a_full_disk_is_told_from_the_words_of_safetensors(tmp_path):
+    message = r"cannot be written: No space left on device\. Free"
+    with pytest.raises(OSError, match=message), replacing(tmp_path / "file"):
+        raise RuntimeError("Error while serializing: No space left on device (os error 28)")

@@ -1,6 +1,5 @@
 import csv
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from small import pool
 from torch.utils.data import DataLoader
 
 from opmask.datasets import BrokenPhotoError, Composites, read_image
+from opmask.datasets.locking import LOCK
 from opmask.datasets.photos import Photo, resize_photo
 from opmask.datasets.segments import segment
 from opmask.perturb import Perturber
@@ -287,13 +287,11 @@ def test_files_of_something_else_are_left_alone(root, tmp_path, name):
 def held_elsewhere(folder):
     """Another process holds a folder."""
     code = (
-        "import sys; from opmask.datasets.locking import held\n"
-        "with held(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+        "import sys; from filelock import FileLock\n"
+        "with FileLock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", code, str(folder)]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, env=env, **pipes) as process:
+    command = [sys.executable, "-c", code, str(folder / LOCK)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
         yield
         process.stdin.close()

@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 import opmask
-from opmask.files import replacing
+from opmask.files import check_outputs, replacing
 from opmask.study.key import FORMAT, StudyKey, Trial
 
 logger = logging.getLogger("opmask")
@@ -76,7 +76,8 @@ def build_study(
     Raises:
         ValueError: If there are fewer than two methods or more than nine, a folder lacks images
             that others have, versions of an image differ in size, title or question name a method,
-            `max_side` is below 1, or there is the key of another page.
+            `max_side` is below 1, page or key is one of the images or lies in a folder that is
+            missing, or there is the key of another page.
         OSError: If a file cannot be read or written.
 
     References:
@@ -98,6 +99,8 @@ def build_study(
     _check(methods, title, question, max_side)
     files = _matching_files(methods)
     before = {} if inputs is None else _files_of_inputs(Path(inputs), files)
+    read = [path for versions in (before, *files.values()) for path in versions.values()]
+    check_outputs({"out": out, "the key": key_path(out)}, inputs=read, overwrite=True)
     trials, records = [], []
     for name in tqdm(files, "images", disable=None):
         trial, record = _trial(name, files[name], before.get(name), max_side, seed)
