@@ -8,7 +8,6 @@ Photo, region, checkpoint -> `harmonize_file` -> photo, and a line about it.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ import typer
 from PIL import Image
 
 from opmask.checkpoints import load
-from opmask.files import replacing
+from opmask.files import check_outputs, replacing
 from opmask.inference import harmonize
 from opmask.pictures import upright
 from opmask.wrapper import OperatorMaskWrapper
@@ -66,7 +65,8 @@ def harmonize_file(
     ] = False,
 ) -> None:
     """Harmonize a photo, with or without being told where it was changed."""
-    saving = _saving(out, overwrite)
+    saving = _saving(out)
+    check_outputs({"--out": out}, inputs=[photo, region, model], overwrite=overwrite)
     amount, place = _strength(strength), _device(device)
     before = upright(_open(photo))
     if saving is _JPEG and before.has_transparency_data:
@@ -85,17 +85,9 @@ def harmonize_file(
     typer.echo(f"Written: {out} ({after.width}x{after.height}{found})")
 
 
-def _saving(out: Path, overwrite: bool) -> dict[str, Any]:
+def _saving(out: Path) -> dict[str, Any]:
     if out.suffix.lower() not in SAVING:
         raise ValueError(f"'--out' must end in one of {', '.join(SAVING)}, got {out}.")
-    if not out.parent.is_dir():
-        raise ValueError(f"'--out' must lie in a folder that is there, got {out}.")
-    if not os.access(out.parent, os.W_OK):
-        raise ValueError(f"'--out' must lie in a folder that can be written to, got {out}.")
-    if out.is_dir():
-        raise ValueError(f"'--out' must be a file, got the folder {out}.")
-    if out.exists() and not overwrite:
-        raise ValueError(f"'--out' must be a new file, got {out}. --overwrite replaces it.")
     return SAVING[out.suffix.lower()]
 
 

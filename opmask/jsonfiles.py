@@ -54,12 +54,13 @@ def parse_json(text: str | bytes, kind: type[T], name: str) -> T:
         raise ValueError(f"{name}: {_explained(str(error))}.") from None
 
 
-def read_json(path: str | Path, kind: type[T]) -> T:
+def read_json(path: str | Path, kind: type[T], name: str | None = None) -> T:
     r"""Reads a JSON file, and checks it against a type.
 
     Args:
         path: The file.
         kind: As for :func:`parse_json`.
+        name: As for :func:`parse_json`. Default: the path.
 
     Returns:
         The checked object.
@@ -83,7 +84,7 @@ def read_json(path: str | Path, kind: type[T]) -> T:
         raise ValueError(f"{str(path)!r} must be a file.")
     if (size := path.stat().st_size) > LARGEST:
         raise ValueError(f"{str(path)!r} must be at most {LARGEST} bytes, got {size}.")
-    return parse_json(path.read_bytes(), kind, str(path))
+    return parse_json(path.read_bytes(), kind, name or str(path))
 
 
 def _explained(message: str) -> str:

@@ -146,10 +146,23 @@ def test_alpha_is_kept(folder, capsys):
     assert np.array_equal(Image.open("out.png").getchannel("A"), Image.open("region.png"))
 
 
-def test_overwrite_replaces_the_output_and_even_the_photo(folder, capsys):
-    wanted = expected()
-    assert run_on_photo(capsys, "-o", "photo.png", "--overwrite")[0] == 0
-    assert np.array_equal(Image.open("photo.png"), wanted)
+def test_overwrite_replaces_the_output(folder, capsys):
+    shutil.copy("region.png", "out.png")
+    assert run_on_photo(capsys, "-o", "out.png", "--overwrite")[0] == 0
+    assert np.array_equal(Image.open("out.png"), expected())
+
+
+@pytest.mark.parametrize("name", ["photo.png", "region.png", "linked.png"])
+def test_what_is_read_is_never_overwritten(folder, capsys, name):
+    os.link("photo.png", "linked.png")
+    arguments = ["-o", name, "--region", "region.png", "--overwrite"]
+    before = (folder / name).read_bytes()
+    status, _, errors = run_on_photo(capsys, *arguments)
+    assert (status, errors) == (
+        1,
+        f"opmask: '--out' must not be a file that is read, got {name}. Choose another name.\n",
+    )
+    assert (folder / name).read_bytes() == before
 
 
 # --- what is refused ---
@@ -185,7 +198,7 @@ REFUSED = {
     ),
     "the photo": (
         ["photo.png", "-o", "photo.png", *MODEL],
-        "'--out' must be a new file, got phot",
+        "'--out' must not be a file that is read, got phot",
     ),
     "alpha": (["alpha.png", "-o", "out.jpg", *MODEL], "'--out' must be .png, .tif or .webp for a"),
     "strength": (["photo.png", *OUT, *MODEL, "--strength", "x"], "'--strength' must be auto or a"),
@@ -257,7 +270,7 @@ def test_files_are_refused_before_the_model_is_loaded(folder, capsys, monkeypatc
 
 
 def test_a_folder_that_must_not_be_written_to_is_refused(folder, capsys, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: (str(path), mode) != (".", os.W_OK))
+    monkeypatch.setattr(os, "access", lambda path, _: not os.path.samefile(path, "."))
     status, _, errors = run_on_photo(capsys, "-o", "out.png")
     assert status == 1
     assert "'--out' must lie in a folder that can be written to, got out.png." in errors

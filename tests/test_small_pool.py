@@ -14,6 +14,7 @@ from small import pool
 from torch.utils.data import DataLoader
 
 from opmask.datasets import BrokenPhotoError, Composites, read_image
+from opmask.datasets.locking import LOCK
 from opmask.datasets.photos import Photo, resize_photo
 from opmask.datasets.segments import segment
 from opmask.perturb import Perturber
@@ -283,14 +284,13 @@ def test_files_of_something_else_are_left_alone(root, tmp_path, name):
 
 
 @contextmanager
-def held_elsewhere(path):
-    """Another process holds a lock file."""
-    pytest.importorskip("fcntl")
+def held_elsewhere(folder):
+    """Another process holds a folder."""
     code = (
-        "import fcntl, sys; file = open(sys.argv[1], 'ab'); fcntl.lockf(file, fcntl.LOCK_EX)\n"
-        "print('held', flush=True); sys.stdin.read()"
+        "import sys; from filelock import FileLock\n"
+        "with FileLock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", code, str(path)]
+    command = [sys.executable, "-c", code, str(folder / LOCK)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
         yield
@@ -300,8 +300,8 @@ def held_elsewhere(path):
 def test_two_processes_do_not_write_the_same_pack(root, tmp_path):
     interrupt(root, tmp_path / "out")
     with (
-        held_elsewhere(tmp_path / "out/.lock"),
-        pytest.raises(ValueError, match="no other process is writing to"),
+        held_elsewhere(tmp_path / "out"),
+        pytest.raises(ValueError, match="nobody else is writing to"),
     ):
         pool.pack(train(root), tmp_path / "out")
     assert_same(pool.pack(train(root), tmp_path / "out"), train(root))
@@ -309,7 +309,7 @@ def test_two_processes_do_not_write_the_same_pack(root, tmp_path):
 
 def test_several_processes_may_read_a_finished_pack(root, tmp_path):
     pool.pack(train(root), tmp_path / "out")
-    with held_elsewhere(tmp_path / "out/.lock"):
+    with held_elsewhere(tmp_path / "out"):
         assert_same(pool.pack(train(root), tmp_path / "out"), train(root))
 
 

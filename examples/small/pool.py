@@ -159,7 +159,7 @@ def pack(photos: Pool, out: str | Path, *, workers: int = 0) -> Packed:
     content = {"size": photos.size, "photos": photos.names}
     if is_whole(out, content):  # which several runs may read at once
         return Packed(out)
-    with held(out / ".lock"):
+    with held(out):
         if not (out / CONTENT).exists():
             check_empty(out)
             with replacing(out / CONTENT) as temporary:

@@ -9,29 +9,29 @@ killed loses next to nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import opmask
 from opmask.datasets.benchmark import MANIFEST, Benchmark
 from opmask.datasets.drawing import draw_entries, relative_names
-from opmask.datasets.locking import held
+from opmask.datasets.locking import LOCK, held
 from opmask.datasets.manifest import Header, write_manifest
 from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.recipe import SETTINGS, Recipe
 from opmask.datasets.triptych import is_whole_png, write_triptych
 from opmask.datasets.workers import run
-from opmask.files import replacing
+from opmask.files import is_leftover, remove_leftovers, replacing
 from opmask.perturb import Settings
 
 IMAGES = "images"
 """The name of the folder of the pictures in that of a benchmark."""
 
-_HALF = ".half-made.jsonl"  # the samples drawn so far; held by the build that is at work
-_UNNAMED = ".manifest.*.jsonl"  # as `replacing` names the manifest while it is written
+_HALF = ".half-made.jsonl"  # the samples drawn so far
 
 
 def build_benchmark(
@@ -110,24 +110,25 @@ def build_benchmark(
     )
     if not (out / MANIFEST).exists():
         _check_empty(out)
-    with held(out / _HALF) as half:
+    with held(out):
         if not (out / MANIFEST).exists():
-            made = draw_entries(
-                half,
-                header,
-                photos,
-                names,
-                settings or named,
-                perturbations=perturbations,
-                workers=workers,
-            )
+            with _half_made(out) as half:
+                made = draw_entries(
+                    half,
+                    header,
+                    photos,
+                    names,
+                    settings or named,
+                    perturbations=perturbations,
+                    workers=workers,
+                )
             with replacing(out / MANIFEST) as temporary:
                 write_manifest(temporary, *made)
-        half.truncate(0)  # all of it stands in the manifest
+        (out / _HALF).unlink(missing_ok=True)  # all of it stands in the manifest
         benchmark = Benchmark(out, root, perturbations)
         _check_same(benchmark.header, header, out)
-        for leftover in [*out.glob(_UNNAMED), *out.glob(f"{IMAGES}/.*.png")]:
-            leftover.unlink(missing_ok=True)  # of a build that was killed
+        for folder in (out, out / IMAGES):  # which only this build writes to
+            remove_leftovers(folder)
         if images:
             _write_images(benchmark, out / IMAGES, workers)
     return benchmark
@@ -143,9 +144,20 @@ def _difference(own: Settings, named: Settings) -> str:
     )
 
 
+@contextmanager
+def _half_made(out: Path) -> Iterator[BinaryIO]:
+    """The samples drawn so far, for reading and adding; removed if there are none."""
+    try:
+        with open(out / _HALF, "a+b") as half:
+            yield half
+    finally:
+        if not (out / _HALF).stat().st_size:
+            (out / _HALF).unlink()
+
+
 def _check_empty(out: Path) -> None:
     found = sorted(out.iterdir()) if out.is_dir() else []
-    names = [p.name for p in found if p.name != _HALF and not p.match(_UNNAMED)]
+    names = [p.name for p in found if p.name not in (LOCK, _HALF) and not is_leftover(p)]
     if names:
         raise ValueError(
             f"'out' must be a new or an empty folder or that of the same benchmark, got {out}, "

@@ -5,13 +5,14 @@ Files of answers + key -> :func:`read_all` -> ``Answers`` -> :func:`opmask.study
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from opmask.study.key import FORMAT, StudyKey, Trial
+from msgspec import Meta
+
+from opmask.study.key import MAX_METHODS, Images, StudyKey, Text, Trial, read_study
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,28 @@ class Answers:
     answers: tuple[Answer, ...]
 
 
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """An answer as the page exports it."""
+
+    trial: Text
+    order: Annotated[tuple[Text, ...], Meta(max_length=MAX_METHODS)]
+    choice: Text
+    seconds: Seconds
+
+
+@dataclass(frozen=True)
+class _Export:
+    """What the page exports; it holds more, which is not read."""
+
+    checksum: Text
+    participant: Text
+    answers: Annotated[tuple[_Choice, ...], Images]
+
+
 def read_answers(path: str | Path, key: StudyKey) -> Answers:
     r"""Reads the answers of one participant.
 
@@ -68,19 +91,21 @@ def read_answers(path: str | Path, key: StudyKey) -> Answers:
         OSError: If there is no such file.
         ValueError: If it holds something else, or answers to another page.
     """
-    path = Path(path)
+    rule = f"{path} must be answers that the page exported"
+    export = read_study(path, _Export, rule)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        _check_page(record, key)
+        if export.checksum != key.checksum:
+            raise ValueError(
+                f"'checksum' must be that of the key's page, {key.checksum[:12]}..., got "
+                f"{export.checksum[:12]}..., so they are answers to another page."
+            )
         places = {trial.key: (place, trial) for place, trial in enumerate(key.trials)}
-        answers = [_answer(entry, places, key.methods) for entry in record["answers"]]
+        answers = tuple(_answer(choice, places, key.methods) for choice in export.answers)
         if len({answer.image for answer in answers}) < len(answers):
-            raise ValueError("an image is answered twice")
-        return Answers(path, str(record["participant"]), tuple(answers))
-    except KeyError as error:
-        raise ValueError(f"{path} must be answers that the page exported: no {error}.") from error
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} must be answers that the page exported: {error}.") from error
+            raise ValueError("an image is answered twice.")
+    except ValueError as error:
+        raise ValueError(f"{rule}: {error}") from error
+    return Answers(Path(path), export.participant, answers)
 
 
 def read_all(paths: Iterable[str | Path], key: StudyKey) -> list[Answers]:
@@ -109,24 +134,17 @@ def read_all(paths: Iterable[str | Path], key: StudyKey) -> list[Answers]:
     return list(read.values())
 
 
-def _check_page(record: Mapping[str, Any], key: StudyKey) -> None:
-    if (found := record["opmask_study"]) != FORMAT:
-        raise ValueError(
-            f"'opmask_study', the version of the format, must be {FORMAT}, got {found!r}"
-        )
-    if (found := record["checksum"]) != key.checksum:
-        raise ValueError(
-            f"'checksum' must be that of the key's page, {key.checksum[:12]}..., got "
-            f"{found[:12]}..., so they are answers to another page"
-        )
-
-
 def _answer(
-    entry: Mapping[str, Any], places: Mapping[str, tuple[int, Trial]], methods: tuple[str, ...]
+    entry: _Choice, places: Mapping[str, tuple[int, Trial]], methods: tuple[str, ...]
 ) -> Answer:
-    place, trial = places[entry["trial"]]
-    order, choice = entry["order"], entry["choice"]
-    if sorted(order) != sorted(trial.choices):
-        raise ValueError(f"'order' of {trial.name!r} must hold its choices, got {order}")
-    method = methods.index(trial.choices[choice])
-    return Answer(place, method, order.index(choice), float(entry["seconds"]))
+    if entry.trial not in places:
+        raise ValueError(f"'trial' must be one of the key's, got {entry.trial!r}.")
+    place, trial = places[entry.trial]
+    if sorted(entry.order) != sorted(trial.choices):
+        raise ValueError(
+            f"'order' of {trial.name!r} must hold its choices, got {list(entry.order)}."
+        )
+    if entry.choice not in trial.choices:
+        raise ValueError(f"'choice' of {trial.name!r} must be in its order, got {entry.choice!r}.")
+    method = methods.index(trial.choices[entry.choice])
+    return Answer(place, method, entry.order.index(entry.choice), entry.seconds)

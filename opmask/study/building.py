@@ -24,15 +24,14 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 import opmask
-from opmask.files import replacing
-from opmask.study.key import FORMAT, StudyKey, Trial
+from opmask.files import check_outputs, replacing
+from opmask.study.key import FORMAT, MAX_METHODS, MAX_TEXT, StudyKey, Trial
 
 logger = logging.getLogger("opmask")
 
 QUESTION = "Which image looks most realistic?"
 """What the paper's subjects were asked, in our words."""
 
-MAX_METHODS = 9  # each has a digit of the keyboard
 LARGE = 50e6  # bytes; mail and phones have trouble with larger pages
 QUALITY = 95  # of JPEG, with chroma at full size: colours are what such studies are about
 
@@ -76,7 +75,8 @@ def build_study(
     Raises:
         ValueError: If there are fewer than two methods or more than nine, a folder lacks images
             that others have, versions of an image differ in size, title or question name a method,
-            `max_side` is below 1, or there is the key of another page.
+            `max_side` is below 1, page or key is one of the images or lies in a folder that is
+            missing, or there is the key of another page.
         OSError: If a file cannot be read or written.
 
     References:
@@ -97,7 +97,11 @@ def build_study(
     """
     _check(methods, title, question, max_side)
     files = _matching_files(methods)
+    for text in (title, question, *methods, *files):
+        _check_text(text)
     before = {} if inputs is None else _files_of_inputs(Path(inputs), files)
+    read = [path for versions in (before, *files.values()) for path in versions.values()]
+    check_outputs({"out": out, "the key": key_path(out)}, inputs=read, overwrite=True)
     trials, records = [], []
     for name in tqdm(files, "images", disable=None):
         trial, record = _trial(name, files[name], before.get(name), max_side, seed)
@@ -142,6 +146,15 @@ def _check(methods: Mapping[str, str | Path], title: str, question: str, max_sid
                 )
     if max_side < 1:
         raise ValueError(f"'max_side' must be at least 1, got {max_side}.")
+
+
+def _check_text(text: str) -> None:
+    """Refuses what the key could not be read with."""
+    if len(text) > MAX_TEXT or text.encode(errors="ignore").decode() != text:
+        raise ValueError(
+            f"texts and names of images must be Unicode of at most {MAX_TEXT} characters, got "
+            f"{text[:40]!r}. Change it."
+        )
 
 
 def _matching_files(methods: Mapping[str, str | Path]) -> dict[str, dict[str, Path]]:

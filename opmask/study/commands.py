@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from opmask.files import check_outputs, replacing
 from opmask.study.building import QUESTION, build_study, key_path
 from opmask.study.chart import save_chart
 from opmask.study.key import StudyKey
@@ -35,8 +36,12 @@ def _build(
         int, typer.Option(help="The longest side of the images, in pixels.")
     ] = 1024,
     seed: Annotated[int, typer.Option(help="Decides the names in the page.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the page, if its key is the same.")
+    ] = False,
 ) -> None:
     """Write a page that shows the outputs of several methods and records choices."""
+    check_outputs({"--out": out, "the key": key_path(out)}, overwrite=overwrite)
     key = build_study(
         _methods(method),
         out,
@@ -65,16 +70,23 @@ def _score(
     partial: Annotated[
         bool, typer.Option("--partial", help="Count participants who did not finish, too.")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs that are there.")
+    ] = False,
 ) -> None:
     """Count the votes of a study."""
     if out is not None and out.suffix != ".md":
-        raise ValueError(f"'out' must end in .md, got {out}.")
+        raise ValueError(f"'--out' must end in .md, got {out}.")
+    record = None if out is None else out.with_suffix(".json")
+    outputs = {"--out": out, "the JSON beside it": record, "--chart": chart}
+    check_outputs(outputs, inputs=[key, *answers], overwrite=overwrite)
     score = score_study(answers, StudyKey.read(key), partial=partial)
     table = to_markdown(score)
     typer.echo(table, nl=False)
-    if out is not None:
-        out.write_text(table, encoding="utf-8")
-        out.with_suffix(".json").write_text(json.dumps(asdict(score), indent=1), encoding="utf-8")
+    for path, text in (out, table), (record, json.dumps(asdict(score), indent=1)):
+        if path is not None:
+            with replacing(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     if chart is not None:
         save_chart(score, chart)
 

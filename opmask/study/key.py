@@ -11,9 +11,25 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from opmask.jsonfiles import parse_json, read_json
+
+T = TypeVar("T")
 
 FORMAT = 1
 """The version of the format of keys and answers that is written, and the only one that is read."""
+
+MAX_METHODS = 9  # each has a digit of the keyboard
+MAX_TEXT = 10_000  # characters
+
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+_A_KEY = "the key must be the JSON that was written beside the page"
+
+Images = Meta(max_length=100_000)  # how many there may be
 
 
 @dataclass(frozen=True)
@@ -30,9 +46,9 @@ class Trial:
         'omgan'
     """
 
-    key: str
-    name: str
-    choices: dict[str, str]
+    key: Text
+    name: Text
+    choices: Annotated[dict[Text, Text], Meta(max_length=MAX_METHODS)]
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,10 @@ class StudyKey:
         methods: Their names.
         trials: The images.
 
+    Raises:
+        ValueError: If a trial does not have one choice for each method, or two have one name in
+            the page.
+
     Example:
         >>> trial = Trial("8f1c", "barn", {"02d7": "dovenet", "b7e0": "omgan"})
         >>> key = StudyKey("0.1.0", "5b0a", "Barns", "Which?", 0, ("dovenet", "omgan"), (trial,))
@@ -55,36 +75,36 @@ class StudyKey:
         True
     """
 
-    version: str
-    checksum: str
-    title: str
-    question: str
+    version: Text
+    checksum: Text
+    title: Text
+    question: Text
     seed: int
-    methods: tuple[str, ...]
-    trials: tuple[Trial, ...]
+    methods: Annotated[tuple[Text, ...], Meta(max_length=MAX_METHODS)]
+    trials: Annotated[tuple[Trial, ...], Images]
+
+    def __post_init__(self) -> None:
+        for trial in self.trials:
+            if sorted(trial.choices.values()) != sorted(self.methods):
+                raise ValueError(
+                    f"the choices of {trial.name!r} must be one for each of 'methods', "
+                    f"{self.methods}, got {tuple(trial.choices.values())}."
+                )
+        if len({trial.key for trial in self.trials}) < len(self.trials):
+            raise ValueError("'trials' must have different names in the page.")
 
     def to_json(self) -> str:
         """The key as JSON."""
         return json.dumps({"opmask_study": FORMAT, **asdict(self)}, indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> StudyKey:
+    def from_json(cls, text: str | bytes) -> StudyKey:
         """Reads what :meth:`to_json` wrote.
 
         Raises:
             ValueError: If the text is something else, or of another version of the format.
         """
-        try:
-            record = json.loads(text)
-            if (found := record.pop("opmask_study")) != FORMAT:
-                raise ValueError(f"'opmask_study', its version, must be {FORMAT}, got {found!r}")
-            methods = tuple(record.pop("methods"))
-            trials = tuple(Trial(**trial) for trial in record.pop("trials"))
-            return cls(**record, methods=methods, trials=trials)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"the key must be the JSON that was written beside the page, got {error}."
-            ) from error
+        return _parse(text, cls, _A_KEY)
 
     @classmethod
     def read(cls, path: str | Path) -> StudyKey:
@@ -94,7 +114,43 @@ class StudyKey:
             OSError: If there is none.
             ValueError: If it is something else.
         """
-        try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        return read_study(path, cls, f"{path}: {_A_KEY}")
+
+
+@dataclass(frozen=True)
+class _Version:
+    opmask_study: int
+
+
+def read_study(path: str | Path, kind: type[T], name: str) -> T:
+    r"""Reads a file that belongs to a study, and is of the version of the format that is read.
+
+    Args:
+        path: The file.
+        kind: What it must hold.
+        name: How an error begins.
+
+    Returns:
+        The checked object.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is something else.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "a.json")
+        >>> _ = path.write_text('{"opmask_study": 1, "seed": 7}')
+        >>> read_study(path, dict[str, int], "a.json")["seed"]
+        7
+    """
+    return _parse(bytes(read_json(path, msgspec.Raw, name)), kind, name)
+
+
+def _parse(text: str | bytes, kind: type[T], name: str) -> T:
+    found = parse_json(text, _Version, name).opmask_study
+    if found != FORMAT:
+        raise ValueError(
+            f"{name}: 'opmask_study', the version of the format, must be {FORMAT}, got {found}."
+        )
+    return parse_json(text, kind, name)

@@ -1,88 +1,112 @@
 import errno
+import os
+import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 
+import filelock
 import pytest
 
-from opmask.datasets.locking import held
-
-fcntl = pytest.importorskip("fcntl")
+from opmask.datasets.locking import LOCK, held
 
 HOLD = """
-import fcntl, sys, time
-file = open(sys.argv[1], "ab")
-fcntl.lockf(file, fcntl.LOCK_EX)
+import os, sys, time
+from filelock import FileLock  # as `held` does, but faster than with opmask
+lock = FileLock(sys.argv[1])
+lock.acquire()
+if int(sys.argv[2]) and not os.fork():
+    time.sleep(60)
 print("held", flush=True)
 time.sleep(60)
 """
 
+REFUSED = r"'out' must be a folder that nobody else is writing to, got \S+\. Wait until"
+
 
 @pytest.fixture
-def holder(tmp_path):
-    """Another process that holds the file `notes`, as `held` does."""
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "notes")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+def hold(tmp_path):
+    """Starts another process that holds the folder, with a forked worker or without."""
+    started = []
+
+    def start(workers=0):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path / LOCK), str(workers)],
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        started.append(process)
         assert process.stdout.readline() == b"held\n"
-        yield process
-        process.kill()
+        return process
+
+    yield start
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
 
 
-def test_what_is_written_stays_and_is_added_to(tmp_path):
-    for text in (b"one ", b"two"):
-        with held(tmp_path / "new/notes") as file:
-            file.seek(0)
-            file.write(text)
-    assert (tmp_path / "new/notes").read_bytes() == b"one two"
-    with held(str(tmp_path / "new/notes")) as file:
-        file.seek(0)
-        assert file.read() == b"one two"
-
-
-def test_a_file_left_empty_is_removed(tmp_path):
-    (tmp_path / "notes").write_bytes(b"old")
-    with held(tmp_path / "notes") as file:
-        file.truncate(0)
-        assert (tmp_path / "notes").exists()
-    assert not (tmp_path / "notes").exists()
-
-
-def test_an_error_closes_the_file_and_keeps_what_it_holds(tmp_path):
-    with suppress(KeyError), held(tmp_path / "notes") as file:
-        file.write(b"some")
-        raise KeyError
-    assert file.closed
-    assert (tmp_path / "notes").read_bytes() == b"some"
-
-
-def test_the_file_of_another_process_is_refused_and_stays(tmp_path, holder):
-    message = r"'out' must be a folder that no other process is writing to, got \S+\. Wait until"
-    with pytest.raises(ValueError, match=message), held(tmp_path / "notes"):
+def take(folder):
+    with held(folder):
         pass
-    assert (tmp_path / "notes").exists()
 
 
-def test_a_killed_process_holds_nothing(tmp_path, holder):
-    holder.kill()
-    holder.wait()
-    with held(tmp_path / "notes") as file:
-        file.write(b"mine")
-    assert (tmp_path / "notes").read_bytes() == b"mine"
+def test_nothing_of_it_stays(tmp_path):
+    for _ in range(2):
+        take(tmp_path / "new/folder")
+    assert list((tmp_path / "new/folder").iterdir()) == []
 
 
-def test_other_processes_are_kept_away_while_it_is_held(tmp_path):
-    code = HOLD.replace("LOCK_EX", "LOCK_EX | fcntl.LOCK_NB")
-    with held(tmp_path / "notes"):
-        command = [sys.executable, "-c", code, str(tmp_path / "notes")]
-        ended = subprocess.run(command, capture_output=True, text=True)
-    assert "BlockingIOError" in ended.stderr
+def test_an_error_lets_go_of_it(tmp_path):
+    with suppress(KeyError), held(tmp_path):
+        raise KeyError
+    take(tmp_path)
+
+
+def test_the_folder_of_another_process_is_refused(tmp_path, hold):
+    hold()
+    with pytest.raises(ValueError, match=REFUSED):
+        take(tmp_path)
+
+
+def test_the_folder_of_another_thread_is_refused(tmp_path):
+    refused = []
+
+    def try_to_take():
+        with pytest.raises(ValueError, match=REFUSED):
+            take(tmp_path)
+        refused.append(True)
+
+    with held(tmp_path):
+        thread = threading.Thread(target=try_to_take)
+        thread.start()
+        thread.join()
+    assert refused
+    take(tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_killed_process_holds_nothing_even_if_its_workers_live_on(tmp_path, hold, workers):
+    if workers and not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    process = hold(workers)
+    process.kill()
+    process.wait()
+    take(tmp_path)
 
 
 def test_where_there_are_no_locks_it_goes_on_with_a_warning(tmp_path, monkeypatch, caplog):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(fcntl, "lockf", fail)
-    with held(tmp_path / "notes") as file:
-        file.write(b"mine")
-    assert "notes cannot be locked, so nothing keeps a second build away: [Errno" in caplog.text
+    monkeypatch.setattr(filelock.FileLock, "acquire", fail)
+    take(tmp_path)
+    assert "cannot be locked, so nothing keeps a second build away: [Errno" in caplog.text
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        take(tmp_path / "file/folder")

@@ -1,8 +1,12 @@
 import json
+import os
 
 import pytest
 
+from opmask.study import StudyKey
 from opmask.study.answers import Answer, read_all, read_answers
+
+ANY = {"trial": "t", "order": [], "choice": "c", "seconds": 0}
 
 
 def test_answers_become_places_in_the_key(key, write_answers):
@@ -18,10 +22,13 @@ def test_answers_become_places_in_the_key(key, write_answers):
     [
         ({"opmask_study": 2}, "'opmask_study', the version of the format, must be 1, got 2"),
         ({"checksum": "c0ffee" * 4}, r"'checksum' must be .*\.\.\., got c0ffeec0ffee\.\.\., so"),
-        ({"checksum": None}, "not subscriptable"),
-        ({"answers": [{"trial": "nothing"}]}, "no 'nothing'"),
-        ({"answers": [{}]}, "no 'trial'"),
-        ({"answers": 3}, "not iterable"),
+        ({"opmask_study": None}, "expected `int`, got `null`, in the field 'opmask_study'"),
+        ({"checksum": None}, "expected `str`, got `null`, in the field 'checksum'"),
+        ({"answers": [{"trial": "nothing"}]}, "object missing required field `order`"),
+        ({"answers": [{}]}, r"missing required field `trial`, in the field 'answers\[0\]'"),
+        ({"answers": 3}, "expected `array`, got `int`, in the field 'answers'"),
+        ({"checksum": "7" * 10_001}, "expected `str` of length <= 10000, in the field 'checks"),
+        ({"answers": [ANY] * 100_001}, "expected `array` of length <= 100000, in the field 'ans"),
     ],
 )
 def test_other_contents_are_refused_with_their_file(key, write_answers, change, message):
@@ -34,8 +41,15 @@ def test_other_contents_are_refused_with_their_file(key, write_answers, change, 
     ("change", "message"),
     [
         ({"order": ["a", "b", "c"]}, r"'order' of 'barn' must hold its choices, got \['a'"),
-        ({"choice": "a"}, "no 'a'"),
-        ({"seconds": "long"}, "could not convert string to float"),
+        ({"order": ["a"] * 10}, r"expected `array` of length <= 9, in the field 'answers.*order"),
+        ({"trial": "nothing"}, "'trial' must be one of the key's, got 'nothing'"),
+        ({"choice": "a"}, "'choice' of 'barn' must be in its order, got 'a'"),
+        ({"seconds": "long"}, "expected `float`, got `str`, in the field .*seconds'"),
+        ({"seconds": True}, "expected `float`, got `bool`, in the field .*seconds'"),
+        ({"seconds": -1.0}, "expected `float` >= 0.0, in the field .*seconds'"),
+        ({"seconds": float("nan")}, "JSON is malformed"),
+        ({"seconds": float("inf")}, "JSON is malformed"),
+        ({"seconds": 10**400}, "number out of range, in the field .*seconds'"),
     ],
 )
 def test_an_answer_with_other_choices_is_refused(key, write_answers, change, message):
@@ -43,8 +57,17 @@ def test_an_answer_with_other_choices_is_refused(key, write_answers, change, mes
     record = json.loads(path.read_text())
     record["answers"][0].update(change)
     path.write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=rf"answers-7.json must be .*: {message}"):
+    with pytest.raises(ValueError, match=rf"answers-7.json must be .*: .*{message}"):
         read_answers(path, key)
+
+
+def test_what_is_no_file_is_refused_instead_of_waited_for(key, tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("needs pipes")
+    os.mkfifo(tmp_path / "pipe.json")
+    for read in (StudyKey.read, lambda path: read_answers(path, key)):
+        with pytest.raises(ValueError, match="must be a file"):
+            read(tmp_path / "pipe.json")
 
 
 def test_an_image_that_is_answered_twice_is_refused(key, write_answers):

@@ -3,7 +3,9 @@ import hashlib
 import io
 import json
 import logging
+import os
 import re
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -249,6 +251,21 @@ def test_texts_that_name_a_method_are_refused(two, tmp_path, argument):
 
 def test_a_text_may_hold_the_name_of_a_method_within_a_word(two, tmp_path):
     build_study(two, tmp_path / "study.html", title="A firsthand impression, in seconds")
+
+
+@pytest.mark.parametrize("text", ["a" * 10_001, "\udcff"])
+def test_texts_with_which_the_key_could_not_be_read_are_refused(two, tmp_path, text):
+    with pytest.raises(ValueError, match="texts and names of images must be Unicode of at most 1"):
+        build_study(two, tmp_path / "study.html", title=text)
+    assert not (tmp_path / "study.html").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes all bytes")
+def test_images_whose_names_are_no_unicode_are_refused(two, tmp_path):
+    for folder in two.values():
+        save(folder / os.fsdecode(b"\xff.png"))
+    with pytest.raises(ValueError, match=r"must be Unicode .*, got '\\udcff'"):
+        build_study(two, tmp_path / "study.html")
 
 
 def test_a_longest_side_below_1_is_refused(two, tmp_path):

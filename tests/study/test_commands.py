@@ -88,6 +88,75 @@ def test_partial_counts_unfinished_answers(page, write_answers, capsys):
 
 def test_the_table_must_be_markdown(page, write_answers, tmp_path):
     file, key = write_answers("a", [0, 1, 2]), page.with_name("study.key.json")
-    with pytest.raises(ValueError, match=r"'out' must end in .md, got .*results.json"):
+    with pytest.raises(ValueError, match=r"'--out' must end in .md, got .*results.json"):
         run("score", file, "--key", key, "-o", tmp_path / "results.json")
     assert not (tmp_path / "results.json").exists()
+
+
+@pytest.fixture
+def study(page, write_answers, tmp_path, monkeypatch):
+    """A folder with the answers of one participant, `answers-a.json`, and the key."""
+    write_answers("a", [0, 1, 2])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+SCORE = ("score", "answers-a.json", "--key", "study.key.json")
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        ["-o", "answers-a.md"],
+        ["-o", "study.key.md"],
+        ["--chart", "answers-a.json"],
+        ["-o", "link.md"],
+        ["-o", "new.md", "--chart", "study.key.json"],
+    ],
+)
+def test_answers_and_key_are_never_overwritten(study, outputs):
+    (study / "link.json").symlink_to("answers-a.json")
+    before = content(study)
+    with pytest.raises(ValueError, match="must not be a file that is read, got "):
+        run(*SCORE, *outputs, "--overwrite")
+    assert content(study) == before
+
+
+@pytest.mark.parametrize("name", ["new.md", "new.json", "chart.png"])
+def test_results_that_are_there_are_replaced_only_on_request(study, name):
+    (study / name).write_text("mine")
+    arguments = [*SCORE, "-o", "new.md", "--chart", "chart.png"]
+    before = content(study)
+    with pytest.raises(ValueError, match=rf"must be a new file, got {name}. --overwrite replaces"):
+        run(*arguments)
+    assert content(study) == before
+    run(*arguments, "--overwrite")
+    assert (study / name).read_bytes() != b"mine"
+
+
+def test_outputs_of_one_command_are_different_files(study):
+    with pytest.raises(ValueError, match="'--chart' must be another file than 'the JSON beside"):
+        run(*SCORE, "-o", "new.md", "--chart", "new.json")
+    assert not (study / "new.md").exists()
+
+
+def test_a_page_or_key_that_is_there_is_replaced_only_on_request(folders, tmp_path):
+    (tmp_path / "study.html").touch()
+    with pytest.raises(ValueError, match=r"must be a new file, got \S+study.html. --overwrite"):
+        build(folders, tmp_path / "study.html")
+    build(folders, tmp_path / "study.html", "--overwrite")
+    (tmp_path / "study.html").unlink()
+    with pytest.raises(ValueError, match=r"'the key' must be a new file, got \S+key.json"):
+        build(folders, tmp_path / "study.html")
+
+
+def test_an_image_of_the_study_is_never_overwritten(folders):
+    image = folders["alpha_method"] / "barn.png"
+    before = image.read_bytes()
+    with pytest.raises(ValueError, match="'out' must not be a file that is read, got "):
+        build(folders, image, "--overwrite")
+    assert image.read_bytes() == before
