@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments, prog_name="opmask")
     except (OSError, ValueError, ImportError, MemoryError, RuntimeError) as error:
-        print("opmask:", _line(error), file=sys.stderr)
+        print("opmask:", _line(error).strip(), file=sys.stderr)
         sys.exit(1)
 
 
@@ -109,5 +109,5 @@ def _line(error: Exception) -> str:
     text = " ".join(str(error).split())
     # Of the processor's memory torch says so in a RuntimeError, after the name of a file of its.
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text:
-        return f"there is not enough memory. Try a smaller photo or another --device. ({text})"
+        return f"there is not enough memory. Try a smaller photo or another --device. {text}"
     return text or type(error).__name__

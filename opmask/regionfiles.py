@@ -18,7 +18,7 @@ LABELS = 0.05
 """Grey levels that stay below this share of white are taken for labels, not for a soft region."""
 
 GREY = 2
-"""By how many levels of 255 the channels of grey may differ: WebP with losses rounds them apart."""
+"""By how many levels of 255 the channels of grey may differ, because WebP with losses rounds."""
 
 
 def to_region(picture: Image.Image, name: str = "'region'") -> np.ndarray:

@@ -26,7 +26,7 @@ def colour(alpha=None):
 
 def palette(*colours):
     """A picture that holds the numbers 0 outside and 1 inside, with these colours."""
-    picture = Image.frombytes("P", picture.size, INSIDE.astype(np.uint8).tobytes())
+    picture = Image.frombytes("P", (8, 6), INSIDE.astype(np.uint8).tobytes())
     picture.putpalette([value for each in colours for value in each])
     return picture
 
