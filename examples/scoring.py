@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 import opmask
-from opmask.datasets import Sample, Triptychs, read_image
+from opmask.datasets import Sample, Triptychs
 from opmask.datasets.iharmony4 import IHarmony4, resize_triple, to_sample
+from opmask.imagefiles import check_opaque, open_picture, picture_files, to_rgb
 from opmask.losses import LPIPS
 from opmask.metrics import (
     PROTOCOLS,
@@ -102,7 +103,7 @@ def score_folder(
     folder: Path, samples: Samples, protocol: str, networks: list[LPIPS]
 ) -> list[dict[str, float]]:
     """Scores the pictures that some program made of the samples."""
-    files = {path.stem: path for path in sorted(folder.iterdir()) if path.is_file()}
+    files = {path.stem: path for path in picture_files(folder)}
     missing = [name for name in samples.names if name not in files]
     if missing:
         raise SystemExit(
@@ -111,7 +112,9 @@ def score_folder(
         )
     rows = []
     for name, sample in zip(samples.names, samples.loader, strict=True):
-        output = read_image(files[name])[None].to(sample.real) / 255
+        picture = open_picture(files[name])
+        check_opaque(picture, str(files[name]))
+        output = torch.from_numpy(to_rgb(picture)).permute(2, 0, 1)[None].to(sample.real) / 255
         if output.shape != sample.real.shape:
             raise SystemExit(
                 f"{files[name]} must be {sample.real.shape[2]}x{sample.real.shape[3]} as its "

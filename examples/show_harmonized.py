@@ -18,16 +18,22 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import skimage.data
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 import opmask
-from opmask.datasets import Photo, read_image, region_hint, resize_photo, segment
+from opmask.datasets import (
+    Photo,
+    read_image,
+    read_region,
+    region_hint,
+    resize_photo,
+    segment,
+)
+from opmask.imagefiles import picture_files
 from opmask.perturb import Perturber, sample_seed
 from opmask.sizes import fit_longer_side
 from opmask.visualize import PanelRow, save_panel
@@ -60,10 +66,9 @@ def samples() -> Iterator[Example]:
 
 def composites_in(folder: Path) -> Iterator[Example]:
     """The composites of a folder, by name, made small; all of the mask is one region."""
-    for path in sorted((folder / "composite_images").iterdir()):
+    for path in picture_files(folder / "composite_images"):
         image = read_image(path)
-        with Image.open(folder / "masks" / f"{path.stem}.png") as picture:
-            mask = torch.from_numpy(np.array(picture.convert("L")))
+        mask = read_region(folder / "masks" / f"{path.stem}.png")[0]
         size = fit_longer_side((image.shape[1], image.shape[2]), SIZE)
         small = F.interpolate(image[None] / 255, size, mode="bilinear", antialias=True)[0]
         region = F.interpolate(mask[None, None].float(), size, mode="area")[0, 0] > 127

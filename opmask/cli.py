@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from opmask.commands import harmonize_file
@@ -91,11 +93,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             the program was started with.
 
     Raises:
-        SystemExit: Always; with status 0 if all went well, 1 if the library refused, 2 if the
-            arguments make no sense and 130 after Ctrl-C.
+        SystemExit: Always; with status 0 if all went well, 1 if the library refused or memory ran
+            out, 2 if the arguments make no sense and 130 after Ctrl-C.
     """
+    # What Pillow warns of, it also copes with or refuses.
+    warnings.filterwarnings("ignore", module="PIL")
     try:
         app(arguments, prog_name="opmask")
-    except (OSError, ValueError, ImportError) as error:
-        print("opmask:", " ".join(str(error).split()), file=sys.stderr)
+    except (OSError, ValueError, ImportError, MemoryError, RuntimeError) as error:
+        print("opmask:", _line(error).strip(), file=sys.stderr)
         sys.exit(1)
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    # Of the processor's memory torch says so in a RuntimeError, after the name of a file of its.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text:
+        return f"there is not enough memory. Try a smaller photo or another --device. {text}"
+    return text or type(error).__name__

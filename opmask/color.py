@@ -28,6 +28,7 @@ __all__ = [
     "LINEAR_RGB",
     "RGB",
     "ColorSpace",
+    "to_levels",
     "with_lab",
 ]
 
@@ -239,3 +240,19 @@ def with_lab(image: Tensor) -> Tensor:
         tensor([1., 1., 1., 1., 0., 0.])
     """
     return torch.cat([image, LAB.from_rgb(image)], -3)
+
+
+def to_levels(image: Tensor) -> Tensor:
+    r"""An image in 8 bits.
+
+    Args:
+        image: The image, with any shape, in :math:`[0, 1]`; values beyond are clipped.
+
+    Returns:
+        The levels, ``uint8``, with the shape of `image`, rounded, halves to even.
+
+    Example:
+        >>> to_levels(torch.tensor([-0.1, 0.2, 1.1]))
+        tensor([  0,  51, 255], dtype=torch.uint8)
+    """
+    return (image * 255).round().clamp(0, 255).to(torch.uint8)

@@ -8,6 +8,8 @@ Photo, region, checkpoint -> `harmonize_file` -> photo, and a line about it.
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +20,9 @@ from PIL import Image
 
 from opmask.checkpoints import load
 from opmask.files import check_outputs, replacing
-from opmask.inference import harmonize
-from opmask.pictures import upright
+from opmask.imagefiles import open_picture, upright
+from opmask.inference import check_options, check_size, harmonize, to_plane
+from opmask.pictures import check_mode, kept_info, like, to_pixels
 from opmask.wrapper import OperatorMaskWrapper
 
 # How to save for each suffix: as good as it gets, since what was not changed should stay.
@@ -33,10 +36,10 @@ SAVING: dict[str, dict[str, Any]] = {
     ".webp": {"format": "WEBP", "quality": 95},
 }
 
-CHANGED = 4  # levels of 255; above it a pixel counts as changed, as in opmask.metrics
+# The longest side that a format, or its library, can hold, in pixels.
+LONGEST = {"JPEG": 65500, "WEBP": 16383}
 
-# Pillow reports damage with any of these, depending on the format and the place.
-_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+CHANGED = 4  # levels of 255; above it a pixel counts as changed, as in opmask.metrics
 
 
 def harmonize_file(
@@ -46,7 +49,10 @@ def harmonize_file(
     ],
     region: Annotated[
         Path | None,
-        typer.Option(help="A grey picture, white where the photo was changed, black elsewhere."),
+        typer.Option(
+            help="A picture that is white where the photo was changed and black elsewhere, or a "
+            "cut-out of what was changed."
+        ),
     ] = None,
     strength: Annotated[
         str, typer.Option(help="How much of the change to apply: auto, or a number from 0 on.")
@@ -68,19 +74,22 @@ def harmonize_file(
     saving = _saving(out)
     check_outputs({"--out": out}, inputs=[photo, region, model], overwrite=overwrite)
     amount, place = _strength(strength), _device(device)
-    before = upright(_open(photo))
-    if saving is _JPEG and before.has_transparency_data:
-        raise ValueError(f"'--out' must be .png, .tif or .webp for a photo with alpha, got {out}.")
-    area = None if region is None else _open(region)
+    check_options(amount, work_size)
+    before = upright(open_picture(photo))
+    check_mode(before)
+    check_size((before.height, before.width))
+    _check_saving(before, out, saving)
+    area = None
+    if region is not None:
+        area = to_plane(open_picture(region), (before.height, before.width))
     network = load(model)
     if not isinstance(network, OperatorMaskWrapper):
         raise ValueError(
             f"'--model' must be one that predicts masks, got {model}, which has none."
         )
     after = harmonize(network.to(place), before, region=area, strength=amount, work_size=work_size)
-    kept = {name: after.info[name] for name in ("icc_profile", "exif") if name in after.info}
     with replacing(out) as temporary:
-        after.save(temporary, **saving, **kept)
+        after.save(temporary, **saving, **kept_info(after))
     found = f"; {_changed(before, after):.0%} of it was changed" if region is None else ""
     typer.echo(f"Written: {out} ({after.width}x{after.height}{found})")
 
@@ -89,6 +98,26 @@ def _saving(out: Path) -> dict[str, Any]:
     if out.suffix.lower() not in SAVING:
         raise ValueError(f"'--out' must end in one of {', '.join(SAVING)}, got {out}.")
     return SAVING[out.suffix.lower()]
+
+
+def _check_saving(photo: Image.Image, out: Path, saving: dict[str, Any]) -> None:
+    """Raises if the output's format cannot hold what the photo becomes."""
+    kind = saving["format"]
+    if kind == "JPEG" and photo.has_transparency_data:
+        raise ValueError(f"'--out' must be .png, .tif or .webp for a photo with alpha, got {out}.")
+    if max(photo.size) > LONGEST.get(kind, max(photo.size)):
+        raise ValueError(
+            f"'--out' must be .png or .tif for a photo of {photo.width}x{photo.height}, as {kind} "
+            f"ends at {LONGEST[kind]} pixels a side, got {out}."
+        )
+    pixel = photo.crop((0, 0, 1, 1))
+    try:  # with one pixel of it, and all that comes with them
+        like(pixel, to_pixels(pixel)).save(io.BytesIO(), **saving, **kept_info(pixel))
+    except Exception as error:  # a codec that is missing, EXIF above 64 kB in a JPEG ...
+        raise ValueError(
+            f"'--out' must be of a format that takes the photo with its EXIF data, got {out}: "
+            f"{error}. Try .png."
+        ) from error
 
 
 def _strength(text: str) -> float | str:
@@ -107,15 +136,6 @@ def _device(name: str | None) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"'--device' must be one that works, got {name!r}: {reason}") from error
     return torch.device(name)
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
-    except _DAMAGE as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def _changed(before: Image.Image, after: Image.Image) -> float:

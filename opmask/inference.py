@@ -18,12 +18,14 @@ from PIL import Image
 from torch import Tensor
 
 from opmask.heads import evaluating, resize
+from opmask.imagefiles import upright
 from opmask.inputs import SMALLEST
-from opmask.pictures import like, to_pixels, upright
+from opmask.pictures import like, to_pixels
+from opmask.regionfiles import soft, to_region
 from opmask.sizes import fit_longer_side
 from opmask.wrapper import OperatorMaskWrapper
 
-__all__ = ["harmonize"]
+__all__ = ["check_options", "check_size", "harmonize", "to_plane"]
 
 T = TypeVar("T", Image.Image, np.ndarray, Tensor)
 
@@ -57,12 +59,14 @@ def harmonize(
             :math:`(B, 3, H, W)`, floating point in :math:`[0, 1]` or ``uint8`` in 0-255. Height
             and width at least 16.
         region: Where the photo was changed: 1 inside, 0 outside, soft between, -1 unknown. A PIL
-            image of mode L or 1, of any orientation; or an array or a tensor, with shape
+            image of any mode and orientation that is grey or a cut-out, see
+            :func:`opmask.regionfiles.to_region`; or an array or a tensor, with shape
             :math:`(H, W)`, :math:`(1, H, W)` or :math:`(B, 1, H, W)`: bool, floating point, or
-            ``uint8``, where 255 is 1 (or 1 itself, if nothing is larger). Another size is fine if
-            the aspect ratio is the same. All 0: nothing was changed, and the photo comes back as
-            it is. All 1: everything was changed, and the model has nothing to compare with. All
-            -1: the same as `None`, the model finds out by itself. Only for models built with
+            ``uint8`` or ``uint16``, where 0 and one other value are outside and inside, and more
+            values are soft, see :func:`opmask.regionfiles.soft`. Another size is fine if the
+            aspect ratio is the same. All 0: nothing was changed, and the photo comes back as it
+            is. All 1: everything was changed, and the model has nothing to compare with. All -1:
+            the same as `None`, the model finds out by itself. Only for models built with
             `region=True`.
         strength: A factor on the distance of every mask from its identity, so that the output
             moves from the input by about as much: 0 changes nothing, 1 does what the model says.
@@ -88,22 +92,18 @@ def harmonize(
         >>> harmonize(model, photo) == photo  # the model is untrained
         True
     """
-    _check(model, region is not None, strength, work_size)
+    _check(model, region is not None)
+    check_options(strength, work_size)
     if isinstance(image, Image.Image):
         image = upright(image)
     pixels = to_pixels(image)
-    if min(pixels.shape[-2:]) < SMALLEST:
-        raise ValueError(
-            f"'image' must be at least {SMALLEST}x{SMALLEST} pixels, "
-            f"got {pixels.shape[-2]}x{pixels.shape[-1]}."
-        )
-    plane = None if region is None else _fitting(_plane(region), pixels)
+    size = pixels.shape[-2], pixels.shape[-1]
+    check_size(size)
+    plane = None if region is None else to_plane(region, size, len(pixels))
     return like(image, _retouched(model, pixels, plane, strength, work_size))
 
 
-def _check(
-    model: OperatorMaskWrapper, guided: bool, strength: float | str, work_size: int
-) -> None:
+def _check(model: OperatorMaskWrapper, guided: bool) -> None:
     if not isinstance(model, OperatorMaskWrapper):
         raise TypeError(
             f"'model' must be an OperatorMaskWrapper, got {type(model).__name__}. Others have no "
@@ -113,6 +113,10 @@ def _check(
         raise ValueError(
             "'region' must be None for a blind model, one that was built without region=True."
         )
+
+
+def check_options(strength: float | str, work_size: int) -> None:
+    """Raises unless :func:`harmonize` takes these two."""
     if isinstance(strength, str):
         if strength != "auto":
             raise ValueError(f"'strength' must be 'auto' or a number, got {strength!r}.")
@@ -120,6 +124,14 @@ def _check(
         raise ValueError(f"'strength' must be 'auto' or at least 0 and finite, got {strength}.")
     if work_size < SMALLEST:
         raise ValueError(f"'work_size' must be at least {SMALLEST} pixels, got {work_size}.")
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Raises unless :func:`harmonize` takes images of that height and width."""
+    if min(size) < SMALLEST:
+        raise ValueError(
+            f"'image' must be at least {SMALLEST}x{SMALLEST} pixels, got {size[0]}x{size[1]}."
+        )
 
 
 def _retouched(
@@ -162,12 +174,7 @@ def _scaled(
 def _plane(region: Image.Image | np.ndarray | Tensor) -> Tensor:
     """The region as floats, with shape (B, 1, h, w), of its own size."""
     if isinstance(region, Image.Image):
-        if region.mode not in ("L", "1"):
-            raise ValueError(
-                f"'region' must have mode L or 1 as an image, got {region.mode!r}. "
-                "Convert it with convert('L') if it is a picture of the region alone."
-            )
-        region = np.array(upright(region))
+        region = to_region(upright(region))
     if isinstance(region, np.ndarray):
         region = torch.from_numpy(np.array(region, order="C"))
     if not isinstance(region, Tensor):
@@ -187,29 +194,52 @@ def _plane(region: Image.Image | np.ndarray | Tensor) -> Tensor:
 def _soft(region: Tensor) -> Tensor:
     if region.dtype == torch.bool:
         return region.float()
-    if region.dtype == torch.uint8:
-        # Masks are stored either way; a region that is 1/255 everywhere would be none at all.
-        return region / (255 if region.max() > 1 else 1)
+    if region.dtype in (torch.uint8, torch.uint16):
+        levels = region.cpu().numpy().reshape(-1, *region.shape[-2:])
+        # Each by itself: what the others of a batch hold does not say what this one means.
+        return torch.from_numpy(np.stack([soft(each) for each in levels])).to(region.device)
     if not region.is_floating_point():
-        raise TypeError(f"'region' must be bool, uint8 or floating point, got {region.dtype}.")
+        raise TypeError(
+            f"'region' must be bool, uint8, uint16 or floating point, got {region.dtype}."
+        )
     if not (((region >= 0) & (region <= 1)) | (region == -1)).all():
         raise ValueError("'region' must lie in [0, 1] or be -1, unknown, got other values.")
     return region.float()
 
 
-def _fitting(plane: Tensor, pixels: Tensor) -> Tensor:
-    """The region for each image of a batch, if it has their aspect ratio."""
-    batch, (height, width) = len(pixels), pixels.shape[-2:]
-    if len(plane) not in (1, batch):
+def to_plane(
+    region: Image.Image | np.ndarray | Tensor, size: tuple[int, int], count: int = 1
+) -> Tensor:
+    r"""The region of each image of a batch, as models take it but for the size.
+
+    Args:
+        region: The region, as :func:`harmonize` takes it.
+        size: Height and width of the images, whose aspect ratio the region must have.
+        count: How many images there are.
+
+    Returns:
+        The region, ``float32``, with shape :math:`(B, 1, h, w)`: 1 inside, 0 outside, -1 unknown.
+
+    Raises:
+        TypeError: If `region` is of another kind or data type.
+        ValueError: If its shape, range or size is another one, or it is neither grey nor a
+            cut-out.
+
+    Example:
+        >>> to_plane(Image.new("1", (6, 4), 1), (40, 60)).shape
+        torch.Size([1, 1, 4, 6])
+    """
+    plane = _plane(region)
+    if len(plane) not in (1, count):
         raise ValueError(
-            f"'region' must be one or as many as the {batch} images, got {len(plane)}."
+            f"'region' must be one or as many as the {count} images, got {len(plane)}."
         )
-    if not _same_aspect((height, width), (plane.shape[-2], plane.shape[-1])):
+    if not _same_aspect(size, (plane.shape[-2], plane.shape[-1])):
         raise ValueError(
-            f"'region' must have the size of the photo, {height}x{width}, or its aspect ratio, "
+            f"'region' must have the size of the photo, {size[0]}x{size[1]}, or its aspect ratio, "
             f"got {plane.shape[-2]}x{plane.shape[-1]}."
         )
-    return plane.expand(batch, -1, -1, -1)
+    return plane.expand(count, -1, -1, -1)
 
 
 def _same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:

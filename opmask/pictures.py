@@ -5,57 +5,25 @@ Data flow: `picture -> to_pixels -> float tensor -> ... -> like(picture) -> pict
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from torch import Tensor
 
-__all__ = ["MODES", "like", "to_levels", "to_pixels", "upright"]
+from opmask.color import to_levels
+from opmask.imagefiles import alpha_of, to_rgb
+
+__all__ = ["MODES", "check_mode", "kept_info", "like", "to_pixels"]
 
 T = TypeVar("T", Image.Image, np.ndarray, Tensor)
 
 MODES = ("RGB", "RGBA", "L", "LA", "P", "PA")
 """The modes of PIL images that can be retouched."""
 
-# What turns or mirrors each EXIF orientation upright. (ImageOps.exif_transpose does so, too, but
-# it also writes all EXIF tags anew, and fails where one of them is damaged.)
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def upright(picture: Image.Image) -> Image.Image:
-    r"""Applies the EXIF orientation, and removes it.
-
-    The other EXIF tags stay in `info["exif"]`, but for a thumbnail, which would show another
-    picture than the file; EXIF data that cannot be written are dropped.
-
-    Args:
-        picture: The picture, of any mode.
-
-    Returns:
-        A new picture, of the same mode.
-
-    Example:
-        >>> picture = Image.new("RGB", (30, 20))
-        >>> picture.getexif()[ExifTags.Base.Orientation] = 6
-        >>> upright(picture).size
-        (20, 30)
-    """
-    picture.load()  # which turns a TIFF file already
-    orientation, exif = _exif(picture)
-    turn = _TURNS.get(orientation)
-    result = picture.copy() if turn is None else picture.transpose(turn)
-    result.info.pop("exif", None)
-    return _with_info(result, {"exif": exif})
+KEPT = ("icc_profile", "exif")
+"""What comes with a PIL image, and is true of the retouched one, too."""
 
 
 def to_pixels(image: Image.Image | np.ndarray | Tensor) -> Tensor:
@@ -79,7 +47,8 @@ def to_pixels(image: Image.Image | np.ndarray | Tensor) -> Tensor:
         tensor([1., 0., 0.])
     """
     if isinstance(image, Image.Image):
-        return _from_array(_rgb(image))
+        check_mode(image)
+        return _from_array(to_rgb(image))
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if not isinstance(image, Tensor):
@@ -123,45 +92,23 @@ def like(image: T, pixels: Tensor) -> T:
     if image.mode in ("L", "LA"):
         picture = picture.convert("L")
     if image.has_transparency_data:
-        picture.putalpha(image.convert("RGBA").getchannel("A"))
-    # What is kept is true of the new pixels, too.
-    return _with_info(picture, {name: image.info.get(name) for name in ("icc_profile", "exif")})
-
-
-def to_levels(pixels: Tensor) -> Tensor:
-    """From [0, 1] to 8 bits, rounded."""
-    return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
-
-
-def _exif(picture: Image.Image) -> tuple[int, bytes | None]:
-    """The orientation, and the other tags if there are any that can be read and written."""
-    orientation = 1
-    try:
-        exif = picture.getexif()
-        orientation = exif.get(ExifTags.Base.Orientation, 1)
-        if "exif" not in picture.info:  # as of a TIFF file, most of whose tags describe the file
-            return orientation, None
-        others = Image.Exif()
-        others.load(exif.tobytes())
-        others.pop(ExifTags.Base.Orientation, None)
-        return orientation, others.tobytes() if others else None
-    except Exception:  # whatever Pillow raises on damaged tags, the picture itself is whole
-        return orientation, None
-
-
-def _with_info(picture: Image.Image, info: dict[str, bytes | None]) -> Image.Image:
-    picture.info |= {name: value for name, value in info.items() if value}
+        picture.putalpha(Image.fromarray(alpha_of(image)))
+    picture.info.update(kept_info(image))
     return picture
 
 
-def _rgb(picture: Image.Image) -> np.ndarray:
+def kept_info(picture: Image.Image) -> dict[str, Any]:
+    """What comes with a picture and stays when its colours change: ICC profile and EXIF."""
+    return {name: picture.info[name] for name in KEPT if picture.info.get(name)}
+
+
+def check_mode(picture: Image.Image) -> None:
+    """Raises unless a PIL image has one of :data:`MODES`."""
     if picture.mode not in MODES:
         raise ValueError(
             f"'image' must have one of the modes {', '.join(MODES)}, got {picture.mode!r}. "
             "Convert it to 8-bit RGB, by its colour profile if it has one."
         )
-    # By way of RGBA, because Pillow warns where it has to drop the transparency of a palette.
-    return np.array(picture.convert("RGBA"))[..., :3]
 
 
 def _from_array(image: np.ndarray) -> Tensor:

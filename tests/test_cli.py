@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from opmask import cli
@@ -194,3 +195,43 @@ def test_the_command_is_also_a_module():
     command = [sys.executable, "-m", "opmask", "build-benchmark", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "build-benchmark" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RuntimeError("one\n two"), "one two"),
+        (RuntimeError(), "RuntimeError"),
+        (MemoryError(), "there is not enough memory. Try a smaller photo or another --device."),
+        (
+            torch.OutOfMemoryError("CUDA out of memory.\nTried"),
+            "there is not enough memory. Try a smaller photo or another --device. CUDA out of "
+            "memory. Tried",
+        ),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_one_line_and_status_1(capsys, monkeypatch, error, line):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert (end.value.code, *capsys.readouterr()) == (1, "", f"opmask: {line}\n")
+
+
+def test_memory_that_the_processor_does_not_have_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "app", lambda *_, **__: torch.empty(2**60))
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith("opmask: there is not enough memory. Try a smaller")
+
+
+def test_a_label_map_without_pixels_is_left_out(root, tmp_path, capsys):
+    (root / "val_segmentations/p0.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\0\0\0\0\x3a\x7e\x9b\x55"
+        b"\0\0\0\0IEND\xae\x42\x60\x82"
+    )
+    assert run(capsys, "build-benchmark", "lip", root, tmp_path / "out")[0] == 0
+    assert len(read_manifest(tmp_path / "out/manifest.jsonl")[1]) == 1

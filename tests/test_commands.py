@@ -165,7 +165,40 @@ def test_what_is_read_is_never_overwritten(folder, capsys, name):
     assert (folder / name).read_bytes() == before
 
 
+@pytest.mark.parametrize(("side", "suffix"), [(16383, "webp"), (65500, "jpg")])
+def test_the_longest_sides_that_formats_hold_are_written(folder, capsys, side, suffix):
+    Image.new("RGB", (side, 16), "teal").save("wide.png")
+    out = f"out.{suffix}"
+    assert run(capsys, "wide.png", "-o", out, "--model", "untrained.safetensors")[0] == 0
+    with Image.open(out) as picture:
+        assert picture.size == (side, 16)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_tags_of_how_another_file_is_stored_are_not_written(folder, capsys, suffix):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make], exif[262], exif[278], exif[284] = "Maker", 0, 7, 2
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExifImageWidth] = 4000
+    Image.open("photo.png").save("cropped.png", exif=exif)
+    out = f"out.{suffix}"
+    assert run(capsys, "cropped.png", "-o", out, "--model", "model.safetensors")[0] == 0
+    error = np.abs(np.int16(Image.open(out)) - np.int16(expected()))
+    assert error.mean() <= (0 if suffix in ("png", "tif") else 3)
+    with Image.open(out) as picture:
+        tags = picture.getexif()
+        assert (tags[ExifTags.Base.Make], tags.get(284)) == (
+            "Maker",
+            1 if suffix == "tif" else None,
+        )
+        assert tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExifImageWidth] == 60
+
+
 # --- what is refused ---
+
+
+def contents(folder):
+    paths = [path for path in folder.iterdir() if path.name != "pipe.png"]
+    return {path: path.is_dir() or path.read_bytes() for path in paths}
 
 
 def spoil(folder):
@@ -179,6 +212,13 @@ def spoil(folder):
     Image.open("photo.png").convert("CMYK").save("cmyk.jpg")
     Image.new("L", (40, 40)).save("square.png")
     Image.new("RGB", (15, 40)).save("small.png")
+    Image.fromarray(np.uint8(np.arange(60) % 3)[None].repeat(40, 0)).save("labels.png")
+    os.mkfifo("pipe.png")
+    Image.new("RGB", (16384, 16)).save("wide.png")
+    Image.new("RGB", (65501, 16)).save("wider.png")
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "x" * 65536
+    Image.open("photo.png").save("tags.png", exif=exif)
     opmask.save(opmask.DirectRGB(SmallUNet(width=8), multiple_of=32), "rgb.safetensors")
 
 
@@ -202,12 +242,16 @@ REFUSED = {
     ),
     "alpha": (["alpha.png", "-o", "out.jpg", *MODEL], "'--out' must be .png, .tif or .webp for a"),
     "strength": (["photo.png", *OUT, *MODEL, "--strength", "x"], "'--strength' must be auto or a"),
+    "not a number": (
+        ["photo.png", *OUT, *MODEL, "--strength", "nan"],
+        "'strength' must be 'auto' or at least 0 and finite, got nan.",
+    ),
     "negative": (["photo.png", *OUT, *MODEL, "--strength", "-1"], "'strength' must be 'auto' or"),
     "work size": (["photo.png", *OUT, *MODEL, "--work-size", "9"], "'work_size' must be at least"),
     "no photo": (["gone.png", *OUT, *MODEL], "gone.png cannot be read: [Errno 2]"),
     "no picture": (["text.png", *OUT, *MODEL], "text.png cannot be read: cannot identify image"),
     "half a photo": (["half.png", *OUT, *MODEL], "half.png cannot be read: "),
-    "folder as photo": (["folder.png", *OUT, *MODEL], "folder.png cannot be read: [Errno 21]"),
+    "folder as photo": (["folder.png", *OUT, *MODEL], "folder.png cannot be read: it is no"),
     "CMYK": (["cmyk.jpg", *OUT, *MODEL], "'image' must have one of the modes RGB, RGBA, L, LA,"),
     "small": (["small.png", *OUT, *MODEL], "'image' must be at least 16x16 pixels, got 40x15."),
     "no model": (["photo.png", *OUT, "--model", "gone"], "'path' must be a checkpoint file, but"),
@@ -231,7 +275,24 @@ REFUSED = {
     ),
     "colours": (
         ["photo.png", *OUT, *MODEL, "--region", "colour.png"],
-        "'region' must have mode L",
+        "'region' must be grey, white",
+    ),
+    "labels": (
+        ["photo.png", *OUT, *MODEL, "--region", "labels.png"],
+        "'region' must be 0 and one other value, or soft with 255 for inside, got several",
+    ),
+    "a pipe": (["pipe.png", *OUT, *MODEL], "pipe.png cannot be read: it is no regular file"),
+    "too wide for WebP": (
+        ["wide.png", "-o", "out.webp", *MODEL],
+        "'--out' must be .png or .tif for a photo of 16384x16, as WEBP ends at 16383 pixels",
+    ),
+    "too wide for JPEG": (
+        ["wider.png", "-o", "out.jpg", *MODEL],
+        "'--out' must be .png or .tif for a photo of 65501x16, as JPEG ends at 65500 pixels",
+    ),
+    "too many tags for JPEG": (
+        ["tags.png", "-o", "out.jpg", *MODEL],
+        "'--out' must be of a format that takes the photo with its EXIF data, got out.jpg: EXIF ",
     ),
     "square": (
         ["photo.png", *OUT, *MODEL, "--region", "square.png"],
@@ -243,26 +304,33 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_refused_is_one_line_and_status_1_and_leaves_no_file(folder, capsys, case):
     spoil(folder)
-    before = {path: path.is_dir() or path.read_bytes() for path in folder.iterdir()}
+    before = contents(folder)
     arguments, message = REFUSED[case]
     status, output, errors = run(capsys, *arguments)
     assert (status, output) == (1, "")
     assert errors.startswith(f"opmask: {message}")
     assert errors.count("\n") == 1
-    assert {path: path.is_dir() or path.read_bytes() for path in folder.iterdir()} == before
+    assert contents(folder) == before
 
 
-@pytest.mark.parametrize("case", ["no suffix", "no folder", "existing", "the photo", "strength"])
+NO_WORK = ["no suffix", "no folder", "existing", "the photo", "strength"]
+
+
+@pytest.mark.parametrize("case", [*NO_WORK, "negative", "not a number", "work size"])
 def test_the_output_is_refused_before_any_work(folder, capsys, monkeypatch, case):
     def fail(*_):
         raise AssertionError("work was done")
 
     monkeypatch.setattr(commands, "load", fail)
-    monkeypatch.setattr(commands, "_open", fail)
+    monkeypatch.setattr(commands, "open_picture", fail)
     assert run(capsys, *REFUSED[case][0])[0] == 1
 
 
-@pytest.mark.parametrize("case", ["no photo", "half a photo", "alpha", "no region"])
+EARLY = """no photo, half a photo, alpha, no region, CMYK, small, colours, square, labels, a pipe,
+too wide for WebP, too wide for JPEG, too many tags for JPEG"""
+
+
+@pytest.mark.parametrize("case", EARLY.replace("\n", " ").split(", "))
 def test_files_are_refused_before_the_model_is_loaded(folder, capsys, monkeypatch, case):
     spoil(folder)
     monkeypatch.setattr(commands, "load", None)
@@ -293,7 +361,11 @@ def test_without_a_device_it_is_the_gpu_if_there_is_one(monkeypatch):
 
 
 def test_a_failure_while_saving_leaves_what_was_there(folder, capsys, monkeypatch):
-    def fail(self, path, **_):
+    save = Image.Image.save
+
+    def fail(self, path, **options):
+        if self.width == 1:  # the trial
+            return save(self, path, **options)
         path.write_text("half")
         raise OSError("disk full")
 

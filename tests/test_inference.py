@@ -1,5 +1,6 @@
 import re
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -294,6 +295,12 @@ REGIONS = {
     "L": Image.fromarray((half() * 255).byte().numpy()),
     "L of 0 and 1": Image.fromarray(half().byte().numpy()),
     "1": Image.fromarray(half().numpy() > 0),
+    "0 and 128": (half() * 128).byte(),
+    "array, 16 bits": (half() * 65535).numpy().astype(np.uint16),
+    "I;16": Image.fromarray((half() * 65535).numpy().astype(np.uint16)),
+    "RGB": Image.fromarray((half() * 255).byte().numpy()).convert("RGB"),
+    "RGBA": Image.fromarray((half() * 255).byte().numpy()).convert("RGBA"),
+    "P": Image.fromarray((half() * 255).byte().numpy()).convert("P"),
 }
 
 
@@ -312,8 +319,16 @@ def test_no_region_is_unknown_everywhere():
 
 def test_8_bits_are_soft():
     model = shift(region=True)
-    harmonize(model, blue(), region=torch.full((24, 32), 51, dtype=torch.uint8))
-    torch.testing.assert_close(model.backbone.seen[0, 3], torch.full((24, 32), 0.2))
+    levels = torch.full((24, 32), 51, dtype=torch.uint8)
+    levels[0, 0], levels[0, 1] = 255, 0
+    harmonize(model, blue(), region=levels)
+    torch.testing.assert_close(model.backbone.seen[0, 3], levels / 255, rtol=0, atol=0)
+
+
+def test_each_region_of_a_batch_is_understood_by_itself():
+    model, batch = shift(region=True), blue().expand(2, -1, -1, -1)
+    harmonize(model, batch, region=torch.stack([half() * 255, half()])[:, None].byte())
+    torch.testing.assert_close(model.backbone.seen[:, 3], half().expand(2, 24, 32))
 
 
 def test_each_image_of_a_batch_has_its_region_or_all_the_same():
@@ -399,9 +414,14 @@ def test_the_orientation_of_a_region_is_applied_too():
             "'region' must be a PIL image, a NumPy array or a tensor, got str.",
         ),
         (
-            Image.new("RGB", (32, 24)),
+            Image.fromarray(np.eye(3, dtype=np.uint8)[None] * 255).resize((32, 24)),
             ValueError,
-            "'region' must have mode L or 1 as an image, got",
+            "'region' must be grey, white inside and black outside, or a cut-out with alpha, got",
+        ),
+        (
+            torch.arange(3, dtype=torch.uint8).repeat(8, 1),
+            ValueError,
+            "'region' must be 0 and one other value, or soft with 255 for inside, got several",
         ),
         (torch.zeros(2, 24, 32), ValueError, "must have shape (H, W), (1, H, W) or (B, 1, H, W),"),
         (torch.zeros(1, 3, 24, 32), ValueError, "must have shape (H, W), (1, H, W) or (B, 1, H,"),
@@ -412,7 +432,7 @@ def test_the_orientation_of_a_region_is_applied_too():
             "must have shape (H, W), (1, H, W) or (B, 1, H, W), got (24",
         ),
         (torch.zeros(0, 32), ValueError, "must have shape (H, W), (1, H, W) or (B, 1, H, W), got"),
-        (torch.ones(24, 32).long(), TypeError, "must be bool, uint8 or floating point, got torch"),
+        (torch.ones(24, 32).long(), TypeError, "must be bool, uint8, uint16 or floating point,"),
         (torch.full((24, 32), 1.1), ValueError, "'region' must lie in [0, 1] or be -1, unknown,"),
         (torch.full((24, 32), -0.5), ValueError, "'region' must lie in [0, 1] or be -1, unknown,"),
         (

@@ -1,18 +1,11 @@
-import io
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
-from opmask.pictures import MODES, like, to_pixels, upright
-
-ORIENTATION, MAKE, EXPOSURE = (
-    ExifTags.Base.Orientation,
-    ExifTags.Base.Make,
-    ExifTags.Base.ExposureTime,
-)
+from opmask.pictures import MODES, like, to_pixels
 
 
 def colours(*shape):
@@ -22,95 +15,6 @@ def colours(*shape):
 def photo(mode="RGB"):
     rgba = Image.fromarray(colours(20, 30, 4))
     return rgba.convert("RGB").convert(mode) if mode in ("P", "L", "RGB") else rgba.convert(mode)
-
-
-def stored(orientation, format="JPEG"):
-    """A file with an EXIF orientation, a maker and an exposure, opened."""
-    exif = Image.Exif()
-    exif[MAKE], exif[ORIENTATION] = "Maker", orientation
-    exif.get_ifd(ExifTags.IFD.Exif)[EXPOSURE] = 0.01
-    file = io.BytesIO()
-    photo().save(file, format, exif=exif)
-    return Image.open(file)
-
-
-# --- upright ---
-
-
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientations_are_applied_as_pillow_does(orientation, format):
-    picture, expected = upright(stored(orientation, format)), stored(orientation, format)
-    expected.load()
-    assert np.array_equal(picture, ImageOps.exif_transpose(expected))
-    assert ORIENTATION not in picture.getexif()
-
-
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_other_tags_stay_and_survive_saving(orientation, format):
-    picture, file = upright(stored(orientation, format)), io.BytesIO()
-    picture.save(file, format, exif=picture.info["exif"])
-    exif = Image.open(file).getexif()
-    assert (exif[MAKE], exif.get_ifd(ExifTags.IFD.Exif)[EXPOSURE]) == ("Maker", 0.01)
-    assert ORIENTATION not in exif
-
-
-def test_the_picture_itself_stays_as_it_is():
-    picture = stored(6)
-    upright(picture)
-    assert (picture.size, picture.getexif()[ORIENTATION]) == ((30, 20), 6)
-    assert upright(picture).info.keys() >= {"exif", "jfif"}
-
-
-def test_a_picture_without_orientation_is_copied():
-    picture = photo()
-    assert upright(picture) == picture
-    assert upright(picture) is not picture
-    assert "exif" not in upright(picture).info
-
-
-def test_no_tag_but_the_orientation_leaves_no_exif():
-    picture, file = photo(), io.BytesIO()
-    picture.getexif()[ORIENTATION] = 3
-    picture.save(file, "PNG", exif=picture.getexif())
-    assert "exif" not in upright(Image.open(file)).info
-    assert upright(picture) == picture.rotate(180)
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of the damage
-@pytest.mark.parametrize(
-    "damage", [b"", b"rubbish", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\0\x02"]
-)
-def test_damaged_exif_data_are_dropped(damage):
-    picture, file = photo(), io.BytesIO()
-    picture.save(file, "PNG", exif=b"Exif\0\0" + damage)
-    turned = upright(Image.open(file))
-    assert turned == picture
-    assert "exif" not in turned.info
-
-
-def test_tags_that_cannot_be_written_are_dropped_and_the_orientation_is_not(monkeypatch):
-    picture = stored(6)
-    picture.getexif()
-
-    def fail(*_):
-        raise KeyError("some tag")
-
-    monkeypatch.setattr(Image.Exif, "tobytes", fail)
-    turned = upright(picture)
-    assert turned.size == (20, 30)
-    assert "exif" not in turned.info
-
-
-def test_tags_that_cannot_be_read_are_dropped(monkeypatch):
-    picture = stored(6)
-
-    def fail(*_):
-        raise SyntaxError("not a TIFF file")
-
-    monkeypatch.setattr(type(picture), "getexif", fail)
-    assert upright(picture).size == (30, 20)
 
 
 # --- to_pixels ---

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 from tqdm import tqdm
 
+from opmask.color import to_levels
 from opmask.datasets import HINTS, SyntheticScenes, region_hint
 from opmask.perturb import JPEG, CompositeBatch, Degradation, GaussianNoise, Perturber
 from opmask.perturb.degrade import degrade
@@ -153,12 +154,12 @@ def vary_colors(images: Tensor, generator: Generator) -> Tensor:
     x = (images.float() / 255 * factor(0.12) * factor(0.06, 3)).clamp(0, 1) ** factor(0.15)
     grey = x.mean(1, keepdim=True)
     x = grey + (x - grey) * factor(0.15)
-    return (x * 255).round().clamp(0, 255).to(torch.uint8)
+    return to_levels(x)
 
 
 def treat(composite: Tensor, share: float, generator: Generator) -> Tensor:
     """Compresses some composites, after resampling or noise for some of them."""
-    eight = (composite * 255).round().clamp(0, 255).to(torch.uint8)
+    eight = to_levels(composite)
     codes: list[Degradation | None] = []
     noises: list[Degradation | None] = []
     for chosen, first, quality, level, seed in zip(

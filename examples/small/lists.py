@@ -37,6 +37,7 @@ from tqdm import tqdm
 
 from opmask.datasets import read_image
 from opmask.files import replacing
+from opmask.imagefiles import picture_files
 
 LIST, TABLE = "photos.csv", "sources.md"
 SPLITS = ("train", "validation", "test", "foreign", "out")
@@ -137,7 +138,7 @@ def labelled_rows(root: Path) -> Iterator[Row]:
     """The photographs with label maps."""
     for source, (folders, licence, _) in LABELLED.items():
         for (images, labels), held_out in zip(folders, (False, True), strict=True):
-            found = list((root / source / images).glob("*.jpg"))
+            found = picture_files(root / source / images, (".jpg",))
             if not found:
                 raise FileNotFoundError(f"{root / source / images} holds no photographs.")
             for path in found:

@@ -18,7 +18,7 @@ from opmask.datasets.photos import (
     random_crop,
     resize_photo,
 )
-from opmask.datasets.reading import read_image, read_label_map, read_photo
+from opmask.datasets.reading import read_image, read_label_map, read_photo, read_region
 from opmask.datasets.recipe import Recipe
 from opmask.datasets.segments import segment
 from opmask.datasets.synthetic import SyntheticScenes
@@ -53,6 +53,7 @@ __all__ = [
     "read_image",
     "read_label_map",
     "read_photo",
+    "read_region",
     "region_hint",
     "resize_photo",
     "resize_triple",

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from opmask.color import to_levels
 from opmask.perturb import JPEG, Composite, sample_seed
 from opmask.perturb.compositing import RGB_ANTIALIASED
 from opmask.perturb.draws import stream, uniform
@@ -89,7 +90,7 @@ class Cleaning:
         composite = real + faded * (made.composite.double().clamp(0, 1) - real)
         planes = self._resample(torch.cat([composite, real, faded]))
         # The reason for float64 up to here: no machine rounds another level.
-        codes = (planes[:6] * 255).round().to(torch.uint8)
+        codes = to_levels(planes[:6])
         compress, region = JPEG(self.quality), (planes[6:] >= 0.5).float()
         changed, real = compress(codes[:3]), compress(codes[3:])
         if size is not None:

@@ -18,7 +18,8 @@ from torch.utils.data import Dataset
 
 from opmask.datasets.composites import Sample
 from opmask.datasets.photos import BrokenPhotoError
-from opmask.datasets.reading import ASPECT_TOLERANCE, read_image
+from opmask.datasets.reading import ASPECT_TOLERANCE, read_image, read_region
+from opmask.imagefiles import picture_files
 from opmask.perturb.resize import resize_bilinear_opencv, resize_nearest
 
 SPLITS = ("train", "test")
@@ -68,8 +69,9 @@ class IHarmony4(Dataset[HarmonyTriple]):
     (`root/composite_images`). Some downloads have no lists; then it is all files, in the order of
     their names, whichever the split, and a warning in the log `opmask` says so.
 
-    A mask of another size than its composite is resized to it, by nearest neighbour, where their
-    aspect ratios agree to within 1 %.
+    Masks may be files of any kind that says where the region is, see
+    :func:`opmask.regionfiles.to_region`. One of another size than its composite is resized to it,
+    by nearest neighbour, where their aspect ratios agree to within 1 %.
 
     Args:
         root: The folder of the parts.
@@ -118,13 +120,13 @@ class IHarmony4(Dataset[HarmonyTriple]):
         """
         path = self.paths[index]
         mask_path, real_path = _companions(path)
-        composite, real, mask = (read_image(p) for p in (path, real_path, mask_path))
+        composite, real, mask = read_image(path), read_image(real_path), read_region(mask_path)
         if real.shape != composite.shape:
             raise BrokenPhotoError(
                 f"{real_path} must have the size of its composite, "
                 f"{composite.shape[1]}x{composite.shape[2]}, got {real.shape[1]}x{real.shape[2]}."
             )
-        return HarmonyTriple(composite, real, _fit(mask[:1], composite, mask_path), path.stem)
+        return HarmonyTriple(composite, real, _fit(mask, composite, mask_path), path.stem)
 
 
 def resize_triple(
@@ -213,7 +215,7 @@ def _found(root: Path, split: str, subset: str | None) -> list[Path]:
     """The composites that there are."""
     names = SUBSETS.values() if subset is None else (subset,)
     folders = [root / name / "composite_images" for name in names]
-    paths = [path for folder in folders for path in sorted(folder.glob("*.jpg"))]
+    paths = [path for folder in folders for path in picture_files(folder, (".jpg",))]
     if not paths:
         raise FileNotFoundError(
             f"'root' must hold composites, as in\n    {folders[0]}/*.jpg\n"

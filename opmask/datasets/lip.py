@@ -11,6 +11,8 @@ from opmask.datasets.pairs import TABLE_1, PhotoFiles, pair_files
 
 SPLITS = ("train", "val")
 
+_MACOS = "__MACOSX"
+
 
 class LIP(PhotoFiles):
     r"""The photos and label maps of a folder in the layout of LIP, single person.
@@ -73,8 +75,10 @@ class LIP(PhotoFiles):
 def _locate(root: Path, name: str) -> Path:
     """Where `name` is: as far up as possible, at most two folders below the root."""
     for pattern in (name, f"*/{name}", f"*/*/{name}"):
-        if found := sorted(root.glob(pattern)):
-            return found[0]
+        found = sorted(root.glob(pattern))
+        # An archive of macOS has a second tree of that name, of files about the files.
+        if kept := [path for path in found if _MACOS not in path.relative_to(root).parts]:
+            return kept[0]
     return root / name
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from opmask.datasets.photos import Photo
 from opmask.datasets.reading import read_label_map, read_photo
+from opmask.imagefiles import picture_files
 
 _NAMES_SHOWN = 3
 
@@ -134,8 +135,7 @@ def pair_files(
 
 
 def _files(folder: Path, ending: str) -> dict[str, Path]:
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return {file.stem: file for file in files if file.suffix.lower() == ending}
+    return {file.stem: file for file in picture_files(folder, (ending,))}
 
 
 def _lacking(folder: Path, files: dict[str, Path], ending: str) -> str:

@@ -11,25 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from torch import Tensor
 
+from opmask.color import to_levels
 from opmask.datasets.photos import BrokenPhotoError, Photo, UnlabelledPhotoError
+from opmask.imagefiles import open_stored, to_rgb, upright
 from opmask.perturb.resize import resize_nearest
+from opmask.regionfiles import to_region
 
 ASPECT_TOLERANCE = 0.01
 """By how much the aspect ratios of a photograph and its label map may differ, relatively."""
-
-# Pillow reports damage with any of these, depending on the format and the place.
-_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
-# The EXIF orientations that swap height and width, and what undoes them.
-_TURNS = {
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 # Pillow spreads grey levels of 2 and 4 bits over 0-255.
 _STEPS = {"L;2": 85, "L;4": 17}
@@ -38,9 +30,8 @@ _STEPS = {"L;2": 85, "L;4": 17}
 def read_image(path: str | Path) -> Tensor:
     r"""Reads a photograph as 8-bit RGB, whatever its colour mode.
 
-    Grey is repeated, palettes are looked up, and CMYK is converted by Pillow's formula, without
-    colour profiles. An alpha channel is dropped. Of 16 bits the upper eight are kept, that is,
-    values are rounded down. An EXIF orientation is not applied; :func:`read_photo` may.
+    See :func:`opmask.imagefiles.to_rgb`; an alpha channel is dropped. An EXIF orientation is not
+    applied; :func:`read_photo` may.
 
     Args:
         path: The file to read.
@@ -59,6 +50,37 @@ def read_image(path: str | Path) -> Tensor:
         torch.Size([3, 2, 3])
     """
     return _pixels(path, _open(path)[0])
+
+
+def read_region(path: str | Path) -> Tensor:
+    r"""Reads a picture of a region, of any colour mode.
+
+    See :func:`opmask.regionfiles.to_region`. An EXIF orientation is not applied, as
+    :func:`read_image` applies none.
+
+    Args:
+        path: The file to read.
+
+    Returns:
+        The region, ``uint8``, with shape :math:`(1, H, W)`: 255 inside, 0 outside, soft between.
+
+    Raises:
+        BrokenPhotoError: If the file is missing, damaged, or does not say where the region is.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "region.png")
+        >>> Image.new("L", (3, 2), 1).save(path)
+        >>> read_region(path)
+        tensor([[[255, 255, 255],
+                 [255, 255, 255]]], dtype=torch.uint8)
+    """
+    picture, _ = _open(path)
+    try:
+        region = to_region(picture, str(path))
+    except ValueError as error:
+        raise BrokenPhotoError(str(error)) from error
+    return to_levels(torch.from_numpy(region))[None]
 
 
 def read_label_map(path: str | Path) -> Tensor:
@@ -139,27 +161,18 @@ def read_photo(image_path: str | Path, label_path: str | Path) -> Photo:
 
 
 def _open(path: str | Path) -> tuple[Image.Image, str]:
-    """The picture, and how a PNG stores its pixels, in Pillow's words, such as "L;4"."""
     try:
-        with Image.open(path) as image:
-            stored = str(image.tile[0].args) if image.format == "PNG" else ""
-            image.load()
-            return image, stored
-    except _DAMAGE as error:
-        raise BrokenPhotoError(f"{path} cannot be read: {error}") from error
+        return open_stored(path)
+    except ValueError as error:
+        raise BrokenPhotoError(str(error)) from error
 
 
 def _pixels(path: str | Path, picture: Image.Image) -> Tensor:
-    if picture.mode.startswith("I;16"):
-        # The upper byte, as Pillow itself takes it of RGB of 16 bits.
-        grey = torch.from_numpy((np.array(picture) >> 8).astype(np.uint8))
-        return grey.repeat(3, 1, 1)
-    if picture.mode in ("I", "F"):
-        raise BrokenPhotoError(
-            f"{path} must have 8 or 16 bits a channel, got mode {picture.mode!r}."
-        )
-    picture.info.pop("transparency", None)  # dropped anyway, but Pillow would warn
-    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
+    try:
+        levels = to_rgb(picture, str(path))
+    except ValueError as error:
+        raise BrokenPhotoError(str(error)) from error
+    return torch.from_numpy(levels).permute(2, 0, 1).contiguous()
 
 
 def _equal_channel(path: str | Path, labels: np.ndarray, mode: str, stored: str) -> np.ndarray:
@@ -178,15 +191,7 @@ def _equal_channel(path: str | Path, labels: np.ndarray, mode: str, stored: str)
 def _turned_to_fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     if _mismatch(picture.size, size) <= _mismatch(picture.size[::-1], size):
         return picture
-    method = _TURNS.get(_orientation(picture))
-    return picture if method is None else picture.transpose(method)
-
-
-def _orientation(picture: Image.Image) -> int:
-    try:
-        return picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except _DAMAGE:
-        return 1
+    return upright(picture)
 
 
 def _mismatch(size: tuple[int, int], other: tuple[int, int]) -> float:

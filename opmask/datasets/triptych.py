@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from opmask.datasets.composites import Sample
 from opmask.datasets.photos import BrokenPhotoError
 from opmask.datasets.reading import read_image
+from opmask.imagefiles import picture_files
 from opmask.perturb import DEFAULT, Composite, Settings
 from opmask.perturb.compositing import RGB_ANTIALIASED
 from opmask.perturb.resize import resize_bilinear_opencv
@@ -166,12 +167,11 @@ class Triptychs(Dataset[Sample]):
 
 
 def _pictures(folder: Path) -> list[Path]:
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    paths = [path for path in found if path.suffix.lower() in ENDINGS]
+    paths = picture_files(folder, ENDINGS)
     if not paths:
+        got = f"{len(list(folder.iterdir()))} other files in" if folder.is_dir() else "no folder"
         raise FileNotFoundError(
-            f"'folder' must hold triptychs ({', '.join(ENDINGS)}), got "
-            f"{f'{len(found)} other files in' if folder.is_dir() else 'no folder'} {folder}."
+            f"'folder' must hold triptychs ({', '.join(ENDINGS)}), got {got} {folder}."
         )
     return paths
 

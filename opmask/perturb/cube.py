@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from opmask.color import to_levels
 from opmask.perturb.filters import check_eight_bit
 
 SIZES = (2, 256)
@@ -102,7 +103,7 @@ class Cube:
         )
         shares = (colors[corner] * weight[:, None] for corner, weight in corners)
         color = sum(shares, torch.zeros((), dtype=colors.dtype))
-        return color.clamp(0, 1).mul(255).round().to(torch.uint8).T.reshape(image.shape)
+        return to_levels(color).T.reshape(image.shape)
 
     def __reduce__(self) -> tuple[type[Cube], tuple[str, str]]:
         # The table stays in its file: a pickle of a thousand records would repeat it.

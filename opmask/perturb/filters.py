@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opmask.color import to_levels
 from opmask.perturb.css import css
 from opmask.perturb.looks import look
 from opmask.perturb.programs import Program
@@ -176,7 +177,7 @@ def _to_eight_bit(images: Tensor) -> Tensor:
         raise ValueError(
             f"'images' must be in [0, 1], got {low:g} to {high:g}. Divide 8-bit levels by 255."
         )
-    return (images.double() * 255).round().to(torch.uint8)
+    return to_levels(images.double())
 
 
 def check_eight_bit(image: Tensor, argument: str, shape: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opmask.color import LAB_UNIT
+from opmask.color import LAB_UNIT, to_levels
 from opmask.lab8 import lab8_to_rgb, rgb_to_lab8
 from opmask.perturb.filters import check_eight_bit
 
@@ -128,7 +128,7 @@ class LabScaling(_Scaling):
         # In float64, so that no device and no number of threads changes a rounded level.
         lab = LAB_UNIT.from_rgb(image.double() / 255) * factors
         rgb = LAB_UNIT.to_rgb(lab.clamp(max=1))
-        return rgb.mul(255).round().clamp(0, 255).to(torch.uint8)
+        return to_levels(rgb)
 
     def to_record(self) -> dict[str, Any]:
         """The scaling as plain values, for JSON."""

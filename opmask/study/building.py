@@ -20,11 +20,12 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 import opmask
 from opmask.files import check_outputs, replacing
+from opmask.imagefiles import check_opaque, open_picture, picture_files, to_rgb, upright
 from opmask.study.key import FORMAT, MAX_METHODS, MAX_TEXT, StudyKey, Trial
 
 logger = logging.getLogger("opmask")
@@ -74,10 +75,10 @@ def build_study(
 
     Raises:
         ValueError: If there are fewer than two methods or more than nine, a folder lacks images
-            that others have, versions of an image differ in size, title or question name a method,
-            `max_side` is below 1, page or key is one of the images or lies in a folder that is
-            missing, or there is the key of another page.
-        OSError: If a file cannot be read or written.
+            that others have, versions of an image differ in size, a file cannot be read or is not
+            opaque, title or question name a method, `max_side` is below 1, page or key is one of
+            the images or lies in a folder that is missing, or there is the key of another page.
+        OSError: If a folder cannot be read, or a file cannot be written.
 
     References:
         | Semantic-guided Multi-Mask Image Harmonization (Ren and Liu, 2022), Table 3
@@ -177,9 +178,7 @@ def _matching_files(methods: Mapping[str, str | Path]) -> dict[str, dict[str, Pa
 
 def _images(folder: Path) -> dict[str, Path]:
     images: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in _ENDINGS:
-            continue
+    for path in picture_files(folder, _ENDINGS):
         if other := images.get(path.stem):
             raise ValueError(
                 f"{folder} must hold one file for each image, got {other.name} and {path.name}."
@@ -230,10 +229,10 @@ def _trial(
 
 
 def _open(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    upright.info.clear()  # a comment would be written again, and may name the method
-    return upright
+    picture = upright(open_picture(path))
+    check_opaque(picture, str(path))
+    # A new picture, because a comment would be written again, and may name the method.
+    return Image.fromarray(to_rgb(picture, str(path)))
 
 
 def _opaque(seed: int, *names: str) -> str:

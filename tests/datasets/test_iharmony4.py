@@ -184,6 +184,38 @@ def test_masks_of_every_mode_are_white_inside(root, mode):
     assert torch.equal(region, expected)
 
 
+def test_masks_of_0_and_1_palettes_of_labels_and_cut_outs_are_white_inside(root):
+    path = root / "HAdobe5k/masks/a0001_1.png"
+    expected = torch.zeros(1, 6, 8, dtype=torch.uint8)
+    expected[:, 1:4, 2:5] = 255
+    numbers = (expected[0] // 255).numpy()
+    labels = Image.frombytes("P", (8, 6), numbers.tobytes())
+    labels.putpalette([0, 0, 0, 128, 0, 0])
+    cut_out = Image.open(root / "HAdobe5k/real_images/a0001.jpg")
+    cut_out.putalpha(Image.fromarray(255 * numbers))
+    for mask in Image.fromarray(numbers), labels, cut_out:
+        mask.save(path)
+        assert torch.equal(IHarmony4(root, "test", "HAdobe5k")[0].region, expected)
+
+
+@pytest.mark.parametrize("spoil", ["labels", "colours"])
+def test_a_mask_that_does_not_say_where_the_region_is_is_named(root, spoil):
+    path = root / "HAdobe5k/masks/a0001_1.png"
+    if spoil == "labels":
+        Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8) % 3).save(path)
+    else:
+        picture(path, 0)
+    with pytest.raises(BrokenPhotoError, match=r"a0001_1\.png must be "):
+        IHarmony4(root, "test", "HAdobe5k")[0]
+
+
+def test_files_that_macos_adds_are_no_composites(root):
+    for folder in (root / "HCOCO").iterdir():
+        for path in list(folder.iterdir()):
+            (folder / f"._{path.name}").write_bytes(b"about a file")
+    assert names(root, subset="HCOCO") == NAMES["HCOCO"]
+
+
 def test_bicubic_resizing_is_pillows_with_a_hard_region(root):
     triple = IHarmony4(root, "test")[0]
     small = resize_triple(triple, 4)

@@ -160,3 +160,12 @@ def test_the_full_data_set_has_the_counts_of_the_paper(split):
     root = os.environ.get("OPMASK_LIP") or pytest.skip("set OPMASK_LIP to the folder of LIP")
     photos = LIP(root, split)
     assert (len(photos), len(labelled(photos, workers=2))) == TABLE_1["LIP", split]
+
+
+def test_the_second_tree_of_an_archive_of_macos_is_passed_over(tmp_path):
+    for tree in "lip", "__MACOSX":
+        for folder, name in ("val_images", "a.jpg"), ("val_segmentations", "a.png"):
+            (tmp_path / tree / folder).mkdir(parents=True)
+            path = tmp_path / tree / folder / (name if tree == "lip" else f"._{name}")
+            Image.new("L", (3, 2), 7).save(path, "PNG")
+    assert [photo.name for photo in LIP(tmp_path, "val")] == ["a"]

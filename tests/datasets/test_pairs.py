@@ -1,3 +1,4 @@
+import os
 import re
 
 import numpy as np
@@ -128,3 +129,12 @@ def test_table_1_is_that_of_the_paper():
         *(("ADE20K", split) for split in ("training", "validation")),
         *(("LIP", split) for split in ("train", "val")),
     ]
+
+
+def test_files_that_are_not_meant_are_no_photos(tmp_path):
+    for name in "barn.jpg", "barn.png", "._barn.jpg", ".DS_Store", ".barn.opmask-01234567.png":
+        (tmp_path / name).touch()
+    (tmp_path / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    assert pair_files(tmp_path, tmp_path) == [(tmp_path / "barn.jpg", tmp_path / "barn.png")]

@@ -1,3 +1,4 @@
+import os
 import struct
 import zlib
 
@@ -12,6 +13,7 @@ from opmask.datasets import (
     read_image,
     read_label_map,
     read_photo,
+    read_region,
 )
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -197,6 +199,24 @@ def test_folders_are_named(tmp_path, read):
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(BrokenPhotoError, match=r"folder.png cannot be read: .*directory"):
         read(tmp_path / "folder.png")
+
+
+@pytest.mark.parametrize("read", [read_image, read_label_map, read_region])
+def test_a_png_without_pixels_is_named(tmp_path, read):
+    chunks = save_png(tmp_path / "whole.png", [7], 8, 0).read_bytes()
+    place = chunks.index(b"IDAT")
+    length = struct.unpack(">I", chunks[place - 4 : place])[0]
+    (tmp_path / "bare.png").write_bytes(chunks[: place - 4] + chunks[place + 8 + length :])
+    with pytest.raises(BrokenPhotoError, match=r"bare.png cannot be read: \S"):
+        read(tmp_path / "bare.png")
+
+
+@pytest.mark.parametrize("read", [read_image, read_label_map, read_region])
+def test_pipes_and_devices_are_refused_at_once(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in tmp_path / "pipe.png", "/dev/zero":
+        with pytest.raises(BrokenPhotoError, match="cannot be read: it is no regular file"):
+            read(path)
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png"])

@@ -185,3 +185,10 @@ def test_a_rendered_real_sample_is_read_as_it_was(data_root, tmp_path):
     made = Triptychs(tmp_path)[0]
     assert torch.equal(made.real, image)
     torch.testing.assert_close(made.composite, 1 - image, rtol=0, atol=1e-6)
+
+
+def test_files_that_are_not_meant_are_no_triptychs(folder):
+    for name in "._a.PNG", ".b.opmask-01234567.png":
+        (folder / name).write_bytes(b"no picture")
+    (folder / "c.png").mkdir()
+    assert [path.name for path in Triptychs(folder).paths] == ["a.PNG", "b.png"]

@@ -296,3 +296,35 @@ def test_a_large_page_is_warned_about(two, tmp_path, monkeypatch, caplog):
 
 def test_documented_limits_are_kept():
     assert (building.LARGE, building.QUALITY) == (50_000_000, 95)
+
+
+def test_grey_of_16_bits_is_shown_as_bright_as_it_is(two, tmp_path):
+    levels = np.linspace(0, 65535, 40 * 30).reshape(30, 40).astype(np.uint16)
+    Image.fromarray(levels).save(tmp_path / "one/barn.png")
+    build_study(two, tmp_path / "study.html")
+    images = [
+        picture(c["image"]) for c in content(tmp_path / "study.html")["trials"][0]["choices"]
+    ]
+    (grey,) = (np.array(i.convert("L"), int) for i in images if np.ptp(np.array(i)[..., 2]) > 9)
+    assert np.abs(grey - (levels >> 8)).max() <= 3
+
+
+def test_transparent_pictures_are_refused_and_opaque_ones_are_not(two, tmp_path):
+    path = tmp_path / "one/barn.png"
+    Image.new("RGBA", (40, 30), (255, 0, 0, 255)).save(path)
+    build_study(two, tmp_path / "study.html")
+    Image.new("RGBA", (40, 30), (255, 0, 0, 99)).save(path)
+    with pytest.raises(ValueError, match=r"one/barn\.png must be opaque, got transparent pixels"):
+        build_study(two, tmp_path / "other.html")
+
+
+def test_files_that_are_not_meant_are_no_versions(two, tmp_path):
+    for name in "._barn.png", ".DS_Store", ".barn.opmask-01234567.png":
+        (tmp_path / "one" / name).write_bytes(b"about a file")
+    assert len(build_study(two, tmp_path / "study.html").trials) == 1
+
+
+def test_a_damaged_file_is_named(two, tmp_path):
+    (tmp_path / "one/barn.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"one/barn\.png cannot be read: cannot identify"):
+        build_study(two, tmp_path / "study.html")

@@ -1,0 +1,258 @@
+r"""Picture files: which ones a folder holds, opening them, and what their pixels say.
+
+Every file that is read as a picture goes through :func:`open_picture`. What cannot be used raises
+a `ValueError` that names it.
+
+Data flow: `folder -> picture_files -> open_picture -> upright -> to_rgb -> array`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+__all__ = [
+    "ENDINGS",
+    "alpha_of",
+    "check_opaque",
+    "open_picture",
+    "open_stored",
+    "picture_files",
+    "to_rgb",
+    "upright",
+]
+
+ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""The endings of picture files."""
+
+# What turns or mirrors each EXIF orientation upright. (ImageOps.exif_transpose does so, too, but
+# it also writes all EXIF tags anew, and fails where one of them is damaged.)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# The TIFF tags that say how one file stores its pixels (sizes, types, strips, tiles, inks, tables)
+# or that hold its profile, its XMP or other pictures. EXIF data are TIFF, so they occur in any
+# format; with those of another file no TIFF that is written can be read.
+_STRUCTURAL = frozenset(
+    [
+        *(*range(254, 260), 262, *range(263, 267), 273, 274, *range(277, 282), 284),
+        *(*range(288, 294), 297, 301, 317, *range(320, 348), 351, *range(512, 522)),
+        *(*range(529, 533), 700, 33421, 33422, 34377, 34675, 37724),
+    ]
+)
+
+# Where the size of the picture stands: the directory, the tags of width and height.
+_SIZES = (
+    (ExifTags.IFD.Exif, ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight),
+    (ExifTags.IFD.Interop, 0x1001, 0x1002),
+)
+
+# Where Pillow finds an orientation if EXIF has none.
+_OTHER_METADATA = ("xmp", "XML:com.adobe.xmp", "Raw profile type exif")
+
+
+def picture_files(folder: str | Path, endings: Sequence[str] = ENDINGS) -> list[Path]:
+    r"""The picture files of a folder, by their names.
+
+    Only files: no folders, pipes or broken links; and none whose name begins with a dot, such as
+    those that macOS adds (`._barn.jpg`, `.DS_Store`) and those that a killed process has left.
+
+    Args:
+        folder: The folder, without those in it.
+        endings: The endings to take, in lower case; names may have them in capitals.
+
+    Returns:
+        The paths, sorted; none if there is no such folder.
+
+    Raises:
+        OSError: If the folder cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in "barn.JPG", "._barn.JPG", "notes.txt":
+        ...     (folder / name).touch()
+        >>> [path.name for path in picture_files(folder)]
+        ['barn.JPG']
+    """
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    paths = (Path(folder, name) for name in names if not name.startswith("."))
+    return sorted(p for p in paths if p.suffix.lower() in endings and p.is_file())
+
+
+def open_picture(path: str | Path) -> Image.Image:
+    r"""Opens a picture file, and reads it; of an animation, the first picture.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The picture, as it is stored: of any mode, and not turned.
+
+    Raises:
+        ValueError: If the file is missing, damaged, too large, no picture, or no regular file (a
+            pipe would block, and a device may never end).
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "red.png")
+        >>> Image.new("RGB", (3, 2), "red").save(path)
+        >>> open_picture(path).size
+        (3, 2)
+    """
+    return open_stored(path)[0]
+
+
+def open_stored(path: str | Path) -> tuple[Image.Image, str]:
+    r"""Opens a picture file, and says how it stores its pixels.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The picture, and what Pillow calls the storage of its pixels, such as `"L;4"` for 4 bits;
+        "" if a codec does not say.
+
+    Raises:
+        ValueError: As for :func:`open_picture`.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "red.png")
+        >>> Image.new("RGB", (3, 2), "red").save(path)
+        >>> open_stored(path)[1]
+        'RGB'
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError("it is no regular file, but a directory, a pipe or a device")
+        with Image.open(path) as picture:
+            if picture.format == "EPS":  # a program, which would be run, without end if it likes
+                raise ValueError("PostScript is not read")
+            arguments = picture.tile[0].args if picture.tile else ""
+            stored = arguments if isinstance(arguments, str) else str((*(arguments or ()), "")[0])
+            if stored == "I;12":  # which Pillow hands out as if it were 16
+                raise ValueError("12 bits a channel are not read")
+            picture.load()
+            return picture, stored
+    # Pillow's forty decoders raise whatever a damaged file makes them trip over.
+    except Exception as error:
+        reason = str(error) if error.args else type(error).__name__
+        raise ValueError(f"{path} cannot be read: {reason}") from error
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    r"""Applies the EXIF orientation, and removes it.
+
+    The other EXIF tags stay in `info["exif"]`, but for those that describe the file rather than
+    the photo (how its pixels are stored) and for a thumbnail; sizes are those of the new picture.
+    EXIF data that cannot be written are dropped, XMP is, too, as it may hold an orientation.
+
+    Args:
+        picture: The picture, of any mode.
+
+    Returns:
+        A new picture, of the same mode.
+
+    Example:
+        >>> picture = Image.new("RGB", (30, 20))
+        >>> picture.getexif()[ExifTags.Base.Orientation] = 6
+        >>> upright(picture).size
+        (20, 30)
+    """
+    picture.load()  # which turns a TIFF file already
+    turn = _TURNS.get(_orientation(picture))
+    result = picture.copy() if turn is None else picture.transpose(turn)
+    for name in _OTHER_METADATA:
+        result.info.pop(name, None)
+    if exif := _descriptive(result.info.pop("exif", b""), result.size):
+        result.info["exif"] = exif
+    return result
+
+
+def to_rgb(picture: Image.Image, name: str = "'image'") -> np.ndarray:
+    r"""A picture as 8-bit RGB.
+
+    Grey is repeated, palettes are looked up, and CMYK is converted by Pillow's formula, without
+    colour profiles. Alpha is left out, see :func:`check_opaque`. Of 16 bits the upper eight are
+    kept, that is, values are rounded down.
+
+    Args:
+        picture: The picture, of any mode.
+        name: What to call it in messages.
+
+    Returns:
+        The levels, ``uint8``, with shape :math:`(H, W, 3)`, in 0-255.
+
+    Raises:
+        ValueError: If it has 32 bits a channel.
+
+    Example:
+        >>> to_rgb(Image.new("I;16", (1, 1), 0x1234)).tolist()
+        [[[18, 18, 18]]]
+    """
+    if picture.mode.startswith("I;16"):
+        # The upper byte, as Pillow itself takes it of RGB of 16 bits.
+        grey = (np.array(picture) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"{name} must have 8 or 16 bits a channel, got mode {picture.mode!r}.")
+    # By way of RGBA, because Pillow warns where it has to drop the transparency of a palette.
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+    return np.array(picture.convert(mode))[..., :3]
+
+
+def check_opaque(picture: Image.Image, name: str) -> None:
+    """Raises if any pixel can be seen through, so that colours do not say how it looks."""
+    if picture.has_transparency_data and (alpha_of(picture) < 255).any():
+        raise ValueError(f"{name} must be opaque, got transparent pixels. Fill its background.")
+
+
+def alpha_of(picture: Image.Image) -> np.ndarray:
+    r"""How opaque each pixel is.
+
+    Args:
+        picture: The picture, of a mode or with a palette or a colour that has transparency.
+
+    Returns:
+        The levels, ``uint8``, with shape :math:`(H, W)`; 255 is opaque.
+
+    Example:
+        >>> alpha_of(Image.new("RGBA", (1, 1), (9, 9, 9, 7)))
+        array([[7]], dtype=uint8)
+    """
+    return np.array(picture.convert("RGBA").getchannel("A"))
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # whatever Pillow raises on damaged tags, the picture itself is whole
+        return 1
+
+
+def _descriptive(data: bytes, size: tuple[int, int]) -> bytes:
+    """What EXIF says of the photo itself, without that of the file; the sizes are new."""
+    exif = Image.Exif()
+    try:
+        exif.load(data)
+        for tag in _STRUCTURAL & set(exif):
+            del exif[tag]
+        for ifd, *tags in _SIZES if ExifTags.IFD.Exif in exif else ():
+            directory = exif.get_ifd(ifd)
+            directory.update({t: s for t, s in zip(tags, size, strict=True) if t in directory})
+        return exif.tobytes() if exif else b""  # which leaves out the thumbnail
+    except Exception:  # as above
+        return b""
