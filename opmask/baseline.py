@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from opmask.inputs import check_inputs, with_region
+from opmask.inputs import check_inputs, precision, with_region
 from opmask.retouch import saturate
-from opmask.sizes import Accepted, pad_to_multiple
+from opmask.sizes import Accepted, check_multiple, pad_to_multiple
 from opmask.wrapper import Retouched
 
 __all__ = ["DirectRGB"]
@@ -43,8 +43,7 @@ class DirectRGB(nn.Module):
 
     def __init__(self, backbone: nn.Module, *, region: bool = False, multiple_of: int = 1) -> None:
         super().__init__()
-        if multiple_of < 1:
-            raise ValueError(f"'multiple_of' must be at least 1, got {multiple_of}.")
+        check_multiple(multiple_of)
         self.backbone = backbone
         self.region = region
         self.multiple_of = multiple_of
@@ -54,7 +53,7 @@ class DirectRGB(nn.Module):
 
         Args:
             image: The image, with shape :math:`(B, 3, H, W)`, RGB in :math:`[0, 1]`; height and
-                width at least 16.
+                width at least 16. The network gets it in the precision of its weights.
             region: Where it was changed, as for :meth:`OperatorMaskWrapper.predict`.
 
         Returns:
@@ -66,9 +65,10 @@ class DirectRGB(nn.Module):
         """
         check_inputs(image, region, self.region)
         accepted = Accepted(self.multiple_of, self.multiple_of)
-        x = 2 * pad_to_multiple(image, accepted) - 1
+        dtype = precision(self.backbone, image)
+        x = 2 * pad_to_multiple(image.to(torch.promote_types(dtype, torch.float32)), accepted) - 1
         if self.region:
             x = with_region(x, None if region is None else pad_to_multiple(region, accepted))
-        output = self.backbone(x)[..., : image.shape[-2], : image.shape[-1]]
-        dtype = torch.promote_types(output.dtype, torch.float32)
-        return Retouched(saturate((output.to(dtype) + 1) / 2), {})
+        output = self.backbone(x.to(dtype))[..., : image.shape[-2], : image.shape[-1]]
+        output = output.to(torch.promote_types(output.dtype, torch.float32))
+        return Retouched(saturate((output + 1) / 2), {})

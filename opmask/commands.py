@@ -9,7 +9,6 @@ Photo, region, checkpoint -> `harmonize_file` -> photo, and a line about it.
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -25,11 +24,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from opmask.sizes import resize
+
 __all__ = ["Geometry", "MaskHead", "OutputHead", "Tap"]
+
+NO_GRADIENT = (
+    "the network switches gradients off, so that it would not learn. Pass use_reentrant=False to "
+    "torch.utils.checkpoint, or take torch.no_grad out of its forward"
+)
+FREEZE = ", or freeze it with backbone.requires_grad_(False) if it is not to learn"
 
 
 class Tap:
-    """A forward pre-hook that keeps the input of its layer, but only while somebody listens.
+    """A forward hook that keeps the input of its layer, but only while somebody listens.
+
+    It runs after the layer, so that it keeps what the layer got in the end, whichever hooks of
+    others replaced it.
 
     Otherwise a deep copy after `backbone(x)` would meet a tensor of the autograd graph, and memory
     would stay alive. The state is per thread, so that several threads can call one model.
@@ -38,8 +48,10 @@ class Tap:
     def __init__(self) -> None:
         self._state = threading.local()
 
-    def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Keeps the input if somebody listens; the layer runs as it would."""
+    def __call__(
+        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object
+    ) -> None:
+        """Keeps the input if somebody listens; the output stays as it is."""
         if getattr(self._state, "listening", False):
             self._state.features = args[0] if args else next(iter(kwargs.values()))
 
@@ -138,13 +150,19 @@ class MaskHead(nn.Module):
 
     def attach(self, backbone: nn.Module) -> RemovableHandle:
         """Hooks the tap to the layer of that name in `backbone`."""
-        return backbone.get_submodule(self.name).register_forward_pre_hook(
-            self.tap, with_kwargs=True
+        return backbone.get_submodule(self.name).register_forward_hook(
+            self.tap, with_kwargs=True, prepend=True
         )
 
-    def forward(self, run: Callable[[], object], size: tuple[int, int]) -> Tensor:
-        """Runs the network on an input of that size and reads the logits (B, M, H, W)."""
+    def forward(
+        self, run: Callable[[], object], size: tuple[int, int], learns: bool = False
+    ) -> Tensor:
+        """Runs the network on an input of that size and reads the logits (B, M, H, W).
+
+        `learns` says that the features must carry a gradient.
+        """
         features = self.features(run)
+        check_gradient(features, learns)
         with torch.autocast(features.device.type, enabled=False):
             return self.read(features, size)
 
@@ -163,8 +181,10 @@ class MaskHead(nn.Module):
 
     def read(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """Turns features into logits of that size, in at least float32."""
-        maps = as_map(features, size, self.geometry.inputs)
-        logits = self.gain * self.layer(self.condition(maps.to(self.layer.weight.dtype)))
+        maps, dtype = as_map(features, size, self.geometry.inputs), self.layer.weight.dtype
+        # Squares overflow in half precision.
+        maps = maps.to(torch.promote_types(dtype, torch.float32))
+        logits = self.gain * self.layer(self.condition(maps).to(dtype)).to(maps.dtype)
         logits = self._crop(logits, size)
         if self.geometry.shuffle > 1:
             logits = F.pixel_shuffle(logits, self.geometry.shuffle)
@@ -209,8 +229,13 @@ class OutputHead(nn.Module):
         torch.Size([1, 1, 32, 32])
     """
 
-    def forward(self, run: Callable[[], object], size: tuple[int, int]) -> Tensor:
-        """Runs the network and returns its output (B, M, H, W), of the input's size."""
+    def forward(
+        self, run: Callable[[], object], size: tuple[int, int], learns: bool = False
+    ) -> Tensor:
+        """Runs the network and returns its output (B, M, H, W), of the input's size.
+
+        `learns` says that the output must carry a gradient.
+        """
         output = run()
         if not isinstance(output, Tensor) or output.shape[-2:] != size:
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -218,15 +243,14 @@ class OutputHead(nn.Module):
                 f"with OutputHead the network must put out one tensor of {size[0]}x{size[1]}, "
                 f"got {got}. Pass call= to pick it out, or multiple_of= if the size was rounded."
             )
+        check_gradient(output, learns)
         return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
-def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resizes maps bilinearly, antialiased where they shrink."""
-    if maps.shape[-2:] == size:
-        return maps
-    shrinks = maps.shape[-2] > size[0] or maps.shape[-1] > size[1]
-    return F.interpolate(maps, size=size, mode="bilinear", antialias=shrinks)
+def check_gradient(features: Tensor, learns: bool) -> None:
+    """Raises if a network that is to learn has computed its features without a gradient."""
+    if learns and not features.requires_grad:
+        raise RuntimeError(f"{NO_GRADIENT}{FREEZE}.")
 
 
 def as_map(features: Tensor, size: tuple[int, int], channels: int) -> Tensor:
@@ -240,15 +264,3 @@ def as_map(features: Tensor, size: tuple[int, int], channels: int) -> Tensor:
             if rows and rows * rows * size[1] == tokens * size[0]:
                 return features[:, extra:].transpose(1, 2).unflatten(2, (rows, tokens // rows))
     raise ValueError(f"features {tuple(features.shape)} are not a map of the image")
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; afterwards each module's own `training` flag is as before."""
-    flags = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, flag in flags.items():
-            module.training = flag

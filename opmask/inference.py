@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from opmask.heads import evaluating, resize
 from opmask.imagefiles import upright
 from opmask.inputs import SMALLEST
+from opmask.modes import for_inference
 from opmask.pictures import like, to_pixels
 from opmask.regionfiles import soft, to_region
-from opmask.sizes import fit_longer_side
+from opmask.sizes import fit_longer_side, resize
 from opmask.wrapper import OperatorMaskWrapper
 
 __all__ = ["check_options", "check_size", "harmonize", "to_plane"]
@@ -52,8 +52,9 @@ def harmonize(
     because 8-bit RGB cannot be had of them without a choice that is yours.
 
     Args:
-        model: The model. It runs where it is, in evaluation mode; each module's `training` flag is
-            then as before.
+        model: The model. It runs where it is, in evaluation mode, and is not changed: several
+            threads may share it. Of one in training mode each call runs a copy that shares its
+            weights, so call `model.eval()` before many.
         image: A PIL image of mode RGB, RGBA, L, LA, P or PA; an 8-bit array, with shape
             :math:`(H, W, 3)`, in 0-255; or a tensor, with shape :math:`(3, H, W)` or
             :math:`(B, 3, H, W)`, floating point in :math:`[0, 1]` or ``uint8`` in 0-255. Height
@@ -141,14 +142,13 @@ def _retouched(
     strength: float | str,
     work_size: int,
 ) -> Tensor:
-    parameter = next(model.backbone.parameters())
+    device = next(model.backbone.parameters()).device
     full = pixels.shape[-2], pixels.shape[-1]
     size = fit_longer_side(full, work_size)
-    pixels = pixels.to(parameter.device)
-    plane = None if plane is None else plane.to(parameter.device)
-    with evaluating(model):
-        small = resize(pixels, size).to(parameter.dtype)
-        masks = model.predict(small, None if plane is None else _shrunk(plane, size), size=size)
+    pixels = pixels.to(device)
+    plane = None if plane is None else plane.to(device)
+    given = None if plane is None else _shrunk(plane, size)
+    masks = for_inference(model).predict(resize(pixels, size), given, size=size)
     guided = plane is not None and bool((plane >= 0).any())
     masks = _scaled(model, {name: m.float() for name, m in masks.items()}, strength, guided)
     result = model.retoucher(pixels, {name: resize(m, full) for name, m in masks.items()})

@@ -6,9 +6,9 @@ Data flow: `(image, region) -> check_inputs -> with_region -> backbone`.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["SMALLEST", "check_image", "check_inputs", "with_region"]
+__all__ = ["SMALLEST", "check_image", "check_inputs", "precision", "with_region"]
 
 SMALLEST = 16
 """The smallest height or width that a model accepts, in pixels."""
@@ -16,6 +16,8 @@ SMALLEST = 16
 
 def check_image(image: Tensor, name: str = "image", channels: int = 3) -> None:
     """Raises unless `image` is a floating-point batch of images with that many channels."""
+    if not isinstance(image, Tensor):
+        raise TypeError(f"'{name}' must be a tensor, got {type(image).__name__}.")
     if not image.is_floating_point():
         raise TypeError(
             f"'{name}' must be floating point in [0, 1], got {image.dtype}. "
@@ -25,6 +27,16 @@ def check_image(image: Tensor, name: str = "image", channels: int = 3) -> None:
         raise ValueError(
             f"'{name}' must have shape (B, {channels}, H, W), got {tuple(image.shape)}."
         )
+    if 0 in image.shape:
+        raise ValueError(f"'{name}' must hold at least one image, got {tuple(image.shape)}.")
+
+
+def precision(network: nn.Module, image: Tensor) -> torch.dtype:
+    """The data type in which a network takes an image: that of its first parameter."""
+    for parameter in network.parameters():
+        if parameter.is_floating_point():
+            return parameter.dtype
+    return image.dtype  # a replica of nn.DataParallel has no parameters
 
 
 def with_region(x: Tensor, region: Tensor | None) -> Tensor:

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from opmask.heads import Geometry, MaskHead, as_map
+from opmask.heads import FREEZE, NO_GRADIENT, Geometry, MaskHead, as_map
+from opmask.inputs import precision
 
 __all__ = ["Found", "find_head", "find_start"]
 
@@ -99,17 +100,23 @@ def find_head(
     """
     ran, outputs = _record(backbone, example, run, name)
     reached = _parameters_behind(outputs)
-    if not ran or not reached:
+    if not ran:
+        wanted = "no convolution or linear layer" if name is None else f"no layer {name!r}"
         raise ValueError(
-            f"there is no layer {name!r} that ran"
-            if name
-            else "no layer ran, or the network switches gradients off"
+            f"there is {wanted} that ran. Pass head= the name of a module whose input is a map of "
+            "the image"
         )
+    if not reached:
+        raise ValueError(NO_GRADIENT)
     # A layer with fewer inputs than masks, such as a final 3x3 colour matrix, only if there is
     # nothing else.
     ran.sort(key=lambda r: getattr(r.layer, "in_channels", channels) < channels)
     best = _choose(ran, outputs, reached, example, named=name is not None)
-    head = MaskHead(best.name, channels, best.geometry).to(example.device)
+    others = set(backbone.parameters()) - reached
+    if best.unused == reached and any(parameter.requires_grad for parameter in others):
+        raise ValueError(NO_GRADIENT + FREEZE)
+    dtype = torch.promote_types(precision(backbone, example), torch.float32)
+    head = MaskHead(best.name, channels, best.geometry).to(example.device, dtype)
     return Found(head, best.unused, "" if name else best.doubt)
 
 
@@ -131,7 +138,8 @@ def _record(
     watched = [
         m for m, n in names.items() if (isinstance(m, LAYERS) if name is None else n == name)
     ]
-    hooks = [m.register_forward_hook(record, with_kwargs=True) for m in watched]
+    # First of all hooks, so that it sees what the layer itself put out.
+    hooks = [m.register_forward_hook(record, prepend=True, with_kwargs=True) for m in watched]
     try:
         for parameter in flags:
             parameter.requires_grad_(parameter.is_floating_point())
@@ -183,11 +191,14 @@ def _choose(
         if share > 0.9:
             break
     if best is None:
-        raise ValueError("found no layer to read masks from. " + "; ".join(refused[:4]))
+        raise ValueError(
+            f"found no layer to read masks from, not even the last, {refused[0]}. Pass head= the "
+            "name of one whose input is a map of the image, or example= an image of another size"
+        )
     if best.share < 0.5 and not named:
         raise ValueError(
             f"found no layer to read masks from. The best, {best.name!r}, depends on "
-            f"{best.share:.0%} of the parameters"
+            f"{best.share:.0%} of the parameters. Pass head= the name of a better one"
         )
     return best
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from opmask.inputs import SMALLEST
 
-__all__ = ["Accepted", "find_sizes", "fit_longer_side", "pad_to_multiple"]
+__all__ = ["Accepted", "find_sizes", "fit_longer_side", "pad_to_multiple", "resize"]
 
 
 class Accepted(NamedTuple):
@@ -64,7 +64,10 @@ def find_sizes(
         if accepts(_enlarged(example, rows, columns)):
             return Accepted(multiple, _find_least(example, accepts, multiple))
     if multiple_of:
-        raise ValueError(f"the network does not accept sizes that are multiples of {multiple_of}")
+        raise ValueError(
+            f"the network does not accept sizes that are multiples of {multiple_of}. Pass another "
+            "multiple_of=, or none to have it searched for"
+        )
     if height != width:
         raise ValueError(
             f"it accepts {height}x{width}, but how it rounds other sizes could not be found out. "
@@ -107,6 +110,23 @@ def pad_to_multiple(image: Tensor, accepted: Accepted) -> Tensor:
     return _enlarged(image, rows, columns) if rows or columns else image.clone()
 
 
+def check_multiple(multiple_of: int) -> None:
+    """Raises unless `multiple_of` is a number that sizes can be multiples of."""
+    if not isinstance(multiple_of, int) or multiple_of < 1:
+        raise ValueError(f"'multiple_of' must be at least 1, got {multiple_of!r}.")
+
+
+def check_size(size: int | tuple[int, int]) -> None:
+    """Raises unless `size` is a longer side, or a height and a width."""
+    sides = (size, size) if isinstance(size, int) else size
+    whole = isinstance(sides, tuple) and all(isinstance(side, int) for side in sides)
+    if not whole or len(sides) != 2 or min(sides) < SMALLEST:
+        raise ValueError(
+            "'size' must be the longer side or height and width, in whole pixels from "
+            f"{SMALLEST}, got {size!r}."
+        )
+
+
 def fit_longer_side(size: tuple[int, int], longer: int) -> tuple[int, int]:
     r"""The size with the given longer side and the same aspect ratio; it only shrinks.
 
@@ -124,3 +144,24 @@ def fit_longer_side(size: tuple[int, int], longer: int) -> tuple[int, int]:
     scale = min(1.0, longer / max(size))
     height, width = (max(round(s * scale), min(s, SMALLEST)) for s in size)
     return height, width
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    r"""Resizes maps bilinearly, antialiased where they shrink.
+
+    Args:
+        maps: Images or maps, with shape :math:`(B, C, h, w)`.
+        size: Height and width wanted, in pixels.
+
+    Returns:
+        The maps, with shape :math:`(B, C, H, W)`; those given if they have that size.
+
+    Example:
+        >>> import torch
+        >>> resize(torch.rand(1, 6, 32, 48), (97, 131)).shape
+        torch.Size([1, 6, 97, 131])
+    """
+    if maps.shape[-2:] == size:
+        return maps
+    shrinks = maps.shape[-2] > size[0] or maps.shape[-1] > size[1]
+    return F.interpolate(maps, size=size, mode="bilinear", antialias=shrinks)

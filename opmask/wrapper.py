@@ -7,6 +7,7 @@ masks.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,11 +18,20 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from opmask.calibration import Calibration
-from opmask.heads import MaskHead, OutputHead, evaluating, resize
-from opmask.inputs import check_inputs, with_region
+from opmask.heads import MaskHead, OutputHead
+from opmask.inputs import check_image, check_inputs, precision, with_region
+from opmask.modes import evaluating
 from opmask.probing import Found, find_head, find_start
 from opmask.retouch import Retoucher, lab_retoucher
-from opmask.sizes import Accepted, find_sizes, fit_longer_side, pad_to_multiple
+from opmask.sizes import (
+    Accepted,
+    check_multiple,
+    check_size,
+    find_sizes,
+    fit_longer_side,
+    pad_to_multiple,
+    resize,
+)
 
 __all__ = ["OperatorMaskWrapper", "Retouched"]
 
@@ -86,9 +96,10 @@ class OperatorMaskWrapper(nn.Module):
 
     Raises:
         TypeError: If `backbone` is compiled, scripted or wrapped for several devices: do that to
-            the wrapper instead.
-        ValueError: If there is no way to read masks from the network. The message says what was
-            tried.
+            the wrapper instead; or if an argument is of another kind.
+        ValueError: If there is no way to read masks from the network: the message says what was
+            tried, and which argument to pass; or if an argument is out of its range, or the
+            network has no weights or such as cannot learn.
 
     References:
         | Semantic-guided Multi-Mask Image Harmonization (Ren and Liu, 2022)
@@ -119,13 +130,20 @@ class OperatorMaskWrapper(nn.Module):
     ) -> None:
         super().__init__()
         _check_backbone(backbone)
-        self.retoucher = lab_retoucher() if retoucher is None else retoucher
-        self.backbone = backbone
-        self.region = region
-        self.call, self.preprocess = call, preprocess
-        self.calibration: Calibration | None = None
-        self.head, self.accepted, unused, doubt = self._probe(head, example, multiple_of)
-        self.size = self.accepted.fixed or size
+        if retoucher is not None and not isinstance(retoucher, Retoucher):
+            raise TypeError(f"'retoucher' must be a Retoucher, got {type(retoucher).__name__}.")
+        if multiple_of is not None:
+            check_multiple(multiple_of)
+        if size is not None:
+            check_size(size)
+        with torch.inference_mode(False):  # whose tensors cannot learn
+            self.retoucher = lab_retoucher() if retoucher is None else retoucher
+            self.backbone = backbone
+            self.region = region
+            self.call, self.preprocess = call, preprocess
+            self.calibration: Calibration | None = None
+            self.head, self.accepted, unused, doubt = self._probe(head, example, multiple_of)
+        self.size = self._fixed_or(size)
         self.unused = [name for name, p in backbone.named_parameters() if p in unused]
         if doubt:
             warnings.warn(doubt, stacklevel=2)
@@ -149,22 +167,26 @@ class OperatorMaskWrapper(nn.Module):
 
         Args:
             image: The image, with shape :math:`(B, 3, H, W)`, RGB in :math:`[0, 1]`; height and
-                width at least 16.
+                width at least 16. The network gets it in the precision of its weights.
             region: Where it was changed, with shape :math:`(B, 1, H, W)`, in :math:`[0, 1]`, or -1
                 where unknown. Only for models built with `region=True`; absent means unknown
                 everywhere.
             size: Overrides the `size` of the model for this call.
 
         Returns:
-            The masks by name, each with shape :math:`(B, 1, H, W)`, in operator units.
+            The masks by name, each with shape :math:`(B, 1, H, W)`, in operator units and at
+            least float32.
 
         Raises:
-            ValueError: If a shape is wrong, or a region is handed to a model that is blind to it.
+            ValueError: If a shape or `size` is wrong, or a region is handed to a model that is
+                blind to it.
             TypeError: If the image is not of a floating-point type.
+            RuntimeError: If the model is in training mode, but its network switches gradients off.
         """
         check_inputs(image, region, self.region)
         full = image.shape[-2], image.shape[-1]
         working = self._working_size(full, size)
+        image = image.to(torch.promote_types(precision(self.backbone, image), torch.float32))
         masks = self.retoucher.from_logits(self._logits(resize(image, working), region, working))
         return {name: resize(mask, full) for name, mask in masks.items()}
 
@@ -181,6 +203,7 @@ class OperatorMaskWrapper(nn.Module):
         Raises:
             ValueError: As for :meth:`predict`.
             TypeError: As for :meth:`predict`.
+            RuntimeError: As for :meth:`predict`.
         """
         masks = self.predict(image, region)
         return Retouched(self.retoucher(image, masks), masks)
@@ -195,7 +218,12 @@ class OperatorMaskWrapper(nn.Module):
         if region is not None:
             region = F.interpolate(region.to(image.dtype), size=size, mode="nearest-exact")
             region = pad_to_multiple(region, self.accepted)
-        logits: Tensor = self.head(lambda: self._run(padded, region), tuple(padded.shape[-2:]))
+        learns = self.training and torch.is_grad_enabled() and any(
+            parameter.requires_grad for parameter in self.backbone.parameters()
+        )  # fmt: skip
+        logits: Tensor = self.head(
+            lambda: self._run(padded, region), tuple(padded.shape[-2:]), learns
+        )
         return logits[..., : size[0], : size[1]]
 
     def _run(self, image: Tensor, region: Tensor | None = None) -> object:
@@ -203,15 +231,27 @@ class OperatorMaskWrapper(nn.Module):
         x = image if self.preprocess is None else self.preprocess(image)
         if self.region:
             x = with_region(x, region)
+        x = x.to(precision(self.backbone, x))
         return self.backbone(x) if self.call is None else self.call(self.backbone, x)
 
     def _working_size(
         self, full: tuple[int, int], size: int | tuple[int, int] | None
     ) -> tuple[int, int]:
+        if size is not None:
+            check_size(size)
         wanted = self.accepted.fixed or size or self.size or full
         return fit_longer_side(full, wanted) if isinstance(wanted, int) else wanted
 
     # --- construction ---
+
+    def _fixed_or(self, size: int | tuple[int, int] | None) -> int | tuple[int, int] | None:
+        fixed = self.accepted.fixed
+        if fixed and size not in (None, fixed, max(fixed)):
+            raise ValueError(
+                f"'size' must be {fixed}, the only one that {type(self.backbone).__name__} "
+                f"accepts, got {size}. Leave it out."
+            )
+        return fixed or size
 
     def _probe(
         self,
@@ -221,29 +261,43 @@ class OperatorMaskWrapper(nn.Module):
     ) -> _Probed:
         """Finds head and sizes on the first probe accepted; the random state stays as it was."""
         device = next(self.backbone.parameters()).device
-        generator = torch.Generator().manual_seed(0)
-        examples = [example] if example is not None else [
-            torch.rand(2, 3, *sides, generator=generator).to(device) for sides in PROBES
-        ]  # fmt: skip
-        errors = []
+        examples = _probes() if example is None else [example]
+        errors: list[Exception] = []
         forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
         with forked, evaluating(self.backbone):
             for probe in examples:
+                check_image(probe, "example")
                 try:
-                    return self._try(head, probe, multiple_of)
+                    return self._try(head, probe.to(device), multiple_of)
                 except Exception as error:  # whatever it raises, the next probe may suit it
-                    errors.append(f"  {tuple(probe.shape)}: {type(error).__name__}: {error}")
-        raise ValueError(
-            f"cannot wrap {type(self.backbone).__name__}. Pass example= an image batch it takes, "
-            "call= how to call it, or head= the layer to read from.\n"
-            + "\n".join(dict.fromkeys(errors))
-        )
+                    errors.append(error)
+        # What went wrong after the network had run says more than that other sizes do not suit it.
+        ran = [error for error in errors if not isinstance(error, _CallError)]
+        why = str(ran[0]) if ran else f"{errors[0]}. {self._advice(errors[0].__cause__, example)}"
+        raise ValueError(f"cannot wrap {type(self.backbone).__name__}: {why.rstrip('.')}.")
+
+    def _advice(self, error: BaseException | None, example: Tensor | None) -> str:
+        """Which argument to pass where the network itself raises."""
+        channels = re.search(r"to have (\d+) channels, but got \d+ channels", str(error))
+        if channels:
+            region = ", or region=True if the last one says where the image was changed"
+            return (
+                f"Pass preprocess= what makes its {channels[1]} channels of an RGB image"
+                f"{'' if self.region else region}"
+            )
+        if isinstance(error, TypeError):
+            return "Pass call= how to call it, as call(backbone, input)"
+        other = "" if example is None else "another "
+        return f"Pass {other}example= an image batch of a size that it takes"
 
     def _try(
         self, wanted: str | MaskHead | OutputHead | None, example: Tensor, multiple_of: int | None
     ) -> _Probed:
         def run(image: Tensor) -> object:
-            return self._run(image.clone())  # a copy, because some networks change their input
+            try:
+                return self._run(image.clone())  # a copy, because some networks change their input
+            except Exception as error:
+                raise _CallError(image, error) from error
 
         def accepts(image: Tensor) -> bool:
             try:
@@ -280,11 +334,25 @@ class OperatorMaskWrapper(nn.Module):
             )
 
 
+class _CallError(Exception):
+    """The network itself raised."""
+
+    def __init__(self, image: Tensor, error: Exception) -> None:
+        line = "".join(str(error).strip().splitlines()[:1])
+        what = f"{type(error).__name__}: {line}".rstrip(":. ")
+        super().__init__(f"on an image batch of shape {tuple(image.shape)} it raised {what}")
+
+
 class _Probed(NamedTuple):
     head: MaskHead | OutputHead
     accepted: Accepted
     unused: set[nn.Parameter]
     doubt: str = ""
+
+
+def _probes() -> list[Tensor]:
+    generator = torch.Generator("cpu").manual_seed(0)
+    return [torch.rand(2, 3, *s, generator=generator, device="cpu") for s in PROBES]
 
 
 def _check_backbone(backbone: nn.Module) -> None:
@@ -298,4 +366,14 @@ def _check_backbone(backbone: nn.Module) -> None:
     if not any(p.is_floating_point() for p in backbone.parameters()):
         raise ValueError(
             f"'backbone' must have parameters to learn masks with, but {kind} has none."
+        )
+    if any(t.is_meta for t in (*backbone.parameters(), *backbone.buffers())):
+        raise ValueError(
+            "'backbone' must have weights, which are read to find the layer for the masks, but "
+            f"{kind} is on the meta device. Build it elsewhere, or load its weights first."
+        )
+    if any(p.is_inference() for p in backbone.parameters()):
+        raise ValueError(
+            f"'backbone' must be able to learn, but {kind} was built in torch.inference_mode. "
+            "Build it outside."
         )

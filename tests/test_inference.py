@@ -32,7 +32,8 @@ class Toy(nn.Module):
 
 def shift(logit=1.0, **options):
     """A model that adds tanh(logit / 2) to red, where blue or the region is 1."""
-    return OperatorMaskWrapper(Toy(logit), Retoucher(Add(RGB, "r")), head=OutputHead(), **options)
+    retoucher = Retoucher(Add(RGB, "r"))
+    return OperatorMaskWrapper(Toy(logit), retoucher, head=OutputHead(), **options).eval()
 
 
 def gated(logit, gate):

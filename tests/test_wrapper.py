@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from zoo import ZOO, Coarse, NeedsTime, Plain, Tokens, call_with_time
 
 import opmask
@@ -104,12 +105,23 @@ def test_thirty_steps_at_one_rate_halve_the_loss_without_rising(name):
     assert losses[-1] < losses[0] / 2
 
 
+def compiled_whole(model: nn.Module, **options) -> nn.Module:
+    torch.compiler.reset()  # all wrappers share one function, and it may be compiled 8 times
+    return torch.compile(model, fullgraph=True, backend="eager", **options)
+
+
 @pytest.mark.parametrize("name", COMPILED)
 def test_a_wrapper_compiles_in_one_graph(name):
     model, image = wrap(name).eval(), torch.rand(1, 3, 128, 128)
-    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    compiled = compiled_whole(model)
     with torch.no_grad():
         torch.testing.assert_close(compiled(image).masks, model(image).masks)
+
+
+def test_a_wrapper_compiles_in_training_too():
+    model = wrap("plain").train()
+    compiled_whole(model)(torch.rand(2, 3, 32, 32)).image.sum().backward()
+    assert model.head.layer.weight.grad is not None
 
 
 @pytest.mark.parametrize("name", COMPILED)
@@ -149,9 +161,12 @@ def test_a_copy_does_not_listen_to_the_original():
     assert not torch.allclose(twin(image).image, image, atol=1e-3)
 
 
-def test_many_calls_from_four_threads_agree_with_one_thread():
+@pytest.mark.parametrize("compiled", [False, True])
+def test_many_calls_from_four_threads_agree_with_one_thread(compiled):
     model = wrap("small U-Net").eval()
     randomize(model)
+    if compiled:
+        model = compiled_whole(model, dynamic=True)
     images = [torch.rand(1, 3, 32 + 32 * (i % 3), 64) for i in range(60)]
     results: dict[int, torch.Tensor] = {}
 
@@ -257,6 +272,68 @@ def test_a_region_of_another_shape_raises():
         wrap("four channels")(torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 31))
 
 
+def refusal(*arguments, **options) -> str:
+    """The one line that says why a network is not wrapped, without its own trace."""
+    with pytest.raises(ValueError, match=r"^cannot wrap") as caught:
+        OperatorMaskWrapper(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    return str(caught.value)
+
+
+def test_a_network_that_fails_is_named_with_its_error_and_the_argument_to_pass():
+    assert refusal(Tokens(fixed=48)) == (
+        "cannot wrap Tokens: on an image batch of shape (2, 3, 64, 96) it raised RuntimeError: "
+        "The size of tensor a (96) must match the size of tensor b (36) at non-singleton "
+        "dimension 1. Pass example= an image batch of a size that it takes."
+    )
+    text = refusal(Tokens(fixed=48), example=torch.rand(1, 3, 64, 64))
+    assert text.endswith("Pass another example= an image batch of a size that it takes.")
+    assert refusal(NeedsTime()).endswith(
+        "missing 1 required positional argument: 'time'. "
+        "Pass call= how to call it, as call(backbone, input)."
+    )
+
+
+def test_a_network_of_other_channels_is_told_from_one_of_another_size():
+    blind, guided = refusal(Plain(4)), refusal(Plain(5), region=True)
+    assert "Pass preprocess= what makes its 4 channels of an RGB image, or region=True" in blind
+    assert guided.endswith("Pass preprocess= what makes its 5 channels of an RGB image.")
+
+
+def test_a_network_that_says_nothing_is_refused_all_the_same():
+    class Silent(Plain):
+        def forward(self, x):
+            if x.shape[-1] != 40:
+                raise AssertionError
+            return super().forward(x)
+
+    assert "it raised AssertionError. Pass example=" in refusal(Silent())
+
+
+def test_where_the_image_does_not_fit_the_layer_the_message_names_both_arguments():
+    text = refusal(Tokens(), example=torch.rand(2, 3, 65, 64))
+    assert "not even the last, head: features (2, 65, 32) are not a map of the image" in text
+    assert text.endswith("is a map of the image, or example= an image of another size.")
+
+
+@pytest.mark.third_party
+def test_networks_of_other_libraries_are_refused_in_one_line():
+    import timm
+
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=48, num_classes=0, depth=1)
+    text = refusal(vit, call=call_features)
+    assert "Input height (64) doesn't match model (48). Pass example=" in text
+    example = torch.rand(2, 3, 48, 48)
+    with pytest.warns(UserWarning, match="Name a better layer"):
+        model = OperatorMaskWrapper(vit, call=call_features, example=example)
+    assert model.size == (48, 48)
+
+
+def call_features(net: nn.Module, x: torch.Tensor) -> object:
+    return net.forward_features(x)
+
+
 def test_call_adapts_other_signatures():
     with pytest.raises(ValueError, match="missing 1 required positional argument: 'time'"):
         OperatorMaskWrapper(NeedsTime())
@@ -288,6 +365,66 @@ def test_a_network_of_one_size_is_run_at_that_size():
     assert model.size == (64, 64)
     image = torch.rand(1, 3, 90, 120)
     torch.testing.assert_close(model(image).image, image, rtol=0, atol=1e-4)
+
+
+def test_another_size_than_the_only_one_is_refused():
+    example = torch.rand(2, 3, 64, 64)
+    assert OperatorMaskWrapper(Tokens(fixed=64), example=example, size=64).size == (64, 64)
+    with pytest.raises(ValueError, match=r"'size' must be \(64, 64\), the only .* Leave it out"):
+        OperatorMaskWrapper(Tokens(fixed=64), example=example, size=32)
+
+
+@pytest.mark.parametrize("size", [0, -5, 15, 40.5, "64", (0, 64), (64,), (64, 64, 64), (64, 32.0)])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match="'size' must be the longer side or height and width"):
+        OperatorMaskWrapper(Plain(), size=size)
+    with pytest.raises(ValueError, match="in whole pixels from 16, got"):
+        wrap("plain").predict(torch.rand(1, 3, 32, 32), size=size)
+
+
+@pytest.mark.parametrize("multiple_of", [0, -4, 2.0])
+def test_a_multiple_that_is_none_is_refused(multiple_of):
+    with pytest.raises(ValueError, match="'multiple_of' must be at least 1, got"):
+        OperatorMaskWrapper(Plain(), multiple_of=multiple_of)
+
+
+def test_an_example_that_is_no_image_batch_is_refused():
+    with pytest.raises(ValueError, match=r"'example' must have shape \(B, 3, H, W\)"):
+        OperatorMaskWrapper(Plain(4), example=torch.rand(1, 4, 64, 64))
+    with pytest.raises(ValueError, match="'example' must hold at least one image"):
+        OperatorMaskWrapper(Plain(), example=torch.rand(0, 3, 64, 64))
+    with pytest.raises(TypeError, match="'example' must be a tensor, got ndarray"):
+        OperatorMaskWrapper(Plain(), example=torch.rand(1, 3, 64, 64).numpy())
+    OperatorMaskWrapper(Plain(), example=torch.rand(1, 3, 64, 96, dtype=torch.float64))
+
+
+def test_an_operator_is_no_retoucher():
+    with pytest.raises(TypeError, match="'retoucher' must be a Retoucher, got Add"):
+        OperatorMaskWrapper(Plain(), Add(opmask.LAB))
+
+
+def test_a_network_without_weights_yet_is_refused():
+    with torch.device("meta"):
+        net = Plain()
+    with pytest.raises(ValueError, match="Plain is on the meta device"):
+        OperatorMaskWrapper(net)
+
+
+def test_a_wrapper_built_in_inference_mode_can_be_trained():
+    net = Plain()
+    with torch.inference_mode():
+        model = OperatorMaskWrapper(net)
+    for _ in range(2):
+        randomize(model)
+        model(torch.rand(1, 3, 32, 32)).image.sum().backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_a_network_built_in_inference_mode_is_refused():
+    with torch.inference_mode():
+        net = Plain()
+    with pytest.raises(ValueError, match=r"Plain was built in torch\.inference_mode"):
+        OperatorMaskWrapper(net)
 
 
 def test_an_output_head_takes_the_network_at_its_word():
@@ -351,11 +488,79 @@ def test_a_network_without_gradients_or_layers_is_refused():
         def forward(self, x):
             return nn.functional.conv2d(x, self.out.weight[:, :3])
 
-    for net in (NoGrad(), Functional()):
-        with pytest.raises(
-            ValueError, match="no layer ran, or the network switches gradients off"
-        ):
-            OperatorMaskWrapper(net)
+    with pytest.raises(ValueError, match=r"cannot wrap NoGrad: .* switches gradients off"):
+        OperatorMaskWrapper(NoGrad())
+    with pytest.raises(ValueError, match=r"no convolution or linear layer that ran\. Pass head="):
+        OperatorMaskWrapper(Functional())
+
+
+class Checkpointed(Plain):
+    """Its trunk, or the whole of it, runs again in the backward pass to save memory."""
+
+    def __init__(self, *, reentrant: bool, whole: bool = False, in_training: bool = True):
+        super().__init__()
+        self.reentrant, self.whole, self.in_training = reentrant, whole, in_training
+
+    def forward(self, x):
+        if self.in_training and not self.training:
+            return super().forward(x)
+        run = super().forward if self.whole else self.trunk
+        y = checkpoint(run, x, use_reentrant=self.reentrant)
+        return y if self.whole else self.out(y)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("whole", [False, True])
+def test_reentrant_checkpoints_are_refused_at_the_latest_in_the_first_training_step(whole):
+    with pytest.raises(ValueError, match=r"cannot wrap Checkpointed: .*use_reentrant=False"):
+        OperatorMaskWrapper(Checkpointed(reentrant=True, whole=whole, in_training=False))
+    model = OperatorMaskWrapper(Checkpointed(reentrant=True, whole=whole)).train()
+    with pytest.raises(RuntimeError, match=r"would not learn\. Pass use_reentrant=False"):
+        model(torch.rand(1, 3, 32, 32))
+    model.eval()(torch.rand(1, 3, 32, 32))
+    with torch.no_grad():
+        model.train()(torch.rand(1, 3, 32, 32))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_a_frozen_network_may_switch_gradients_off():
+    net = Checkpointed(reentrant=True, in_training=False).requires_grad_(False)
+    model = OperatorMaskWrapper(net).train()
+    model(torch.rand(1, 3, 32, 32)).image.sum().backward()
+    assert model.head.layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_other_checkpoints_give_every_gradient_that_the_plain_network_gets(whole):
+    model = OperatorMaskWrapper(Checkpointed(reentrant=False, whole=whole)).train()
+    randomize(model)
+    twin, image = copy.deepcopy(model), torch.rand(1, 3, 32, 32)
+    twin.backbone.eval()  # where nothing is checkpointed
+    for each in (model, twin):
+        each(image).image.square().sum().backward()
+    for name, parameter in twin.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(model.get_parameter(name).grad, parameter.grad)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_an_output_without_a_gradient_is_refused_too():
+    net = Checkpointed(reentrant=True, whole=True)
+    net.out = nn.Conv2d(16, 6, 1)
+    model = OperatorMaskWrapper(net, head=OutputHead()).train()
+    with pytest.raises(RuntimeError, match="use_reentrant=False"):
+        model(torch.rand(1, 3, 32, 32))
+
+
+def test_masks_are_read_from_what_hooks_of_others_leave():
+    net, image = Plain(), torch.rand(1, 3, 32, 32)
+    net.trunk.register_forward_hook(lambda layer, args, output: 2 * output)
+    net.out.register_forward_hook(lambda layer, args, output: (output,))
+    model = OperatorMaskWrapper(net)
+    assert model.head.name == "out"
+    net.out.register_forward_pre_hook(lambda layer, args: (args[0] + 1,))
+    features = model.head.features(lambda: net(image))
+    torch.testing.assert_close(features, 1 + net.trunk(image))
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 64, 64), (3, 64, 64)])
@@ -367,6 +572,16 @@ def test_an_image_of_another_shape_raises(shape):
 def test_an_image_smaller_than_16_pixels_raises():
     with pytest.raises(ValueError, match=r"'image' must be at least 16x16 pixels, got \(15, 64\)"):
         wrap("plain")(torch.rand(1, 3, 15, 64))
+
+
+def test_an_empty_batch_raises():
+    with pytest.raises(ValueError, match=r"'image' must hold at least one image, got \(0, 3,"):
+        wrap("plain")(torch.rand(0, 3, 32, 32))
+
+
+def test_a_picture_that_is_no_tensor_raises():
+    with pytest.raises(TypeError, match="'image' must be a tensor, got ndarray"):
+        wrap("plain")(torch.rand(1, 3, 32, 32).numpy())
 
 
 def test_an_8_bit_image_raises_and_says_what_to_do():
@@ -405,6 +620,42 @@ def test_printing_shows_head_scale_and_size_multiple():
 
 
 def test_double_precision_is_kept():
-    model = OperatorMaskWrapper(Plain()).double().eval()
-    image = torch.rand(1, 3, 32, 32, dtype=torch.float64)
-    assert model(image).image.dtype == torch.float64
+    for model in (OperatorMaskWrapper(Plain()).double(), OperatorMaskWrapper(Plain().double())):
+        randomize(model)
+        image = torch.rand(1, 3, 32, 32, dtype=torch.float64)
+        assert model(image).image.dtype == model.predict(image)["l_add"].dtype == torch.float64
+        assert model.head.layer.weight.dtype == torch.float64
+
+
+def test_gradients_are_exact_in_double_precision():
+    model = OperatorMaskWrapper(Plain().double().eval())
+    randomize(model)
+    image = torch.rand(1, 3, 16, 16, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda x: torch.stack(list(model.predict(x).values())), image, fast_mode=True
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_an_image_of_another_precision_is_cast_for_the_network(dtype):
+    model, image = OperatorMaskWrapper(Plain()).eval(), torch.rand(1, 3, 32, 32).to(dtype)
+    randomize(model)
+    output, expected = model(image), model(image.float())
+    assert output.image.dtype == torch.promote_types(dtype, torch.float32)
+    torch.testing.assert_close(output.masks, expected.masks, rtol=0, atol=0)
+    torch.testing.assert_close(output.image.float(), expected.image)
+
+
+@pytest.mark.parametrize("wrapped_first", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_large_features_count_in_half_precision_too(dtype, wrapped_first):
+    net, image = Plain().eval(), torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        net.trunk[2].weight.mul_(3000)  # the squares of its features overflow
+    model = OperatorMaskWrapper(copy.deepcopy(net) if wrapped_first else net.to(dtype)).eval()
+    randomize(model)
+    expected = copy.deepcopy(model).float()(image).image
+    output = model.to(dtype)(image).image
+    assert output.dtype == torch.float32
+    assert (expected - image).abs().mean() > 0.03
+    assert (output - expected).abs().mean() < 0.003

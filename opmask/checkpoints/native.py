@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ def save(model: OperatorMaskWrapper | DirectRGB, path: str | Path, *, half: bool
         >>> model = opmask.OperatorMaskWrapper(opmask.backbones.SmallUNet(width=8)).eval()
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     opmask.save(model, f"{folder}/model.safetensors")
-        ...     loaded = opmask.load(f"{folder}/model.safetensors").eval()
+        ...     loaded = opmask.load(f"{folder}/model.safetensors")
         >>> image = torch.rand(1, 3, 64, 64)
         >>> torch.equal(loaded(image).image, model(image).image)
         True
@@ -70,6 +71,7 @@ def save(model: OperatorMaskWrapper | DirectRGB, path: str | Path, *, half: bool
         save_file(tensors, temporary, metadata={"opmask": json.dumps(describe(model))})
 
 
+@torch.inference_mode(False)  # whose tensors could not be trained further
 def load(
     path: str | Path | None = None,
     *,
@@ -93,7 +95,8 @@ def load(
             `from_rgb` of an opmask colour space.
 
     Returns:
-        The model, in training mode as a new one would be, on the CPU or where `backbone` is.
+        The model, in evaluation mode (call `train()` to go on training), on the CPU or where
+        `backbone` is.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -104,7 +107,7 @@ def load(
     model = build(about, backbone, retoucher, call, preprocess)
     _check_names(model, tensors)
     model.load_state_dict(tensors)
-    return model
+    return model.eval()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -66,7 +66,7 @@ MODELS = {
 def test_a_loaded_model_gives_the_same_image_and_masks(name, tmp_path):
     model, image = MODELS[name](), torch.rand(2, 3, 40, 70)
     opmask.save(model, tmp_path / "model.safetensors")
-    loaded = opmask.load(tmp_path / "model.safetensors").eval()
+    loaded = opmask.load(tmp_path / "model.safetensors")
     torch.testing.assert_close(loaded(image), model(image), rtol=0, atol=0)
     assert repr(loaded) == repr(model)
     assert [p.requires_grad for p in loaded.parameters()] == [
@@ -74,12 +74,21 @@ def test_a_loaded_model_gives_the_same_image_and_masks(name, tmp_path):
     ]
 
 
+def test_a_loaded_model_is_in_evaluation_mode_and_can_be_trained(tmp_path):
+    opmask.save(small(), tmp_path / "model.safetensors")
+    with torch.inference_mode():
+        loaded = opmask.load(tmp_path / "model.safetensors")
+    assert not any(module.training for module in loaded.modules())
+    loaded.train()(torch.rand(2, 3, 32, 32)).image.sum().backward()
+    assert all(p.grad is not None for p in loaded.parameters() if p.requires_grad)
+
+
 def test_a_network_of_ones_own_is_handed_in(tmp_path):
     model, image = randomized(OperatorMaskWrapper(Plain())), torch.rand(1, 3, 32, 32)
     opmask.save(model, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match=r"network 'Plain' is none of .*Pass backbone="):
         opmask.load(tmp_path / "model.safetensors")
-    loaded = opmask.load(tmp_path / "model.safetensors", backbone=Plain()).eval()
+    loaded = opmask.load(tmp_path / "model.safetensors", backbone=Plain())
     torch.testing.assert_close(loaded(image).image, model(image).image)
 
 
@@ -87,7 +96,7 @@ def test_a_network_of_one_size_is_loaded(tmp_path):
     model = randomized(OperatorMaskWrapper(Tokens(fixed=64), example=torch.rand(2, 3, 64, 64)))
     opmask.save(model, tmp_path / "m.safetensors")
     loaded, image = (
-        opmask.load(tmp_path / "m.safetensors", backbone=Tokens(fixed=64)).eval(),
+        opmask.load(tmp_path / "m.safetensors", backbone=Tokens(fixed=64)),
         torch.rand(1, 3, 50, 60),
     )
     torch.testing.assert_close(loaded(image).image, model(image).image)
@@ -133,7 +142,7 @@ def test_operators_of_ones_own_are_handed_in(tmp_path):
         match=r"operator .*Exposure in linear_rgb is none of opmask's\. Pass retoucher=",
     ):
         opmask.load(tmp_path / "m.safetensors")
-    loaded = opmask.load(tmp_path / "m.safetensors", retoucher=Retoucher(Exposure())).eval()
+    loaded = opmask.load(tmp_path / "m.safetensors", retoucher=Retoucher(Exposure()))
     torch.testing.assert_close(loaded(image).image, model(image).image)
 
 
@@ -242,7 +251,7 @@ def test_half_precision_halves_the_file_and_keeps_the_image(tmp_path):
     opmask.save(model, tmp_path / "whole.safetensors")
     opmask.save(model, tmp_path / "half.safetensors", half=True)
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("whole", "half")]
-    loaded = opmask.load(tmp_path / "half.safetensors").eval()
+    loaded = opmask.load(tmp_path / "half.safetensors")
     assert sizes[1] < 0.6 * sizes[0]
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
     torch.testing.assert_close(loaded(image).image, model(image).image, rtol=0, atol=2e-3)
