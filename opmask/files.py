@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["check_regular", "replacing"]
 
 
 @contextmanager
@@ -43,3 +43,28 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_regular(path: Path, largest: int) -> None:
+    r"""Raises unless a path is that of a regular file of a bounded size.
+
+    Args:
+        path: The path.
+        largest: The largest size, in bytes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is something else, or larger.
+
+    Example:
+        >>> check_regular(Path("/dev/zero"), 100)
+        Traceback (most recent call last):
+        ...
+        ValueError: '/dev/zero' must be a file.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r}.")
+    if not path.is_file():  # a pipe would block, and a device may never end
+        raise ValueError(f"{str(path)!r} must be a file.")
+    if (size := path.stat().st_size) > largest:
+        raise ValueError(f"{str(path)!r} must be at most {largest} bytes, got {size}.")
