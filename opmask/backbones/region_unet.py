@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from opmask.backbones.alexnet import alexnet_features
 from opmask.backbones.small_unet import _block
+from opmask.pthfiles import read_weights
 
 __all__ = ["RegionUNet"]
 
@@ -154,19 +155,14 @@ class RegionUNet(nn.Module):
             path: The file, `alexnet-owt-7be5be79.pth` of torchvision or its part `features`.
 
         Raises:
+            FileNotFoundError: If there is no such file.
             ValueError: If the network was built without a trunk, or the file holds something else.
         """
         if self.trunk is None:
             raise ValueError("the network must have a trunk to load. Build it with trunk=True.")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        wanted = self.trunk.state_dict()
-        wrong = [k for k, v in wanted.items() if getattr(state.get(k), "shape", None) != v.shape]
-        if wrong:
-            raise ValueError(
-                f"'{path}' must hold the weights of torchvision's AlexNet, got none, or some of "
-                f"another shape, for {wrong}."
-            )
-        self.trunk.load_state_dict({name: state[name].float() for name in wanted})
+        shapes = {name: value.shape for name, value in self.trunk.state_dict().items()}
+        weights = read_weights(Path(path), shapes, "torchvision's AlexNet")
+        self.trunk.load_state_dict(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in_channels, H, W) to (B, out_channels, H, W)."""

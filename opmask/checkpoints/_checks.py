@@ -1,23 +1,37 @@
-r"""What every loader checks: that there is a file, and that its numbers are numbers.
+r"""What every loader checks: that there is a file, and that its tensors fit and are numbers.
 
-Data flow: `path -> check_file -> tensors -> check_finite -> model`.
+Data flow: `path -> check_file -> tensors -> check_shapes, check_finite -> model`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-__all__ = ["check_file", "check_finite"]
+__all__ = ["check_file", "check_finite", "check_shapes"]
 
 
 def check_file(path: Path) -> None:
-    """Raises unless there is such a file."""
+    """Raises unless there is such a file; a pipe or a device is none."""
     if not path.is_file():
         raise FileNotFoundError(
             f"'path' must be a checkpoint file, but there is no {str(path)!r}."
+        )
+
+
+def check_shapes(wanted: Mapping[str, Tensor], found: Mapping[str, Sequence[int]]) -> None:
+    """Raises unless the shapes in a file are those of a network's tensors, names included."""
+    missing, unknown = wanted.keys() - found.keys(), found.keys() - wanted.keys()
+    shared = wanted.keys() & found.keys()
+    shapes = [name for name in shared if tuple(wanted[name].shape) != tuple(found[name])]
+    if missing or unknown or shapes:
+        raise ValueError(
+            "the checkpoint does not fit the model: "
+            f"{len(missing)} tensors missing {sorted(missing)[:3]}, "
+            f"{len(unknown)} unknown {sorted(unknown)[:3]}, "
+            f"{len(shapes)} of another shape {sorted(shapes)[:3]}."
         )
 
 

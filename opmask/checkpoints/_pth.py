@@ -1,19 +1,18 @@
-r"""Files that `torch.save` wrote, opened without running what is in them.
+r"""State dicts in files that `torch.save` wrote.
 
 Data flow: `.pth file -> read_state_dict -> {name: tensor}`.
 """
 
 from __future__ import annotations
 
-import re
 import warnings
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from opmask.checkpoints._checks import check_file, check_finite
+from opmask.checkpoints._checks import check_file
+from opmask.pthfiles import read_pth
 
 __all__ = ["read_state_dict"]
 
@@ -21,11 +20,13 @@ KINDS = ("params", "params_ema")
 
 
 def read_state_dict(path: Path, which: str) -> dict[str, Tensor]:
-    """The tensors of a file, in float32, by the names they have there without `module.`."""
+    """The tensors of a file, unchecked, by the names they have there without `module.`."""
     if which not in KINDS:
         raise ValueError(f"'which' must be 'params' or 'params_ema', got {which!r}.")
     check_file(path)
-    content = _choose(path, _unpickle(path), which)
+    if _is_safetensors(path):  # some versions of torch.load open these as well
+        raise ValueError(f"{str(path)!r} is a safetensors file. Load it with opmask.load.")
+    content = _choose(path, read_pth(path), which)
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(t, Tensor) for name, t in content.items()
     ):
@@ -34,27 +35,7 @@ def read_state_dict(path: Path, which: str) -> dict[str, Tensor]:
             "The files that the published code writes beside its networks, to resume training, "
             "have none."
         )
-    tensors = {name.removeprefix("module."): t.float() for name, t in content.items()}
-    check_finite(tensors, f"{str(path)!r} is damaged")
-    return tensors
-
-
-def _unpickle(path: Path) -> object:
-    if _is_safetensors(path):  # some versions of torch.load open these as well
-        raise ValueError(f"{str(path)!r} is a safetensors file. Load it with opmask.load.")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises all kinds on what is no file of its own
-        refused = re.search(r"GLOBAL (\S+)", str(error))
-        if refused:
-            raise ValueError(
-                f"{str(path)!r} would run code to rebuild {refused[1]!r}, which opmask never "
-                "does. If you trust it, open it with the code that wrote it, and save the tensors "
-                "alone: torch.save({'params': network.state_dict()}, path)."
-            ) from error
-        raise ValueError(
-            f"{str(path)!r} is damaged, or no file that torch.save wrote. Fetch it again."
-        ) from error
+    return {name.removeprefix("module."): t for name, t in content.items()}
 
 
 def _is_safetensors(path: Path) -> bool:

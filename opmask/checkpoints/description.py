@@ -1,6 +1,7 @@
-r"""What a checkpoint says about its model besides the tensors, in plain words and numbers.
+r"""From a model to its description and back, without its weights.
 
-Data flow: `model -> describe -> JSON -> build -> model`, without its weights.
+Data flow: `model -> describe -> JSON -> parse -> description -> sketch, build -> model`. A sketch
+has names and shapes but no numbers: with it a file is refused before memory is taken.
 """
 
 from __future__ import annotations
@@ -9,22 +10,34 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import NamedTuple
 
+import msgspec
 import torch
+from msgspec import UNSET
 from torch import Tensor, nn
 
 from opmask import backbones, color
 from opmask.baseline import DirectRGB
 from opmask.calibration import Calibration
+from opmask.checkpoints.metadata import (
+    BackboneAbout,
+    CalibrationAbout,
+    DirectAbout,
+    GeometryAbout,
+    HeadAbout,
+    OperatorAbout,
+    WrapperAbout,
+    convert_arguments,
+    parse,
+)
 from opmask.heads import Geometry, MaskHead, OutputHead
-from opmask.operators import Add, Gated, MaskRange, Mul, Operator
+from opmask.operators import Add, Gated, Mul, Operator
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
 
-__all__ = ["FORMAT", "build", "describe"]
+__all__ = ["build", "describe", "sketch"]
 
-FORMAT = 1
 SPACES = {s.name: s for s in vars(color).values() if isinstance(s, color.ColorSpace)}
 # What a network's input may be made with so that a file needs to hold no more than the name.
 PREPROCESSES = {f"{s.name}.from_rgb": s.from_rgb for s in SPACES.values()}
@@ -32,54 +45,61 @@ PREPROCESSES["with_lab"] = color.with_lab
 CHANNELWISE: dict[str, type[Add] | type[Mul]] = {"Add": Add, "Mul": Mul}
 
 
-def describe(model: OperatorMaskWrapper | DirectRGB) -> dict[str, Any]:
-    """Everything about a model but its tensors."""
-    about: dict[str, Any] = {
-        "format": FORMAT,
-        "kind": type(model).__name__,
-        "backbone": _describe_backbone(model.backbone),
-        "region": model.region,
-        "multiple_of": model.multiple_of,
-    }
-    if isinstance(model, OperatorMaskWrapper):
-        about |= {
-            "operators": [_describe_operator(op) for op in model.retoucher.operators],
-            "head": _describe_head(model.head),
-            "fixed": model.accepted.fixed,
-            "size": model.size,
-            "unused": model.unused,
-            "call": _name(model.call),
-            "preprocess": _name(model.preprocess),
-        }
-        if model.calibration is not None:
-            about["calibration"] = asdict(model.calibration)
-    return about
+def describe(model: OperatorMaskWrapper | DirectRGB) -> str:
+    """Everything about a model but its tensors, as JSON that can be read again."""
+    about: WrapperAbout | DirectAbout
+    if isinstance(model, DirectRGB):
+        about = DirectAbout(_describe_backbone(model.backbone), model.region, model.multiple_of)
+    else:
+        about = _describe_wrapper(model)
+    text = msgspec.json.encode(about).decode()
+    parse(text, "cannot save the model")
+    return text
 
 
-def _describe_backbone(backbone: nn.Module) -> dict[str, Any]:
+def _describe_wrapper(model: OperatorMaskWrapper) -> WrapperAbout:
+    calibration = model.calibration
+    return WrapperAbout(
+        backbone=_describe_backbone(model.backbone),
+        region=model.region,
+        multiple_of=model.multiple_of,
+        operators=[_describe_operator(op) for op in model.retoucher.operators],
+        head=_describe_head(model.head),
+        fixed=model.accepted.fixed,
+        size=model.size,
+        unused=model.unused,
+        call=_name(model.call),
+        preprocess=_name(model.preprocess),
+        calibration=UNSET
+        if calibration is None
+        else CalibrationAbout(**json.loads(calibration.to_json())),
+    )
+
+
+def _describe_backbone(backbone: nn.Module) -> BackboneAbout:
     name = type(backbone).__name__
     own = type(backbone) is getattr(backbones, name, None)
-    return {"name": name, "arguments": backbone.arguments if own else None}
+    return BackboneAbout(name, backbone.arguments if own else None)  # type: ignore[arg-type]
 
 
-def _describe_head(head: MaskHead | OutputHead) -> dict[str, Any] | None:
+def _describe_head(head: MaskHead | OutputHead) -> HeadAbout | None:
     if isinstance(head, OutputHead):
         return None
-    return {"name": head.name, "geometry": asdict(head.geometry)}
+    return HeadAbout(head.name, GeometryAbout(**asdict(head.geometry)))
 
 
-def _describe_operator(operator: Operator) -> dict[str, Any]:
-    about: dict[str, Any] = {"type": type(operator).__name__, "space": operator.space.name}
-    # As text, because JSON has no infinity.
-    about["ranges"] = {
-        name: [repr(float(v)) for v in (r.identity, r.low, r.high)]
-        for name, r in operator.ranges.items()
-    }
+def _describe_operator(operator: Operator) -> OperatorAbout:
+    name = type(operator).__name__
+    inner = []
     if type(operator) is Gated:
-        about["operators"] = [_describe_operator(op) for op in operator.operators]  # type: ignore[arg-type]
+        inner = [_describe_operator(op) for op in operator.operators]  # type: ignore[arg-type]
     elif type(operator) not in CHANNELWISE.values() or operator.space not in SPACES.values():
-        about["type"] = f"{type(operator).__module__}.{type(operator).__qualname__}"
-    return about
+        name = f"{type(operator).__module__}.{type(operator).__qualname__}"
+    ranges = {
+        mask: (repr(float(r.identity)), repr(float(r.low)), repr(float(r.high)))
+        for mask, r in operator.ranges.items()
+    }
+    return OperatorAbout(name, operator.space.name, ranges, inner)
 
 
 def _name(function: object) -> str | None:
@@ -92,117 +112,133 @@ def _name(function: object) -> str | None:
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
+class Parts(NamedTuple):
+    """What a model is built of, before anything runs."""
+
+    backbone: nn.Module
+    retoucher: Retoucher | None
+    head: MaskHead | OutputHead | None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of the model to be, by the names they will have in it."""
+        given = {name: part for name, part in self._asdict().items() if part is not None}
+        return nn.ModuleDict(given).state_dict()
+
+
+def sketch(
+    about: WrapperAbout | DirectAbout, backbone: nn.Module | None, retoucher: Retoucher | None
+) -> Parts:
+    """The parts of a description without memory of their own, but for those that are handed in."""
+    with torch.device("meta"):
+        return _parts(about, backbone, retoucher)
+
+
 def build(
-    about: dict[str, Any],
+    about: WrapperAbout | DirectAbout,
     backbone: nn.Module | None,
     retoucher: Retoucher | None,
     call: Callable[[nn.Module, Tensor], object] | None,
     preprocess: Callable[[Tensor], Tensor] | None,
 ) -> OperatorMaskWrapper | DirectRGB:
     """The model of a description, with the parts that are handed in."""
-    network = backbone or _build_backbone(**about["backbone"])
-    if about["kind"] == "DirectRGB":
-        return DirectRGB(network, region=about["region"], multiple_of=about["multiple_of"])
-    retoucher = retoucher or _build_retoucher(about["operators"])
-    return _build_wrapper(about, network, retoucher, call, preprocess)
+    parts = _parts(about, backbone, retoucher)
+    if isinstance(about, DirectAbout):
+        return DirectRGB(parts.backbone, region=about.region, multiple_of=about.multiple_of)
+    return _build_wrapper(about, parts, call, preprocess)
 
 
-def _build_backbone(name: str, arguments: dict[str, Any] | None) -> nn.Module:
-    if arguments is None or name not in backbones.__all__:
+def _parts(
+    about: WrapperAbout | DirectAbout, backbone: nn.Module | None, retoucher: Retoucher | None
+) -> Parts:
+    network = backbone or _build_backbone(about.backbone)
+    if isinstance(about, DirectAbout):
+        return Parts(network, None, None)
+    retoucher = retoucher or Retoucher(*map(_build_operator, about.operators))
+    _check_masks(retoucher, about.operators)
+    return Parts(network, retoucher, _build_head(about.head, network, len(retoucher.ranges)))
+
+
+def _build_backbone(about: BackboneAbout) -> nn.Module:
+    if about.arguments is None or about.name not in backbones.__all__:
         raise ValueError(
-            f"the checkpoint's network {name!r} is none of {backbones.__all__}. "
+            f"the checkpoint's network {about.name!r} is none of {backbones.__all__}. "
             "Pass backbone= a network built as for training."
         )
-    network: nn.Module = getattr(backbones, name)(**arguments)
+    kind = getattr(backbones, about.name)
+    network: nn.Module = kind(**convert_arguments(kind, about.arguments))
     return network
 
 
 def _build_wrapper(
-    about: dict[str, Any],
-    network: nn.Module,
-    retoucher: Retoucher,
+    about: WrapperAbout,
+    parts: Parts,
     call: Callable[[nn.Module, Tensor], object] | None,
     preprocess: Callable[[Tensor], Tensor] | None,
 ) -> OperatorMaskWrapper:
-    _check_masks(retoucher, about["operators"])
-    if preprocess is None:
-        preprocess = PREPROCESSES.get(about["preprocess"])
+    if preprocess is None and about.preprocess is not None:
+        preprocess = PREPROCESSES.get(about.preprocess)
     for argument, value in (("call", call), ("preprocess", preprocess)):
-        if about[argument] is not None and value is None:
+        name = getattr(about, argument)
+        if name is not None and value is None:
             raise ValueError(
-                f"the model was built with {argument}={about[argument]}. "
-                f"Pass {argument}= it again."
+                f"the model was built with {argument}={name}. Pass {argument}= it again."
             )
-    size = about["size"]
+    device = next(parts.backbone.parameters()).device
     model = OperatorMaskWrapper(
-        network,
-        retoucher,
-        region=about["region"],
-        head=_build_head(about["head"], network, len(retoucher.ranges)),
+        parts.backbone,
+        parts.retoucher,
+        region=about.region,
+        head=parts.head.to(device) if parts.head else None,
         call=call,
         preprocess=preprocess,
-        example=_example(about, network),
-        multiple_of=None if about["fixed"] else about["multiple_of"],
-        size=tuple(size) if isinstance(size, list) else size,
+        example=_example(about, device),
+        multiple_of=None if about.fixed else about.multiple_of,
+        size=about.size,  # type: ignore[arg-type]
     )
-    if "calibration" in about:
-        model.calibration = Calibration.from_json(json.dumps(about["calibration"]))
-    model.unused = about["unused"]
+    if about.calibration is not UNSET:
+        model.calibration = Calibration(**msgspec.structs.asdict(about.calibration))
+    model.unused = about.unused
     for name in model.unused:
         model.backbone.get_parameter(name).requires_grad_(False)
     return model
 
 
-def _build_head(
-    about: dict[str, Any] | None, network: nn.Module, masks: int
-) -> MaskHead | OutputHead:
+def _build_head(about: HeadAbout | None, network: nn.Module, masks: int) -> MaskHead | OutputHead:
     if about is None:
         return OutputHead()
-    if about["name"] not in dict(network.named_modules()):
+    if about.name not in dict(network.named_modules()):
         raise ValueError(
             f"'backbone' must be the network of the checkpoint, but {type(network).__name__} has "
-            f"no layer {about['name']!r}."
+            f"no layer {about.name!r}."
         )
-    head = MaskHead(about["name"], masks, Geometry.from_dict(about["geometry"]))
-    return head.to(next(network.parameters()).device)
+    return MaskHead(about.name, masks, Geometry(**msgspec.structs.asdict(about.geometry)))
 
 
-def _example(about: dict[str, Any], network: nn.Module) -> Tensor:
+def _example(about: WrapperAbout, device: torch.device) -> Tensor:
     """An image of a size that the network accepted when the wrapper was built."""
-    side = math.ceil(256 / about["multiple_of"]) * about["multiple_of"]
-    size = about["fixed"] or (side, side)
-    return torch.full((1, 3, *size), 0.5, device=next(network.parameters()).device)
+    side = math.ceil(256 / about.multiple_of) * about.multiple_of
+    return torch.full((1, 3, *(about.fixed or (side, side))), 0.5, device=device)
 
 
-def _build_retoucher(operators: list[dict[str, Any]]) -> Retoucher:
-    return Retoucher(*(_build_operator(about) for about in operators))
-
-
-def _build_operator(about: dict[str, Any]) -> Operator:
-    if about["type"] == "Gated":
-        gate = list(about["ranges"])[-1]
-        inner = (_build_operator(op) for op in about["operators"])
-        return Gated(*inner, prefix=gate.removesuffix("gate"))
-    if about["type"] not in CHANNELWISE or about["space"] not in SPACES:
+def _build_operator(about: OperatorAbout) -> Operator:
+    if about.type == "Gated":
+        gate = list(about.ranges)[-1]
+        return Gated(*map(_build_operator, about.operators), prefix=gate.removesuffix("gate"))
+    if about.type not in CHANNELWISE or about.space not in SPACES:
         raise ValueError(
-            f"the checkpoint's operator {about['type']} in {about['space']} is none of opmask's. "
+            f"the checkpoint's operator {about.type} in {about.space} is none of opmask's. "
             "Pass retoucher= one with it."
         )
-    kind, space = CHANNELWISE[about["type"]], SPACES[about["space"]]
+    kind, space = CHANNELWISE[about.type], SPACES[about.space]
     # Names are {prefix}{channel}_{operation}; all masks of one operator share prefix and range.
-    stems = [name.removesuffix(f"_{kind.operation}") for name in about["ranges"]]
-    channels = [next(c for c in space.channels if stem.endswith(c)) for stem in stems]
+    stems = [name.removesuffix(f"_{kind.operation}") for name in about.ranges]
+    channels = [next((c for c in space.channels if s.endswith(c)), s) for s in stems]
     prefix = stems[0].removesuffix(channels[0])
-    identity, low, high = map(float, next(iter(about["ranges"].values())))
-    return kind(space, *channels, range=MaskRange(identity, low, high), prefix=prefix)
+    return kind(space, *channels, range=next(iter(about.mask_ranges().values())), prefix=prefix)
 
 
-def _check_masks(retoucher: Retoucher, operators: list[dict[str, Any]]) -> None:
-    stored = {
-        name: MaskRange(*map(float, values))
-        for about in operators
-        for name, values in about["ranges"].items()
-    }
+def _check_masks(retoucher: Retoucher, operators: list[OperatorAbout]) -> None:
+    stored = {name: r for about in operators for name, r in about.mask_ranges().items()}
     if retoucher.ranges != stored:
         raise ValueError(
             f"'retoucher' must have the checkpoint's masks {stored}, got {retoucher.ranges}."

@@ -8,8 +8,7 @@ other is handed in.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from opmask.baseline import DirectRGB
-from opmask.checkpoints._checks import check_file, check_finite
-from opmask.checkpoints.description import FORMAT, build, describe
+from opmask.checkpoints._checks import check_file, check_finite, check_shapes
+from opmask.checkpoints.description import build, describe, sketch
+from opmask.checkpoints.metadata import parse
 from opmask.files import replacing
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
@@ -29,6 +29,12 @@ __all__ = ["load", "save"]
 
 IN_THE_BOX = Path(__file__).parents[1] / "models" / "small.safetensors"
 """The model that comes with opmask."""
+
+LARGEST_HEADER = 16 * 2**20
+"""The longest list of tensors, with the metadata, in bytes."""
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What weights may be stored in; they are loaded in the precision of the network."""
 
 
 def save(model: OperatorMaskWrapper | DirectRGB, path: str | Path, *, half: bool = False) -> None:
@@ -40,11 +46,13 @@ def save(model: OperatorMaskWrapper | DirectRGB, path: str | Path, *, half: bool
     Args:
         model: The model.
         path: The file to write, best with the suffix `.safetensors`.
-        half: Whether weights are rounded to half precision, for half the size. Norms and biases
-            stay as they are. What is loaded has single precision again.
+        half: Whether weights are rounded to half precision, for half the size, and with them
+            float32 buffers of more than one dimension. Norms, biases, integers and buffers in
+            double precision stay as they are. What is loaded has single precision again.
 
     Raises:
-        ValueError: If a tensor holds a value that is not finite.
+        ValueError: If a tensor holds a value that is not finite, or a size is one that
+            :func:`load` refuses.
         TypeError: If `model` is something else.
 
     Example:
@@ -65,10 +73,17 @@ def save(model: OperatorMaskWrapper | DirectRGB, path: str | Path, *, half: bool
         name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()
     }
     if half:
-        tensors = {name: t.half() if t.ndim > 1 else t for name, t in tensors.items()}
+        tensors |= {name: tensors[name].half() for name in _halved(model) & tensors.keys()}
     check_finite(tensors, "cannot save the model")
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"opmask": json.dumps(describe(model))})
+        save_file(tensors, temporary, metadata={"opmask": describe(model)})
+
+
+def _halved(model: nn.Module) -> set[str]:
+    """What half precision is enough for: weights, and maps in single precision."""
+    parameters = {n: p for n, p in model.named_parameters() if p.dtype in FLOATS}
+    buffers = {n: b for n, b in model.named_buffers() if b.dtype == torch.float32}
+    return {name for name, t in (parameters | buffers).items() if t.ndim > 1}
 
 
 @torch.inference_mode(False)  # whose tensors could not be trained further
@@ -83,7 +98,8 @@ def load(
     r"""Loads a model that :func:`save` wrote, or the one that comes with opmask.
 
     The layer that masks are read from, its geometry and the size rule come from the file and are
-    verified by running the network, not searched for again.
+    verified by running the network, not searched for again. A file whose tensors are not those of
+    the network that it describes is refused before the network is built.
 
     Args:
         path: The file. Default: the model in the box, see :doc:`/guide/model`.
@@ -103,44 +119,47 @@ def load(
         ValueError: If the file is none of these, is damaged, or needs an argument that was not
             given.
     """
-    tensors, about = _read(IN_THE_BOX if path is None else Path(path))
-    model = build(about, backbone, retoucher, call, preprocess)
-    _check_names(model, tensors)
-    model.load_state_dict(tensors)
-    return model.eval()
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    path = IN_THE_BOX if path is None else Path(path)
     check_file(path)
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about = parse(_metadata(file), "the metadata")
+            tensors = _read(file, sketch(about, backbone, retoucher).tensors())
+        model = build(about, backbone, retoucher, call, preprocess)
     except SafetensorError as error:
         raise ValueError(
             f"{str(path)!r} is no whole safetensors file: {error}. A .pth of the paper's code is "
             "read by opmask.checkpoints.load_reference_checkpoint."
         ) from error
+    except ValueError as error:
+        raise ValueError(f"cannot load {str(path)!r}: {error}") from error
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def _check_header(path: Path) -> None:
+    """Raises if the list of tensors is longer than any network's."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > LARGEST_HEADER:
+        raise SafetensorError(f"the header would be {size} bytes long")
+
+
+def _metadata(file: Any) -> str:  # noqa: ANN401
+    metadata: dict[str, str] = file.metadata() or {}
     if "opmask" not in metadata:
-        raise ValueError(f"{str(path)!r} was not written by opmask.save.")
-    about = json.loads(metadata["opmask"])
-    if about["format"] > FORMAT:
-        raise ValueError(
-            f"{str(path)!r} has format {about['format']}, this opmask reads up to {FORMAT}. "
-            "Update opmask."
-        )
-    check_finite(tensors, f"{str(path)!r} is damaged")
-    return tensors, about
+        raise ValueError("it was not written by opmask.save.")
+    return metadata["opmask"]
 
 
-def _check_names(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    wanted = model.state_dict()
-    missing, unknown = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
-    shapes = [n for n in wanted.keys() & tensors.keys() if wanted[n].shape != tensors[n].shape]
-    if missing or unknown or shapes:
-        raise ValueError(
-            "the checkpoint does not fit the model: "
-            f"{len(missing)} tensors missing {sorted(missing)[:3]}, "
-            f"{len(unknown)} unknown {sorted(unknown)[:3]}, "
-            f"{len(shapes)} of another shape {sorted(shapes)[:3]}."
-        )
+def _read(file: Any, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ANN401
+    """The tensors of a file, which must be those of the model by name, shape and kind."""
+    check_shapes(wanted, {name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118
+    tensors = {name: file.get_tensor(name) for name in wanted}
+    for name, tensor in tensors.items():
+        dtype = wanted[name].dtype
+        if tensor.dtype != dtype and not (tensor.dtype in FLOATS and dtype in FLOATS):
+            raise ValueError(f"tensor {name!r} must be of {dtype}, got {tensor.dtype}.")
+    check_finite(tensors, "it is damaged")
+    return tensors

@@ -9,8 +9,6 @@ file of weights -> trunk (frozen) -> features of an image
 from __future__ import annotations
 
 import os
-import pickle
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 from opmask.backbones.alexnet import alexnet_features
 from opmask.inputs import check_image
 from opmask.losses._common import check_images
+from opmask.pthfiles import read_weights
 
 FILES = {
     "alexnet": "alexnet-owt-7be5be79.pth",
@@ -30,8 +29,8 @@ FILES = {
 SMALLEST = {"alexnet": 31, "vgg16": 16, "vgg19": 16}
 """The least height and width, in pixels, that leave one value after each network's pooling."""
 
-VGG_DEPTHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
-"""The number of convolutions in each of the five levels."""
+VGG_CONFIGURATIONS = {"vgg16": "D", "vgg19": "E"}
+"""The letter of each VGG in its paper and in torchvision."""
 
 URL = "https://download.pytorch.org/models/"
 SEED = 0  # of the random weights
@@ -61,13 +60,17 @@ def build_trunk(name: str, weights: str) -> nn.Sequential:
     The weights are buffers that no state_dict holds, so that optimizers and checkpoints pass over
     them, and there is no layer that `train()` would change.
     """
-    trunk = _alexnet() if name == "alexnet" else _vgg(VGG_DEPTHS[name])
-    shapes = {key: value.shape for key, value in trunk.state_dict().items()}
-    values = _random(shapes) if weights == "random" else _read(name, weights, shapes)
+    with torch.device("meta"):  # no time or random number for values that the file replaces
+        trunk = alexnet_features() if name == "alexnet" else _vgg(name)
+    shapes = {f"features.{key}": value.shape for key, value in trunk.state_dict().items()}
+    if weights == "random":
+        values = _random(shapes)
+    else:
+        values = read_weights(Path(weights), shapes, f"torchvision's {name}")
     for index, layer in trunk.named_children():
         for kind, _ in list(layer.named_parameters()):
             delattr(layer, kind)
-            layer.register_buffer(kind, values[f"{index}.{kind}"], persistent=False)
+            layer.register_buffer(kind, values[f"features.{index}.{kind}"], persistent=False)
     return trunk
 
 
@@ -87,47 +90,15 @@ def check_pair(name: str, input: Tensor, target: Tensor) -> None:
         )
 
 
-def _alexnet() -> nn.Sequential:
-    with torch.device("meta"):  # see _convolution
-        return alexnet_features()
-
-
-def _vgg(depths: tuple[int, ...]) -> nn.Sequential:
-    """Levels of so many convolutions each, the last ReLU included."""
-    widths = [64, 128, 256, 512, 512]
-    layers: list[nn.Module] = []
-    for depth, (before, width) in zip(depths, pairwise([3, *widths]), strict=True):
-        layers += [nn.MaxPool2d(2)] if layers else []
-        for inputs in [before] + [width] * (depth - 1):
-            layers += [_convolution(inputs, width, 3, padding=1), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
-
-
-def _convolution(
-    inputs: int, outputs: int, size: int, stride: int = 1, *, padding: int
-) -> nn.Conv2d:
-    # On the meta device: no time is spent on, and no random number taken for, values that the
-    # file replaces.
-    return nn.Conv2d(inputs, outputs, size, stride, padding, device="meta")
-
-
-def _read(name: str, path: str, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
+def _vgg(name: str) -> nn.Sequential:
+    """The convolutions of a VGG, the last pooling left out."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"'{path}' must be a file of weights as torchvision saves them, got one that torch "
-            "does not read with weights_only=True."
+        from torchvision.models.vgg import cfgs, make_layers  # late: it takes a second
+    except ImportError as error:
+        raise ImportError(
+            f"the loss on {name} needs torchvision. Install it with `pip install opmask[train]`."
         ) from error
-    state = state if isinstance(state, dict) else {}
-    found = {key: getattr(state.get(f"features.{key}"), "shape", None) for key in shapes}
-    wrong = [f"features.{key}" for key in shapes if found[key] != shapes[key]]
-    if wrong:
-        raise ValueError(
-            f"'{path}' must hold the weights of torchvision's {name}, got none, or some of "
-            f"another shape, for {wrong}."
-        )
-    return {key: state[f"features.{key}"].float() for key in shapes}
+    return make_layers(cfgs[VGG_CONFIGURATIONS[name]])[:-1]
 
 
 def _random(shapes: dict[str, torch.Size]) -> dict[str, Tensor]:

@@ -70,7 +70,7 @@ def lpips(
         ValueError: If the shapes do not fit, `net` or `reduction` is unknown, or the file does
             not hold the network's weights.
         FileNotFoundError: If there is no file of weights.
-        ImportError: If the package `lpips` is not installed.
+        ImportError: If the package `lpips` is not installed, or torchvision for `"vgg"`.
 
     References:
         | The Unreasonable Effectiveness of Deep Features as a Perceptual Metric
@@ -104,7 +104,7 @@ class LPIPS(nn.Module):
         ValueError: If `net` or `reduction` is unknown, or the file does not hold the network's
             weights.
         FileNotFoundError: If there is no file of weights.
-        ImportError: If the package `lpips` is not installed.
+        ImportError: If the package `lpips` is not installed, or torchvision for `"vgg"`.
 
     Example:
         >>> loss = LPIPS("alex", weights="random", reduction="none")

@@ -53,6 +53,7 @@ def vgg19_perceptual(
         ValueError: If the shapes do not fit, `reduction` is unknown, or the file does not hold
             VGG19's weights.
         FileNotFoundError: If there is no file of weights.
+        ImportError: If torchvision is not installed.
 
     References:
         | Perceptual Losses for Real-Time Style Transfer and Super-Resolution
@@ -85,6 +86,7 @@ class VGG19Perceptual(nn.Module):
     Raises:
         ValueError: If `reduction` is unknown or the file does not hold VGG19's weights.
         FileNotFoundError: If there is no file of weights.
+        ImportError: If torchvision is not installed.
 
     Example:
         >>> loss = VGG19Perceptual(weights="random", reduction="none")

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -33,14 +35,12 @@ def test_each_image_equals_a_plain_re_derivation():
     torch.testing.assert_close(vgg19_perceptual(x, y, **RANDOM, reduction="none"), expected)
 
 
-def test_the_trunk_is_that_of_torchvision():
-    from torchvision.models.vgg import cfgs, make_layers
-
-    expected = make_layers(cfgs["E"])
-    loss = VGG19Perceptual(**RANDOM)
-    assert [type(layer) for layer in loss.trunk] == [type(layer) for layer in expected[:35]]
-    for name, value in build_trunk("vgg19", "random").named_buffers():
-        assert value.shape == expected.state_dict()[name].shape
+def test_without_torchvision_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision.models.vgg", None)
+    with pytest.raises(
+        ImportError, match=r"on vgg19 needs torchvision\. .*pip install opmask\[tr"
+    ):
+        VGG19Perceptual(**RANDOM)
 
 
 def test_equal_images_cost_nothing():
