@@ -131,6 +131,9 @@ def _lab_unit_to_rgb(image: Tensor) -> Tensor:
 # channels.
 
 _GREY = 1e-12  # below this chroma a colour is grey: its hue is 0 and carries no gradient
+# The chroma that a saturation of 1 means is never less than this, or gradients would grow without
+# bound at black and white: the rounding of float32, so that white with any saturation is white.
+_LEAST_REACH = 1e-7
 
 
 def _hue(image: Tensor, chroma: Tensor) -> Tensor:
@@ -145,43 +148,59 @@ def _hue(image: Tensor, chroma: Tensor) -> Tensor:
     return torch.where(chroma > _GREY, (sixths / 6) % 1.0, torch.zeros_like(chroma))
 
 
-def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """A quotient that is the numerator itself where the denominator is 0."""
-    return numerator / torch.where(denominator == 0, torch.ones_like(denominator), denominator)
+def _hls_reach(lightness: Tensor) -> Tensor:
+    """The chroma that a saturation of 1 means: twice the distance to black or white, the nearer.
+
+    Both directions use it, so that every colour comes back. In gamut it is the textbooks'
+    `1 - |2l - 1|`. That turns negative beyond black and white, where a colour that is brought back
+    by its lightness would come back with the opposite hue; a distance does not.
+    """
+    distance = torch.minimum(lightness.abs(), (1 - lightness).abs())
+    return (2 * distance).clamp(min=_LEAST_REACH)
 
 
 def _rgb_to_hls(image: Tensor) -> Tensor:
     high, low = image.amax(-3), image.amin(-3)
     chroma, lightness = high - low, (high + low) / 2
-    saturation = _ratio(chroma, 2 * torch.minimum(lightness, 1 - lightness))
-    return torch.stack([_hue(image, chroma), lightness, saturation], -3)
+    return torch.stack([_hue(image, chroma), lightness, chroma / _hls_reach(lightness)], -3)
 
 
 def _hls_to_rgb(image: Tensor) -> Tensor:
     hue, lightness, saturation = image.unbind(-3)
-    half_chroma = saturation * torch.minimum(lightness, 1 - lightness)
-    k = torch.stack([12 * hue, 12 * hue + 8, 12 * hue + 4], -3) % 12
-    wave = torch.minimum(k - 3, 9 - k).clamp(-1, 1)
-    return lightness.unsqueeze(-3) - half_chroma.unsqueeze(-3) * wave
+    return _around(lightness, hue, saturation * _hls_reach(lightness))
 
 
 def _hls_clamped_to_rgb(image: Tensor) -> Tensor:
     # Unlike the paper's, the clamp passes gradients as if it were not there (straight through):
     # else a hue that was pushed past red would stay there for the rest of the training.
-    return _hls_to_rgb(image + (image.clamp(0, 1) - image).detach())
+    hue, lightness, saturation = (image + (image.clamp(0, 1) - image).detach()).unbind(-3)
+    # Black and white stay what they are, whatever their saturation.
+    return _around(lightness, hue, saturation * 2 * torch.minimum(lightness, 1 - lightness))
+
+
+def _around(lightness: Tensor, hue: Tensor, chroma: Tensor) -> Tensor:
+    """The colour whose channels lie `chroma` apart, half of it on either side of `lightness`."""
+    k = torch.stack([12 * hue, 12 * hue + 8, 12 * hue + 4], -3) % 12
+    wave = torch.minimum(k - 3, 9 - k).clamp(-1, 1)
+    return lightness.unsqueeze(-3) - chroma.unsqueeze(-3) / 2 * wave
+
+
+def _hsv_reach(value: Tensor) -> Tensor:
+    """The chroma that a saturation of 1 means: the distance to black."""
+    return value.abs().clamp(min=_LEAST_REACH)
 
 
 def _rgb_to_hsv(image: Tensor) -> Tensor:
     value = image.amax(-3)
     chroma = value - image.amin(-3)
-    return torch.stack([_hue(image, chroma), _ratio(chroma, value), value], -3)
+    return torch.stack([_hue(image, chroma), chroma / _hsv_reach(value), value], -3)
 
 
 def _hsv_to_rgb(image: Tensor) -> Tensor:
     hue, saturation, value = image.unbind(-3)
     k = torch.stack([6 * hue + 5, 6 * hue + 3, 6 * hue + 1], -3) % 6
     wave = torch.minimum(k, 4 - k).clamp(0, 1)
-    return value.unsqueeze(-3) - (value * saturation).unsqueeze(-3) * wave
+    return value.unsqueeze(-3) - (_hsv_reach(value) * saturation).unsqueeze(-3) * wave
 
 
 RGB = ColorSpace("rgb", ("r", "g", "b"), _same, _same)
@@ -212,8 +231,9 @@ LAB_UNIT = ColorSpace("lab_unit", ("l", "a", "b"), _rgb_to_lab_unit, _lab_unit_t
 multiplication pivots at black for `l`, at -128 for `a` and `b`, so it shifts greys too."""
 
 HLS = ColorSpace("hls", ("h", "l", "s"), _rgb_to_hls, _hls_to_rgb)
-"""Hue in turns (it wraps), lightness and saturation in [0, 1]. A multiplication of `l` pivots at
-black, of `s` at grey."""
+"""Hue in turns (it wraps), lightness and saturation in [0, 1]; out of gamut the saturation exceeds
+1, the more the nearer the lightness is to 0 or 1. A multiplication of `l` pivots at black, of `s`
+at grey."""
 
 HLS_CLAMPED = ColorSpace("hls_clamped", ("h", "l", "s"), _rgb_to_hls, _hls_clamped_to_rgb)
 """`HLS` as the paper has it: on the way back all three channels, hue included, are clamped to
@@ -222,7 +242,8 @@ hue of 0.95 can be raised by 0.05 at most). For new models `HLS` is better: red 
 of the warm colours, and there the two ends of a clamped hue tear one object's colours apart."""
 
 HSV = ColorSpace("hsv", ("h", "s", "v"), _rgb_to_hsv, _hsv_to_rgb)
-"""Hue in turns (it wraps), saturation and value in [0, 1]. A multiplication of `v` pivots at
+"""Hue in turns (it wraps), saturation and value in [0, 1]; where a channel is below 0 the
+saturation exceeds 1, the more the nearer the value is to 0. A multiplication of `v` pivots at
 black, of `s` at grey."""
 
 

@@ -1,3 +1,4 @@
+import colorsys
 import itertools
 import pickle
 
@@ -33,6 +34,37 @@ def test_a_round_trip_returns_the_image(space: ColorSpace):
 def test_a_round_trip_keeps_colours_out_of_gamut(space: ColorSpace):
     image = 3 * torch.rand(2, 3, 32, 32, dtype=torch.float64) - 1
     torch.testing.assert_close(space.to_rgb(space.from_rgb(image)), image, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize("space", UNCLIPPED, ids=lambda s: s.name)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_colours_beside_black_and_white_come_back_with_finite_gradients(space: ColorSpace, dtype):
+    # With 1.2, 1.0, 0.8 the lightness is exactly 1, where nothing of the saturation was left.
+    values = (-0.5, -1e-40, 0, 1e-45, 1e-40, 1e-20, 1e-7, 0.8, 1 - 2**-24, 1, 1 + 2**-23, 1.2, 1.5)
+    image = pixels(*itertools.product(values, repeat=3), dtype=dtype).requires_grad_()
+    there = space.from_rgb(image)
+    back = space.to_rgb(there)
+    for output in (there, back):
+        (gradient,) = torch.autograd.grad(output.square().sum(), image, retain_graph=True)
+        assert gradient.isfinite().all()
+    torch.testing.assert_close(back, image, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize("space", [HLS, HSV], ids=lambda s: s.name)
+def test_gradients_equal_difference_quotients_out_of_gamut(space: ColorSpace):
+    image = pixels((1.3, 1.2, 1.1), (1.4, 0.9, 0.5), (-0.1, -0.3, -0.2), (0.2, -0.4, 0.1))
+    torch.autograd.gradcheck(space.from_rgb, image.requires_grad_())
+    torch.autograd.gradcheck(space.to_rgb, space.from_rgb(image).detach().requires_grad_())
+
+
+@pytest.mark.parametrize(
+    ("space", "channel", "shift"), [(HLS, 1, -0.5), (HSV, 2, 0.6)], ids=lambda v: str(v)
+)
+def test_a_colour_brought_back_into_gamut_keeps_its_hue(space: ColorSpace, channel, shift):
+    values = space.from_rgb(pixels((1.3, 1.2, 1.1) if shift < 0 else (-0.1, -0.2, -0.3)))
+    hue = values[0, 0].item()
+    values[:, channel] += shift
+    assert space.from_rgb(space.to_rgb(values))[0, 0].item() == pytest.approx(hue)
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda s: s.name)
@@ -118,11 +150,21 @@ def test_hsv_equals_scikit_image():
 
 
 def test_hls_equals_the_standard_library():
-    import colorsys
-
     image = torch.rand(1, 3, 1, 50, dtype=torch.float64)
     expected = [colorsys.rgb_to_hls(*color) for color in colors(image)]
     np.testing.assert_allclose(colors(HLS.from_rgb(image)), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("space", "reference"),
+    [(HLS, colorsys.rgb_to_hls), (HSV, colorsys.rgb_to_hsv)],
+    ids=["hls", "hsv"],
+)
+def test_the_darkest_and_lightest_colours_of_16_bits_equal_the_standard_library(space, reference):
+    levels = [code / 65535 for code in (0, 1, 2, 65533, 65534, 65535)]
+    image = list(itertools.product(levels, repeat=3))
+    expected = [reference(*color) for color in image]
+    np.testing.assert_allclose(colors(space.from_rgb(pixels(*image))), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("space", [HLS, HSV], ids=lambda s: s.name)

@@ -5,9 +5,8 @@ Votes, ``(participants, methods)`` -> :func:`vote_shares`; counts -> :func:`unif
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
+import torch
 
 RESAMPLES = 10_000
 SEED = 0  # the same answers give the same intervals
@@ -56,7 +55,8 @@ def uniformity_test(counts: np.ndarray) -> tuple[float, float]:
     .. math:: \chi^2 = \sum_k \frac{(n_k - n / K)^2}{n / K}
 
     Args:
-        counts: The counts :math:`n_k`, with shape :math:`(K,)`; at least one is positive.
+        counts: The counts :math:`n_k`, with shape :math:`(K,)`, at least two; at least one is
+            positive.
 
     Returns:
         :math:`\chi^2`, and the probability of one at least so large if chances are equal, with
@@ -68,18 +68,6 @@ def uniformity_test(counts: np.ndarray) -> tuple[float, float]:
     """
     expected = counts.sum() / len(counts)
     statistic = float(((counts - expected) ** 2 / expected).sum())
-    return statistic, _chi_square_tail(statistic, len(counts) - 1)
-
-
-def _chi_square_tail(x: float, degrees: int) -> float:
-    r"""The regularized upper incomplete gamma function :math:`Q(d / 2, x / 2)`, in closed form.
-
-    From :math:`Q(1, y) = e^{-y}` or :math:`Q(1/2, y) = \mathrm{erfc} \sqrt y`, and
-    :math:`Q(a + 1, y) = Q(a, y) + y^a e^{-y} / \Gamma(a + 1)`.
-    """
-    y, a = x / 2, 0.5 if degrees % 2 else 1.0
-    tail = math.erfc(math.sqrt(y)) if degrees % 2 else math.exp(-y)
-    while a < degrees / 2:
-        tail += y**a * math.exp(-y) / math.gamma(a + 1)
-        a += 1
-    return tail
+    degrees = torch.tensor(len(counts) - 1, dtype=torch.float64)
+    tail = torch.special.gammaincc(degrees / 2, torch.full_like(degrees, statistic / 2))
+    return statistic, tail.item()

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from opmask.metrics import mse, psnr, ssim
@@ -66,6 +67,24 @@ def test_ssim_of_dark_flat_images_equals_scikit_image():
     output, real = output // 60, real // 60
     expected = torch.tensor([skimage_ssim(output, real)], dtype=torch.float64)
     torch.testing.assert_close(ssim(tensor(output), tensor(real)), expected)
+
+
+@pytest.mark.parametrize("level", [0, 1, 128, 255])
+def test_ssim_of_one_level_is_one_and_of_two_that_of_scikit_image(level):
+    flat = np.full((11, 16, 3), level, dtype=np.uint8)
+    for other in (flat, 255 - flat):
+        expected = torch.tensor([skimage_ssim(flat, other)], dtype=torch.float64)
+        value = ssim(tensor(flat), tensor(other))
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-9)
+
+
+def test_ssim_of_photos_equals_scikit_image(data_root):
+    for path in sorted((data_root / "scenes/images/validation").glob("*.jpg"))[:3]:
+        real = np.asarray(Image.open(path))
+        output = (real * 0.8).astype(np.uint8)
+        expected = torch.tensor([skimage_ssim(output, real)], dtype=torch.float64)
+        value = ssim(tensor(output), tensor(real))
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-9)
 
 
 def test_ssim_of_float32_images_is_exact_to_six_decimals():

@@ -63,5 +63,10 @@ def test_the_test_of_equal_chances_is_scipys(count):
         np.testing.assert_allclose(uniformity_test(counts), theirs, rtol=1e-10)
 
 
+def test_the_test_of_equal_chances_takes_counts_in_any_number():
+    counts = 40 + np.random.default_rng(0).integers(0, 30, 500)
+    np.testing.assert_allclose(uniformity_test(counts), stats.chisquare(counts), rtol=1e-10)
+
+
 def test_equal_counts_are_no_evidence():
     assert uniformity_test(np.array([5, 5, 5])) == (0.0, 1.0)
