@@ -10,6 +10,9 @@ changed and by how many stops: the panel shows its mask beside the one that woul
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import launch
+
 import argparse
 from pathlib import Path
 from typing import NamedTuple
@@ -110,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

@@ -16,6 +16,9 @@ files or folders that `--weights` names; nothing is downloaded.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import launch
+
 import argparse
 import json
 from collections.abc import Callable
@@ -213,4 +216,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

@@ -62,18 +62,18 @@ def explained_memory(args: argparse.Namespace) -> Iterator[None]:
     """Says which argument to lower when memory runs out."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise SystemExit(
             f"Out of memory with --batch-size {args.batch_size} and --size {args.size}. Lower "
             "--batch-size (raise --accumulate by the same factor, and a step has as many images "
-            "as before), or --size, or try --mixed-precision bf16.\n"
-            f"({str(error).splitlines()[0]})"
+            "as before), or --size, or try --mixed-precision bf16. "
+            f"({(str(error) or 'MemoryError').splitlines()[0]})"
         ) from error
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Of a GPU, which has an error of its own, or of the CPU, which has none."""
-    texts = "not enough memory", "can't allocate memory"
-    return isinstance(error, torch.OutOfMemoryError) or any(t in str(error) for t in texts)
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Of a GPU or of Python, which have errors of their own, or of PyTorch on a CPU."""
+    kinds, texts = (torch.OutOfMemoryError, MemoryError), ("not enough memory", "can't allocate")
+    return isinstance(error, kinds) or any(text in str(error) for text in texts)

@@ -11,6 +11,9 @@ one mask lowered and raised, step by step, without the network.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import launch
+
 import argparse
 from pathlib import Path
 
@@ -141,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

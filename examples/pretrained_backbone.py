@@ -10,6 +10,9 @@ nothing is ever downloaded here.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import launch
+
 import argparse
 import pickle
 from pathlib import Path
@@ -195,4 +198,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

@@ -103,7 +103,7 @@ class Log:
 
     def show(self, title: str, picture: torch.Tensor) -> None:
         """Shows a picture, (3, H, W) in [0, 1], in TensorBoard."""
-        self.board.add_image(title, picture.clamp(0, 1), int(self.rows[-1][0]))
+        self.board.add_image(title, picture.clamp(0, 1), self.rows[-1][0])
 
     def write(self) -> None:
         with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
@@ -117,7 +117,8 @@ def read_log(path: Path) -> list[list[float]]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return [[float(value) for value in row] for row in list(csv.reader(file))[1:]]
+        rows = list(csv.reader(file))[1:]
+    return [[int(float(step)), *map(float, values)] for step, *values in rows]
 
 
 class Interrupt:

@@ -12,6 +12,9 @@ if there is one, and the region.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import launch
+
 import argparse
 from collections.abc import Iterator
 from itertools import islice
@@ -109,4 +112,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

@@ -9,6 +9,9 @@ steps instead of 40,000, and other milestones.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import launch
+
 import argparse
 
 import training
@@ -33,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    record(main)()  # so that a launcher tells why a process failed
+    launch.run(record(main))  # so that a launcher tells why a process failed

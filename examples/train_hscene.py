@@ -16,6 +16,9 @@ it was. The loop itself is in `training.py`.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import launch
+
 import argparse
 
 import training
@@ -40,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    record(main)()  # so that a launcher tells why a process failed
+    launch.run(record(main))  # so that a launcher tells why a process failed

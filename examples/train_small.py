@@ -13,6 +13,9 @@ validation are kept.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import launch
+
 import argparse
 import json
 import warnings
@@ -185,7 +188,7 @@ def train(run: Run, photos: Packed, validation: Packed, args: argparse.Namespace
     batches = read_batches(run, photos, device, seed=args.seed)
     steps = run.recipe.steps
     progress = tqdm(batches, "train", steps, initial=run.step, disable=None)
-    with Interrupt() as interrupt:
+    with Interrupt() as interrupt, progress:
         for seed, batch in progress:
             advance(run, seed, batch, args.out)
             last = run.step == steps
@@ -197,7 +200,7 @@ def train(run: Run, photos: Packed, validation: Packed, args: argparse.Namespace
             if last or run.step % args.look_every == 0:
                 progress.write(look(run, validation, args))
             if interrupt.asked:
-                raise SystemExit(f"\nInterrupted at step {run.step}. Add --resume to go on.")
+                raise KeyboardInterrupt(f"at step {run.step}. Add --resume to go on")
 
 
 def read_scores(out: Path, step: int) -> list[dict[str, float]]:
@@ -230,4 +233,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

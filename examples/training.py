@@ -10,9 +10,13 @@ was interrupted. What processes cannot have in common is in the guide, under "Tr
 from __future__ import annotations
 
 import argparse
+import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -34,6 +38,7 @@ T = TypeVar("T")
 
 CHECK_STEP = 500  # when a model that still returns its input is reported
 STILL = 0.5  # levels of 255: a smaller mean change counts as returning the input
+SLOW = 3  # times the median: a step that takes as long is called slow
 SHOWN = 4  # composites in a picture for TensorBoard
 
 
@@ -114,6 +119,24 @@ def warn_if_still(name: str, change: float) -> None:
 # --- all steps ---
 
 
+def timed(progress: tqdm) -> Iterator[Any]:
+    """The items of a progress bar, which says when a step takes much longer than most."""
+    last, taken = time.perf_counter(), deque(maxlen=50)
+    for item in progress:
+        yield item
+        taken.append(time.perf_counter() - last)
+        last += taken[-1]
+        progress.set_postfix_str(describe_pace(taken), refresh=False)
+
+
+def describe_pace(taken: Sequence[float]) -> str:
+    """What to say of the last of these times, in seconds; nothing if it is as usual."""
+    usual = median(taken)
+    if taken[-1] < SLOW * usual:
+        return ""
+    return f"slow: {taken[-1]:.1f} s instead of {usual:.1f}, is another process busy?"
+
+
 def train(
     runs: list[Run], photos: Photos, accelerator: Accelerator, args: argparse.Namespace
 ) -> None:
@@ -128,8 +151,8 @@ def train(
     progress = tqdm(
         zip(*streams, strict=True), "train", steps.stop, initial=first, disable=not main
     )
-    with Interrupt() as interrupt:
-        for step, read in enumerate(progress, first + 1):
+    with Interrupt() as interrupt, progress:
+        for step, read in enumerate(timed(progress), first + 1):
             batches = dict(zip(kinds, read, strict=True))
             for run in runs:
                 if run.step < step:  # one may have been saved a moment before the others
@@ -139,7 +162,7 @@ def train(
                 for run in runs:
                     save(run, batches[run.recipe.perturb], accelerator, args)
             if stop:
-                raise SystemExit(f"\nInterrupted at step {step}. Add --resume to go on.")
+                raise KeyboardInterrupt(f"at step {step}. Add --resume to go on")
     for run in runs:
         finish(run, accelerator)
 
@@ -169,33 +192,30 @@ def picture(run: Run, sample: Sample, guided: bool) -> Tensor:
 
 def finish(run: Run, accelerator: Accelerator) -> None:
     """Saves the finished model; its average, if there is one, is the model to use."""
-    run.model = accelerator.unwrap_model(run.generator.network, keep_fp32_wrapper=False)
-    raw, run.model = run.model, run.model if run.average is None else run.average.module
+    model = accelerator.unwrap_model(run.generator.network, keep_fp32_wrapper=False)
     if accelerator.is_main_process:
         run.log.write()
         if run.average is not None:
-            opmask.save(raw, run.folder / "raw.safetensors")
-        opmask.save(run.model, run.folder / "model.safetensors")
+            opmask.save(model, run.folder / "raw.safetensors")
+            model = run.average.module
+        opmask.save(model, run.folder / "model.safetensors")
 
 
-def train_all(
-    photos: Photos, accelerator: Accelerator, args: argparse.Namespace
-) -> dict[str, nn.Module]:
-    """All models; omgan after the others, as it starts from om."""
-    trained = {}
+def train_all(photos: Photos, accelerator: Accelerator, args: argparse.Namespace) -> None:
+    """All models that are not finished; omgan after the others, as it starts from om."""
+    unfinished = [name for name in args.model if not finished(name, args).exists()]
     for stage in (
-        [n for n in args.model if n != "omgan"],
-        [n for n in args.model if n == "omgan"],
+        [n for n in unfinished if n != "omgan"],
+        [n for n in unfinished if n == "omgan"],
     ):
-        finished = {name: args.out / name / "model.safetensors" for name in stage}
-        finished = {name: path for name, path in finished.items() if path.exists()}
-        runs = [begin(name, accelerator, args) for name in stage if name not in finished]
-        if runs:
-            train(runs, photos, accelerator, args)
-        trained |= {n: opmask.load(p).to(accelerator.device) for n, p in finished.items()}
-        trained |= {run.name: run.model for run in runs}
+        if stage:
+            train([begin(name, accelerator, args) for name in stage], photos, accelerator, args)
         accelerator.wait_for_everyone()  # until the files are there
-    return {name: trained[name] for name in args.model}
+
+
+def finished(name: str, args: argparse.Namespace) -> Path:
+    """Where a model lies when it is trained."""
+    return args.out / name / "model.safetensors"
 
 
 def main(args: argparse.Namespace, find_photos: Callable[[argparse.Namespace], Photos]) -> None:
@@ -209,8 +229,12 @@ def main(args: argparse.Namespace, find_photos: Callable[[argparse.Namespace], P
         open_run(args.out, settings(photos, accelerator, args), resume=args.resume)
     accelerator.wait_for_everyone()
     with explained_memory(args):
-        models = train_all(photos, accelerator, args)
-    if accelerator.is_main_process:
-        print(report(models, args, accelerator.device))
-        print(f"The table, the picture (panel.png), the curves and the models are in {args.out}.")
+        train_all(photos, accelerator, args)
+        if accelerator.is_main_process:
+            # Read again, so that all runs are scored alike: where weights lie in memory decides
+            # in which order they are summed.
+            files = {name: finished(name, args) for name in args.model}
+            models = {n: opmask.load(f).to(accelerator.device) for n, f in files.items()}
+            print(report(models, args, accelerator.device))
+            print(f"The table, the picture (panel.png), the curves and the models are in {args.out}.")
     accelerator.end_training()

@@ -5,6 +5,9 @@ python tests/small_training.py CASE --flags of train_hscene.py
 CASE is `plain`; `steady`, without dropout; or `dies`: process 1 fails in the third step.
 """
 
+if __name__ == "__main__":
+    import launch
+
 import sys
 from functools import partial
 
@@ -54,4 +57,4 @@ if __name__ == "__main__":
         networks.AttentionUNet = without_dropout
     if case == "dies":
         training.advance = failing
-    record(train_hscene.main)()
+    launch.run(record(train_hscene.main))

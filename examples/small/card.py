@@ -9,6 +9,9 @@ those that it made worst; and `calibration.png`, how far its confidence can be b
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import launch
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -197,4 +200,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

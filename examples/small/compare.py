@@ -9,6 +9,9 @@ gain in PSNR when nothing is told; and the same told the exact region, at full s
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import launch
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,4 +100,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

@@ -19,6 +19,9 @@ Only names are written, no photograph and no photographer: ROOT has to hold the 
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import launch
+
 import argparse
 import csv
 import io
@@ -267,4 +270,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

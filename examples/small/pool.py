@@ -11,6 +11,9 @@ Files -> `Pool` -> `pack` -> `Packed` -> `Composites`.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import launch
+
 import argparse
 import csv
 import io
@@ -272,4 +275,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

@@ -116,7 +116,7 @@ def region_supervision(
 ) -> Tensor:
     r"""Cross entropy of the region, given how much each pixel was changed.
 
-    .. math:: \operatorname{mean} \operatorname{bce}
+    .. math:: \operatorname{mean} \, \operatorname{bce}
               \left( \log \frac{c + s}{t + s},\; r \right), \qquad c = \max_k |x_k - y_k|
 
     A pixel that is changed by the threshold :math:`t` of :func:`opmask.metrics.localization_iou`

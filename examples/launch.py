@@ -1,0 +1,74 @@
+"""How the scripts begin and end.
+
+A script that is started imports this module before all others, and gives :func:`run` its main
+function. Whatever ends it before its time, such as Ctrl-C or a full disk, is told in one line.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+INTERRUPTED = 128 + signal.SIGINT  # the exit status that shells know
+PROCESS = os.getpid()
+
+# How often a waiting thread of GNU's OpenMP looks for work before it sleeps. Its own choice is
+# 300,000 times, and this where it knows of more threads than cores: of other processes it does not
+# know, and beside a busy one threads that wait would keep from the cores those that work.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def _leave(*_: object) -> NoReturn:
+    """Ends a script that has not begun: importing a module turns exceptions into others."""
+    print("Interrupted.", file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Interrupts the script alone: the processes that load data for it end with it."""
+    if os.getpid() == PROCESS:
+        raise KeyboardInterrupt
+
+
+def run(main: Callable[[], object]) -> None:
+    """Runs a script; with `python -X dev` an error has its traceback.
+
+    Raises:
+        SystemExit: If it does not come to its end: with status 130 after Ctrl-C, with 1 and the
+            reason where a library refuses, memory runs out or a disk is full.
+    """
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        main()
+    except KeyboardInterrupt as error:
+        _end(error, INTERRUPTED, f"Interrupted {error}".strip() + ".")
+    except (OSError, ValueError, ImportError, RuntimeError, MemoryError) as error:
+        if sys.flags.dev_mode:
+            raise
+        _end(error, 1, f"{Path(sys.argv[0]).name}: {_describe(error)}")
+
+
+def _describe(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return f"out of memory. {text}".strip()
+    if isinstance(error, RuntimeError):  # PyTorch's may go on with what C++ called
+        return f"{str(error).strip().splitlines()[0]} (`python -X dev` shows where.)"
+    return text
+
+
+def _end(error: BaseException, status: int, text: str) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    traceback.clear_frames(error.__traceback__)  # ends processes that load data, closes bars
+    print(text, file=sys.stderr)
+    sys.exit(status)
+
+
+signal.signal(signal.SIGINT, _leave)

@@ -1,0 +1,108 @@
+"""Scripts that end before their time, as processes of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = [str(ROOT), str(ROOT / "examples"), str(ROOT / "tests")]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(FOLDERS), "OMP_NUM_THREADS": "1"}
+SMALL = ["--steps", "20", "--size", "32", "--batch-size", "2", "--device", "cpu"]
+
+
+def run(code, *flags):
+    command = [sys.executable, *flags, "-c", f"import launch\n{code}"]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        ("OSError(28, 'No space left on device', 'x')", "[Errno 28] No space left on device: 'x'"),
+        ("ValueError('many\\n lines')", "many lines"),
+        ("ImportError('no accelerate')", "no accelerate"),
+        ("RuntimeError('cause\\nC++ frames')", "cause (`python -X dev` shows where.)"),
+        ("MemoryError()", "out of memory."),
+    ],
+)
+def test_what_goes_wrong_is_told_in_one_line(error, line):
+    done = run(f"def main(): raise {error}\nlaunch.run(main)")
+    assert (done.returncode, done.stderr) == (1, f"-c: {line}\n")
+
+
+def test_errors_have_their_traceback_where_it_is_asked_for_and_mistakes_of_ours_always():
+    for error, flags in (("RuntimeError('cause')", ["-X", "dev"]), ("TypeError('cause')", [])):
+        done = run(f"def main(): raise {error}\nlaunch.run(main)", *flags)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Traceback")
+
+
+def test_an_interrupt_says_where_and_how_to_go_on():
+    done = run("def main(): raise KeyboardInterrupt('at step 4')\nlaunch.run(main)")
+    assert (done.returncode, done.stderr) == (130, "Interrupted at step 4.\n")
+
+
+def test_an_interrupt_before_main_ends_at_once_and_after_it_with_all_that_is_open_closed():
+    raised = "signal.raise_signal(signal.SIGINT)"
+    code = f"""
+import signal, sys
+def main():
+    try: {raised}
+    finally: print("closed")
+if sys.argv[1:]: {raised}
+launch.run(main)"""
+    done = run(code)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "closed\n", "Interrupted.\n")
+    done = run(code.replace("sys.argv[1:]", "True"))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+
+
+def test_threads_wait_as_the_user_says_and_else_sleep_soon():
+    code = "import os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+            patch.delitem(ENVIRONMENT, name, raising=False)
+        assert run(code).stdout == "1000\n"
+        patch.setitem(ENVIRONMENT, "OMP_WAIT_POLICY", "active")
+        assert run(code).stdout == "None\n"
+
+
+def start(script, *flags):
+    """A script that a terminal's Ctrl-C reaches with all of its processes."""
+    return subprocess.Popen(
+        [sys.executable, script, *flags],
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def interrupted(process):
+    """What a process writes that is interrupted, without the progress bars; its exit status."""
+    os.killpg(process.pid, signal.SIGINT)
+    _, text = process.communicate(timeout=120)
+    lines = text.replace("\r", "\n").splitlines()
+    return process.returncode, [line for line in lines if line and "it/s]" not in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.3, 1, 2, 4, 6, 8, 11, 14, 18])
+def test_ctrl_c_ends_training_at_any_time_in_one_line(tmp_path, seconds):
+    flags = ["plain", *SMALL, "--workers", "1", "--model", "rgb", "om", "--out", tmp_path]
+    process = start(ROOT / "tests" / "small_training.py", *flags)
+    time.sleep(seconds)
+    if process.poll() is None:
+        status, lines = interrupted(process)
+        assert (status, [line[:11] for line in lines]) == (130, ["Interrupted"]), lines
+    assert not [path for path in tmp_path.rglob(".*")]
+    for state in tmp_path.glob("*/checkpoint/state.pt"):
+        assert torch.load(state, weights_only=True)["step"] > 0
