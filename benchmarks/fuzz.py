@@ -75,6 +75,8 @@ class Result(NamedTuple):
 def run_case(case: Case, errors: Path, limits: Limits) -> Result:
     """Builds the files of a case, uses them, and looks at what came of it."""
     use = KINDS[case.kind](case)
+    told = "; ".join([use.door, *case.told])
+    errors.with_name("told").write_text(told, errors="replace")  # for what never comes back
     before, error = snapshot(case.folder), None
     os.ftruncate(2, 0)
     reset_peak()
@@ -96,7 +98,6 @@ def run_case(case: Case, errors: Path, limits: Limits) -> Result:
     if peak > limits.memory and outcome in GOOD:
         outcome, line = "crash", f"{peak / 1e6:.0f} MB of memory, after: {line or 'success'}"
     line = line.replace(f"{case.folder}/", "")
-    told = "; ".join([use.door, *case.told])
     return Result(case.kind, case.number, outcome, line, place(error), told, seconds, peak)
 
 
@@ -112,6 +113,7 @@ def peak_memory() -> int:
 def work(inbox: Connection, seed: int, folder: Path, limits: Limits) -> None:
     """Runs cases as they come, in a process of its own."""
     errors = folder / "stderr"
+    errors.with_name("told").touch()
     heard = os.open(errors, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     os.dup2(heard, 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -120,8 +122,8 @@ def work(inbox: Connection, seed: int, folder: Path, limits: Limits) -> None:
     used = 1024 * int(status.split("VmData:")[1].split()[0])
     resource.setrlimit(resource.RLIMIT_DATA, (used + limits.memory, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    while (task := inbox.recv()) is not None:
-        kind, number = task
+    while True:
+        kind, number = inbox.recv()
         own = folder / f"{kind}-{number}"
         tempfile.tempdir = str(own)  # what is left there is left behind, too
         own.mkdir()
@@ -147,7 +149,7 @@ class Worker:
         self.process.start()
         theirs.close()
 
-    def give(self, task: tuple[str, int] | None) -> None:
+    def give(self, task: tuple[str, int]) -> None:
         self.task, self.since = task, time.monotonic()
         self.pipe.send(task)
 
@@ -156,23 +158,26 @@ class Worker:
         return time.monotonic() - self.since > self.limits.seconds
 
     def take(self) -> Result:
-        """The result of its case; or what is known about it if the process has died."""
-        try:
-            return self.pipe.recv()
-        except EOFError:
+        """The result of its case; or what is known about it if the process has ended or hangs."""
+        if self.pipe.poll():
+            with contextlib.suppress(EOFError):
+                return self.pipe.recv()
             self.process.join()
             return self._lost("crash", f"the process ended with {self.process.exitcode}")
+        return self._lost("hang", f"more than {self.limits.seconds} s")
 
-    def kill(self) -> Result:
+    def stop(self) -> None:
         self.process.kill()
         self.process.join()
-        return self._lost("hang", f"{self.limits.seconds} s")
 
     def _lost(self, outcome: str, line: str) -> Result:
-        heard = (self.folder / "stderr").read_text(errors="replace")
-        ours = [line for line in heard.splitlines() if "/opmask/" in line]
-        where = ours[0].rpartition("/opmask/")[2].replace('", line ', ":") if ours else ""
-        return Result(*self.task, outcome, line, where, "", time.monotonic() - self.since, 0)
+        told, heard = (
+            (self.folder / name).read_text(errors="replace") for name in ("told", "stderr")
+        )
+        frames = [line for line in heard.splitlines() if "/opmask/" in line]
+        where = frames[0].rpartition("/opmask/")[2].replace('", line ', ":") if frames else ""
+        seconds = time.monotonic() - self.since
+        return Result(*self.task, outcome, f"{line}; {heard[-200:]}", where, told, seconds, 0)
 
 
 def run_all(
@@ -189,17 +194,18 @@ def run_all(
         for n, worker in enumerate(crew):
             if worker.pipe not in ready and not worker.late:
                 continue
-            result = worker.take() if worker.pipe in ready else worker.kill()
+            result = worker.take()
             own = worker.folder / f"{result.kind}-{result.number}"
             if keep and result.outcome not in GOOD:
                 shutil.copytree(own, keep / own.name, symlinks=True, ignore=_pipes)
             shutil.rmtree(own)
             yield result
-            if queue and result.outcome in ("hang", "crash"):  # that process is not trusted again
-                worker.process.kill()
-                crew[n] = worker = Worker(seed, worker.folder, limits)
-            worker.give(queue.pop() if queue else None)
-        crew = [worker for worker in crew if worker.task]
+            if not queue or result.outcome not in (*GOOD, "vague"):
+                worker.stop()  # a process that went wrong is not trusted again
+                crew[n] = Worker(seed, worker.folder, limits) if queue else None
+            if queue:
+                crew[n].give(queue.pop())
+        crew = [worker for worker in crew if worker]
     shutil.rmtree(scratch)
 
 

@@ -23,9 +23,9 @@ KINDS = (ValueError, TypeError, KeyError, OSError, ImportError)
 # A sentence that holds any of these, and not much more, is another library's.
 FOREIGN = re.compile(
     r"\[Errno|codec can't|object has no|unexpected keyword|not subscriptable|unhashable|<class"
-    r"|not enough values|too many values|invalid literal|could not convert|Expecting |object is not"
-    r"|must be real number|out of range|positional arg|size mismatch for|not supported between"
-    r"|cannot unpack|unsupported operand"
+    r"|not enough values|too many values|invalid literal|could not convert|object is not"
+    r"|Expecting |must be real number|out of range|positional arg|size mismatch for"
+    r"|not supported between|cannot unpack|unsupported operand"
 )
 
 

@@ -69,9 +69,8 @@ def checkpoint(case: Case) -> Use:
     ]
     if case.sound:
         action = "none"
-    for _ in range(case.rng.choice([1, 1, 2])):
-        if action in _SPOILERS:
-            data = _SPOILERS[action](case, data)
+    if action in _SPOILERS:
+        data = _SPOILERS[action](case, data)
     path.write_bytes(data)
     if action == "file":
         case.tell(spoil_file(case.rng, path))
@@ -106,25 +105,20 @@ def _join(header: str, body: bytes) -> bytes:
 
 def _spoil_description(case: Case, data: bytes) -> bytes:
     header, body = _split(data)
-    try:
-        about: Any = json.loads(header["__metadata__"]["opmask"])
-    except (ValueError, RecursionError):  # it is spoiled already
-        return data
-    raw = case.rng.random()
-    about, told = spoil_json(case.rng, about)
-    text = to_text(case.rng, about)
-    if raw < 0.08:
-        text = case.rng.choice(
-            ["", "{}", "[]", "null", "7", text[:50], "[" * 50_000, '"x"', "{" + text]
-        )
-        told = f"the description is {text[:20]!r}"
-    elif raw < 0.15:
-        metadata, told = hostile(case.rng), "other metadata"
-        header["__metadata__"] = case.rng.choice([metadata, {"opmask": metadata}, {}, {"x": "y"}])
+    about: Any = json.loads(header["__metadata__"]["opmask"])
+    for _ in range(case.rng.choice([1, 1, 2])):
+        about, told = spoil_json(case.rng, about)
         case.tell(told)
-        return _join(to_text(case.rng, header), body)
+    text, raw = to_text(case.rng, about), case.rng.random()
+    if raw < 0.08:
+        texts = ["", "{}", "[]", "null", "7", text[:50], "[" * 50_000, '"x"', "{" + text]
+        text = case.rng.choice(texts)
+        case.tell(f"the description is {text[:20]!r}")
+    elif raw < 0.15:
+        metadata = case.rng.choice([hostile(case.rng), {"opmask": hostile(case.rng)}, {}])
+        case.tell("other metadata")
+        return _join(to_text(case.rng, {**header, "__metadata__": metadata}), body)
     header["__metadata__"]["opmask"] = text
-    case.tell(told)
     return _join(json.dumps(header), body)
 
 
