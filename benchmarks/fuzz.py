@@ -113,7 +113,6 @@ def peak_memory() -> int:
 def work(inbox: Connection, seed: int, folder: Path, limits: Limits) -> None:
     """Runs cases as they come, in a process of its own."""
     errors = folder / "stderr"
-    errors.with_name("told").touch()
     heard = os.open(errors, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     os.dup2(heard, 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -128,6 +127,7 @@ def work(inbox: Connection, seed: int, folder: Path, limits: Limits) -> None:
         tempfile.tempdir = str(own)  # what is left there is left behind, too
         own.mkdir()
         os.chdir(own)
+        errors.with_name("told").write_text("")
         faulthandler.dump_traceback_later(0.9 * limits.seconds, file=2)
         result = run_case(Case(seed, kind, number, own), errors, limits)
         faulthandler.cancel_dump_traceback_later()
@@ -163,7 +163,8 @@ class Worker:
             with contextlib.suppress(EOFError):
                 return self.pipe.recv()
             self.process.join()
-            return self._lost("crash", f"the process ended with {self.process.exitcode}")
+            last = (self.folder / "stderr").read_text(errors="replace").strip().splitlines()[-1:]
+            return self._lost("crash", f"it ended with {self.process.exitcode}: {last}")
         return self._lost("hang", f"more than {self.limits.seconds} s")
 
     def stop(self) -> None:
@@ -177,7 +178,7 @@ class Worker:
         frames = [line for line in heard.splitlines() if "/opmask/" in line]
         where = frames[0].rpartition("/opmask/")[2].replace('", line ', ":") if frames else ""
         seconds = time.monotonic() - self.since
-        return Result(*self.task, outcome, f"{line}; {heard[-200:]}", where, told, seconds, 0)
+        return Result(*self.task, outcome, line, where, told, seconds, 0)
 
 
 def run_all(

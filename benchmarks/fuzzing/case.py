@@ -31,11 +31,13 @@ class Use:
         door: Its name.
         run: Uses the files, and raises :class:`Wrong` where the result makes no sense.
         outputs: What may be there afterwards: paths in the folder, or patterns of them.
+        resumable: Whether what is finished stays after an error, to be completed another time.
     """
 
     door: str
     run: Callable[[], object]
     outputs: tuple[str, ...] = ()
+    resumable: bool = False
 
 
 @dataclass

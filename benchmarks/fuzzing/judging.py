@@ -22,9 +22,9 @@ LONGEST = 1000  # characters of a message
 KINDS = (ValueError, TypeError, KeyError, OSError, ImportError)
 # A sentence that holds any of these, and not much more, is another library's.
 FOREIGN = re.compile(
-    r"\[Errno|codec can't|object has no|unexpected keyword|not subscriptable|unhashable|<class"
+    r"\[Errno|object has no|unexpected keyword|not subscriptable|unhashable|<class"
     r"|not enough values|too many values|invalid literal|could not convert|object is not"
-    r"|Expecting |must be real number|out of range|positional arg|size mismatch for"
+    r"|must be real number|out of range|positional arg|size mismatch for"
     r"|not supported between|cannot unpack|unsupported operand"
 )
 
@@ -121,7 +121,7 @@ def _leftovers(before: dict[str, str], after: dict[str, str], use: Use, failed: 
     changes = []
     for name in sorted({*before, *after}):
         promised = any(fnmatch.fnmatchcase(name, output) for output in use.outputs)
-        if before.get(name) == after.get(name) or (promised and not failed):
+        if before.get(name) == after.get(name) or (promised and (use.resumable or not failed)):
             continue
         if name in before:
             changes.append(f"{name} was changed" if name in after else f"{name} is gone")

@@ -136,7 +136,7 @@ def manifest(case: Case) -> Use:
         write_spoiled(case, out / ".half-made.jsonl", "".join(lines[:2]), whole=False)
         run = functools.partial(_complete, arguments, out, root)
         # The half-made file is used up.
-        return Use("build-benchmark over a half-made one", run, ("out/*",))
+        return Use("build-benchmark over a half-made one", run, ("out/*",), True)
     if action == "photo" and not case.sound:
         (out / "manifest.jsonl").write_text(text)
         place = case.rng.choice(["images/validation/p1.jpg", "annotations/validation/p1.png"])
@@ -145,7 +145,8 @@ def manifest(case: Case) -> Use:
         write_spoiled(case, out / "manifest.jsonl", text, whole=False)
     if case.rng.random() < 0.2:
         run = functools.partial(_complete, (*arguments, "--images"), out, root)
-        return Use("build-benchmark --images", run, ("out/manifest.jsonl", "out/images/*.png"))
+        outputs = ("out/manifest.jsonl", "out/images/*.png")
+        return Use("build-benchmark --images", run, outputs, resumable=True)
     path = case.rng.choice([out, out / "manifest.jsonl"])
     return Use("Benchmark", functools.partial(_samples, path, root))
 
@@ -239,13 +240,14 @@ def study(case: Case) -> Use:
     write_spoiled(case, path, path.read_text(), whole=True)
     if rng.random() < 0.1:
         case.tell(litter(rng, case.folder, ".json"))
-    answers = [case.folder / f"answers-{number}.json" for number in range(3)]
+    numbers = rng.choice([[1], [0, 1, 2]])
+    answers = [case.folder / f"answers-{number}.json" for number in numbers]
     arguments: list[object] = [*answers, "--key", case.folder / "study.key.json"]
     if rng.random() < 0.3:
         arguments.append("--partial")
     outputs: tuple[str, ...] = ()
     if rng.random() < 0.4:
-        out = rng.choice(["out", "out", "out", "answers-0", "study.key"])
+        out = rng.choice(["out", "out", "out", "answers-1", "study.key"])
         arguments += ["-o", case.folder / f"{out}.md"]
         outputs = (f"{out}.md", f"{out}.json") if out == "out" else ()
         case.sound = case.sound and out == "out"
