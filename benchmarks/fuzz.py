@@ -37,14 +37,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from fuzzing import models, pictures, texts
+from fuzzing import checkpoint, image, pth, texts
 from fuzzing.case import Case
 from fuzzing.judging import OUTCOMES, judge, place, snapshot
 
 KINDS = {
-    "image": pictures.image,
-    "checkpoint": models.checkpoint,
-    "pth": models.pth,
+    "image": image.image,
+    "checkpoint": checkpoint.checkpoint,
+    "pth": pth.pth,
     "manifest": texts.manifest,
     "cube": texts.cube,
     "study": texts.study,
@@ -249,7 +249,7 @@ def main() -> None:
     start, results = time.perf_counter(), []
     with tempfile.TemporaryDirectory(prefix="fuzz-bases-") as bases:
         with contextlib.redirect_stdout(None):
-            for module in (pictures, models, texts):
+            for module in (image, checkpoint, pth, texts):
                 module.prepare(Path(bases))
         for result in run_all(tasks, args.seed, limits, args.workers, args.keep):
             results.append(result)

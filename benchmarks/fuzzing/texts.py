@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from fuzzing.case import Case, Use, command, expect
+from fuzzing.image import plant
 from fuzzing.mutations import litter, spoil_bytes, spoil_file, spoil_json, to_text
-from fuzzing.pictures import plant
 from opmask.datasets import Benchmark
 from opmask.perturb import Cube
 
