@@ -278,12 +278,13 @@ class OperatorMaskWrapper(nn.Module):
 
     def _advice(self, error: BaseException | None, example: Tensor | None) -> str:
         """Which argument to pass where the network itself raises."""
-        channels = re.search(r"to have (\d+) channels, but got \d+ channels", str(error))
+        channels = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
         if channels:
+            wanted, got = int(channels[1]), int(channels[2])
             region = ", or region=True if the last one says where the image was changed"
             return (
-                f"Pass preprocess= what makes its {channels[1]} channels of an RGB image"
-                f"{'' if self.region else region}"
+                f"Pass preprocess= what makes its {wanted} channels of an RGB image"
+                f"{region if wanted == got + 1 and not self.region else ''}"
             )
         if isinstance(error, TypeError):
             return "Pass call= how to call it, as call(backbone, input)"

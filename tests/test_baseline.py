@@ -51,3 +51,15 @@ def test_a_blind_baseline_refuses_a_region():
 def test_a_multiple_below_one_raises():
     with pytest.raises(ValueError, match="'multiple_of' must be at least 1, got 0"):
         DirectRGB(nn.Conv2d(3, 3, 1), multiple_of=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_an_image_of_another_precision_is_cast_for_the_network(dtype):
+    model, image = DirectRGB(nn.Conv2d(3, 3, 1)), torch.rand(1, 3, 16, 16).to(dtype)
+    torch.testing.assert_close(model(image).image, model(image.float()).image)
+    assert model.to(dtype)(image.float()).image.dtype == torch.promote_types(dtype, torch.float32)
+
+
+def test_an_empty_batch_raises():
+    with pytest.raises(ValueError, match="'image' must hold at least one image"):
+        DirectRGB(nn.Conv2d(3, 3, 1))(torch.rand(0, 3, 16, 16))

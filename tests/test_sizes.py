@@ -1,7 +1,8 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
-from opmask.sizes import Accepted, find_sizes, fit_longer_side, pad_to_multiple
+from opmask.sizes import Accepted, find_sizes, fit_longer_side, pad_to_multiple, resize
 
 
 def accepting(rule):
@@ -49,7 +50,7 @@ def test_a_network_that_rounds_in_an_unknown_way_raises():
 
 
 def test_a_wrong_multiple_raises():
-    with pytest.raises(ValueError, match="does not accept sizes that are multiples of 3"):
+    with pytest.raises(ValueError, match=r"sizes that are multiples of 3\. Pass another mult"):
         find_sizes(torch.rand(1, 3, 64, 64), accepting(lambda h, w: h % 4 == 0), 3)
 
 
@@ -84,3 +85,11 @@ def test_padding_copies_even_if_there_is_nothing_to_pad():
 )
 def test_the_longer_side_is_fitted(size, longer, fitted):
     assert fit_longer_side(size, longer) == fitted
+
+
+def test_maps_are_resized_bilinearly_and_antialiased_where_they_shrink():
+    maps, settings = torch.rand(1, 2, 30, 40), {"mode": "bilinear"}
+    assert resize(maps, (30, 40)) is maps
+    for size, shrinks in (((60, 50), False), ((20, 50), True), ((15, 20), True)):
+        expected = F.interpolate(maps, size, antialias=shrinks, **settings)
+        assert torch.equal(resize(maps, size), expected)
