@@ -27,6 +27,7 @@ from opmask.backbones import SmallUNet
 from opmask.datasets import Composites, SyntheticScenes
 from opmask.heads import MaskHead
 from opmask.losses import charbonnier
+from opmask.markdown import markdown_table
 from opmask.perturb import Perturber
 
 BACKBONE_RATE = 1e-3
@@ -178,14 +179,16 @@ def main() -> None:
     print(
         "held-out MSE over the composite's, median of seeds (highest loss over its start, worst)"
     )
-    print("| network | " + " | ".join(WAYS) + " |\n|---|" + "---|" * len(WAYS))
+    lines = []
     for n in NETWORKS:
-        cells = []
+        cells = [n]
         for w in WAYS:
             mine = [r for r in rows if (r["network"], r["way"]) == (n, w)]
             ratio, rise = statistics.median(r["ratio"] for r in mine), max(r["rise"] for r in mine)
             cells.append(f"{ratio:.3f} ({rise:.2f})")
-        print(f"| {n} | " + " | ".join(cells) + " |")
+        lines.append(cells)
+    headings = ["network", *WAYS]
+    print(markdown_table(headings, lines, rules=["---"] * len(headings)))
 
 
 if __name__ == "__main__":

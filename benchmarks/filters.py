@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from opmask.datasets import SyntheticScenes, read_image
 from opmask.files import replacing
+from opmask.markdown import markdown_row, markdown_table
 from opmask.perturb import CSS_FILTERS, FILTERS, OTHER_FILTERS, apply_filter
 
 AMOUNTS: dict[str, tuple[float | None, ...]] = {
@@ -33,6 +34,9 @@ AMOUNTS: dict[str, tuple[float | None, ...]] = {
     "hue_rotate": (None, -400.0, -10.0, 90.5, 137.0, 180.0),  # degrees
 }
 SIZES = ((1, 1), (1, 2), (2, 1), (1, 9), (9, 1), (1, 500), (500, 1), (3, 3), (31, 31), (40, 27))
+HEADINGS = (
+    "filter", "photos", "colours", "levels by place", "odd sizes", "maximum difference",
+)  # fmt: skip
 
 COLUMNS, CELL, GAP, TITLE = 3, 176, 12, 26  # of the picture; all but the first in pixels
 SHOWN = {"brightness": 1.4, "contrast": 0.6, "hue_rotate": 30.0, "saturate": 1.6}  # or all of it
@@ -137,12 +141,11 @@ def main() -> None:
         with replacing(args.picture) as path:
             draw_picture(kinds[0][0], args.device).save(path)
     print(f"{len(kinds[0])} photos of {len({photo.shape for photo in kinds[0]})} sizes")
-    print("| filter | photos | colours | levels by place | odd sizes | maximum difference |")
-    print("|---|---|---|---|---|---|")
+    print(markdown_table(HEADINGS, rules=["---"] * len(HEADINGS)))
     exact = 0
     for name, greatest in compare(kinds, args.device):
         exact += not any(greatest)
-        tqdm.write(f"| {name} | {' | '.join(map(str, [*greatest, max(greatest)]))} |")
+        tqdm.write(markdown_row([name, *greatest, max(greatest)]))
     print(f"{exact} of {len(AMOUNTS)} filters: maximum difference 0")
     sys.exit(exact < len(AMOUNTS))
 

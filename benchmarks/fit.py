@@ -22,11 +22,16 @@ from torch import Tensor
 
 import opmask
 from opmask.datasets import ADE20K, SyntheticScenes
+from opmask.markdown import markdown_row, markdown_table
+from opmask.metrics import interval
 from opmask.perturb import DEFAULT, REFERENCE, Settings, composite, draw, fit_masks, sample_seed
 
 BATCH = 16
 PIXELS = 128
 RETOUCHERS = {"lab": opmask.lab_retoucher, "hls": opmask.hls_retoucher}
+HEADINGS = (
+    "settings", "retoucher", "regions", "share left", "SciPy's", "ms a region", "SciPy's", "",
+)  # fmt: skip
 Data = tuple[Tensor, Tensor, Tensor]  # composites, real images, regions
 Fit = Callable[[opmask.Retoucher, Tensor, Tensor, Tensor], dict[str, Tensor]]
 
@@ -95,13 +100,6 @@ def measure(
     return torch.cat(shares), seconds
 
 
-def interval(shares: Tensor) -> str:
-    """The mean and its 95 % interval, by 2,000 bootstraps over photos."""
-    chosen = np.random.default_rng(0).integers(len(shares), size=(2000, len(shares)))
-    low, high = np.quantile(shares.numpy()[chosen].mean(1), [0.025, 0.975])
-    return f"{shares.mean():.3f} [{low:.3f}, {high:.3f}]"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="root of ADE20K; default: synthetic scenes")
@@ -110,8 +108,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print("| settings | retoucher | regions | share left | SciPy's | ms a region | SciPy's | |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(markdown_table(HEADINGS, rules=["---"] * len(HEADINGS)))
     for settings_name, settings in (("DEFAULT", DEFAULT), ("REFERENCE", REFERENCE)):
         data = samples(args.data, settings, args.photos, args.size)
         regions = sum(len(plane.unique()) - bool((plane == 0).any()) for plane in data[2])
@@ -121,13 +118,16 @@ def main() -> None:
             # In HLS there are several minima, and a fit of either kind may end in a worse one.
             if name == "lab" and ours.mean() > 1.02 * theirs.mean():
                 raise AssertionError(f"SciPy leaves {theirs.mean():.4f}, we {ours.mean():.4f}")
-            quality = f"{interval(ours)} | {interval(theirs)}"
-            print(
-                f"| {settings_name} | {name} | {regions} | {quality} | "
-                f"{1000 * seconds / regions:.2f} | {1000 * longer / regions:.1f} | "
-                f"x{longer / seconds:.0f} |",
-                flush=True,
-            )
+            cells = [
+                settings_name,
+                name,
+                regions,
+                *(f"{interval(shares.tolist()):.3f}" for shares in (ours, theirs)),
+                f"{1000 * seconds / regions:.2f}",
+                f"{1000 * longer / regions:.1f}",
+                f"x{longer / seconds:.0f}",
+            ]
+            print(markdown_row(cells), flush=True)
 
 
 if __name__ == "__main__":

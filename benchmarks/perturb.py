@@ -30,6 +30,7 @@ from torch import Tensor
 
 from opmask import LAB_CENTERED
 from opmask.datasets import ADE20K, SyntheticScenes
+from opmask.markdown import markdown_row, markdown_table
 from opmask.perturb import (
     DEFAULT,
     REFERENCE,
@@ -47,7 +48,9 @@ from opmask.perturb.regions import choose_regions
 
 SIZE = 256
 Sample = tuple[Tensor, Tensor, Applied]
-
+HEADINGS = (
+    "data", "size", "K", "photos", "reference ms", "eager ms", "compiled ms", "eager", "compiled",
+)  # fmt: skip
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
 
 
@@ -201,21 +204,16 @@ def main() -> None:
         lambda s, i: ours(*s, i, compile=False),
         lambda s, i: ours(*s, i, compile=True),
     ]
-    print(
-        "| data | size | K | photos | reference ms | eager ms | compiled ms | eager | compiled |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(markdown_table(HEADINGS, rules=["---"] * len(HEADINGS)))
     for settings, name in ((REFERENCE_RGB, "RGB"), (REFERENCE, "LAB")):
         for native in (False, True):
             for regions in (1, 2, 3, 4):
                 data = samples(photos, regions, native, settings)
                 theirs, eager, compiled = median_times(functions, data, args.repeats)
-                print(
-                    f"| {name} | {'native' if native else SIZE} | {regions} | {len(data)} | "
-                    f"{theirs:.1f} | {eager:.2f} | {compiled:.2f} | x{theirs / eager:.1f} | "
-                    f"x{theirs / compiled:.1f} |",
-                    flush=True,
-                )
+                times = [f"{theirs:.1f}", f"{eager:.2f}", f"{compiled:.2f}"]
+                gains = [f"x{theirs / mine:.1f}" for mine in (eager, compiled)]
+                size = "native" if native else SIZE
+                print(markdown_row([name, size, regions, len(data), *times, *gains]), flush=True)
     print(f"\nPerturber, {SIZE} px, batches of {args.batch}, drawing included, images/s:")
     for settings, name in ((DEFAULT, "DEFAULT"), (REFERENCE_RGB, "REFERENCE_RGB")):
         for compile in (False, True):

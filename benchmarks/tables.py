@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from opmask.files import replacing
+from opmask.markdown import markdown_table
 from opmask.metrics.results import COLUMNS
 from opmask.metrics.results import cell as show
 
@@ -109,8 +110,7 @@ class Scores:
 
 
 def table(headings: list[str], rows: list[list[str]], notes: list[str]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    text = markdown_table(headings, rows, rules=[" --- "] * len(headings))
     return "\n\n".join([text, *dict.fromkeys(notes)])
 
 

@@ -30,9 +30,13 @@ from opmask.backbones import AttentionUNet
 from opmask.datasets import ADE20K, Composites, Resized, Sample, Source, Sources, SyntheticScenes
 from opmask.datasets.photos import Photos
 from opmask.losses import charbonnier
+from opmask.markdown import markdown_row, markdown_table
 from opmask.perturb import REFERENCE_RGB, Perturber, draw
 
 PARTS = ("waiting", "perturbation", "forward", "backward")
+HEADINGS = (
+    "way", "waiting for data", "perturbation", "forward", "backward, optimizer", "step",
+)  # fmt: skip
 SCENES = 64
 RATE = 2e-4  # the paper's
 
@@ -109,7 +113,7 @@ def reference_time(composites: Composites, args: argparse.Namespace) -> float:
 def row(name: str, times: dict[str, float]) -> str:
     whole = sum(times.values())
     cells = [f"{times[part]:.1f} ({times[part] / whole:.1%})" for part in PARTS]
-    return f"| {name} | {' | '.join(cells)} | {whole:.0f} |"
+    return markdown_row([name, *cells, f"{whole:.0f}"])
 
 
 def composites_of(root: Path | None, compile: bool) -> Composites:
@@ -138,8 +142,7 @@ def main() -> None:
     both = measure("workers do both", composites, model, args)
     theirs = {**read, "perturbation": reference_time(composites, args)}
     print(f"batches of {args.batch_size}, {args.workers} workers, {args.device}; medians in ms")
-    print("| way | waiting for data | perturbation | forward | backward, optimizer | step |")
-    print("|---|---|---|---|---|---|")
+    print(markdown_table(HEADINGS, rules=["---"] * len(HEADINGS)))
     print(row("workers read, the device perturbs", read))
     print(row("workers read and perturb", both))
     print(row("reference pipeline, in the training process", theirs))

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 import opmask
 from opmask import OperatorMaskWrapper
+from opmask.markdown import markdown_row, markdown_table
 from small.pool import Packed
 from small.scoring import psnr, scenes, squared_error
 
@@ -79,7 +80,7 @@ def line(name: str, found: Curve, harm: float) -> str:
         after = at(table, used)
         gained = (psnr(after) - psnr(before)).mean()
         cells += [f"{after.sum() / before.sum():.3f}", f"{gained:+.2f}"]
-    return f"| {' | '.join(cells)} |"
+    return markdown_row(cells)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     photos = Packed(args.photos)
     photos = photos.subset(range(0, len(photos), args.every))
     titles = "run", "strength", "harm", "blind: MSE left", "dB", "told: MSE left", "dB"
-    print(f"| {' | '.join(titles)} |\n|---|{'---:|' * (len(titles) - 1)}")
+    print(markdown_table(titles))
     for run in args.runs:
         model = opmask.load(run / "model.safetensors").eval()
         print(line(run.name, curve(model, photos, args.size), args.harm), flush=True)

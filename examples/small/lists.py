@@ -41,6 +41,7 @@ from tqdm import tqdm
 from opmask.datasets import read_image
 from opmask.files import replacing
 from opmask.imagefiles import picture_files
+from opmask.markdown import markdown_table
 
 LIST, TABLE = "photos.csv", "sources.md"
 SPLITS = ("train", "validation", "test", "foreign", "out")
@@ -225,9 +226,7 @@ def to_table(rows: list[Row], origins: dict[str, str]) -> str:
     sources: dict[str, list[Row]] = {}
     for row in rows:
         sources.setdefault(row.source, []).append(row)
-    lines: list[list[object]] = [
-        ["source", *SPLITS, "all", "clear", "from", "licence"],
-        ["---", *["---:"] * (len(SPLITS) + 2), "---", "---"],
+    lines = [
         *(
             [source, *count_rows(own), origins[source], count_licences(own)]
             for source, own in sorted(sources.items())
@@ -235,7 +234,9 @@ def to_table(rows: list[Row], origins: dict[str, str]) -> str:
         ["**all**", *count_rows(rows), "", ""],
         ["**clear**", *count_rows([row for row in rows if row.clear == "yes"]), "", ""],
     ]
-    return HEADING + "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+    headings = ["source", *SPLITS, "all", "clear", "from", "licence"]
+    rules = [" --- ", *[" ---: "] * (len(SPLITS) + 2), " --- ", " --- "]
+    return HEADING + markdown_table(headings, lines, rules=rules) + "\n"
 
 
 def check(folder: Path, texts: dict[str, str]) -> None:

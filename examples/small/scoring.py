@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from opmask import OperatorMaskWrapper
 from opmask.datasets import HINTS, region_hint
+from opmask.metrics import psnr_from_mse
 from opmask.perturb import CSS_FILTERS, Applied, CompositeBatch, Perturber, sample_seed
 from small.batches import treat
 from small.pool import Packed
@@ -145,7 +146,7 @@ def squared_error(output: Tensor, real: Tensor) -> Tensor:
 
 def psnr(mse: Errors) -> Errors:
     """In dB, at most BEST; of one MSE or of each in an array."""
-    return np.minimum(BEST, -10 * np.log10(mse / 255**2 + 1e-12))
+    return np.minimum(BEST, psnr_from_mse(mse))
 
 
 def family(applied: Applied) -> str:

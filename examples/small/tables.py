@@ -9,22 +9,20 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from opmask.metrics import interval
+from opmask.markdown import markdown_row, markdown_table
+from opmask.metrics import Interval, bootstrap, interval
 from small.scoring import Row, psnr
 
-RESAMPLES = 2000
 WORSE = -0.5  # dB; what loses more counts as made worse
 
 
-def share_interval(rows: Sequence[Row]) -> tuple[float, float, float]:
+def share_interval(rows: Sequence[Row]) -> Interval:
     """What is left of the composites' MSE, with its 95 % interval (bootstrap over images)."""
     before, after = (
         np.array([getattr(row, name) for row in rows]) for name in ("before", "after")
     )
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(0, len(rows), (RESAMPLES, len(rows)))
-    low, high = np.percentile(after[drawn].sum(1) / before[drawn].sum(1), [2.5, 97.5])
-    return after.sum() / before.sum(), low, high
+    ends = bootstrap(lambda drawn: after[drawn].sum(1) / before[drawn].sum(1), len(rows))
+    return Interval(after.sum() / before.sum(), *ends)
 
 
 def line(title: str, rows: Sequence[Row]) -> str:
@@ -32,28 +30,24 @@ def line(title: str, rows: Sequence[Row]) -> str:
     if "untouched" in rows[0].hint:
         harm = interval([row.after for row in rows])
         near = interval([psnr(row.after) for row in rows])
-        return f"| {title} | {len(rows)} | | {show(harm, 2)} (MSE) | {show(near, 2)} (PSNR) | |"
+        numbers = ["", f"{harm:.2f} (MSE)", f"{near:.2f} (PSNR)", ""]
+        return markdown_row([title, len(rows), *numbers])
     gains = np.array([row.decibels for row in rows])
-    numbers = (
+    numbers = [
         f"{np.mean([row.before for row in rows]):.1f}",
-        show(share_interval(rows), 3),
-        show(interval(gains), 2, "+"),
+        f"{share_interval(rows):.3f}",
+        f"{interval(gains):+.2f}",
         f"{(gains > 0).mean():.0%} / {(gains < WORSE).mean():.0%}",
-    )
-    return f"| {title} | {len(rows)} | {' | '.join(numbers)} |"
-
-
-def show(values: tuple[float, float, float], digits: int, sign: str = "") -> str:
-    mean, low, high = (f"{value:{sign}.{digits}f}" for value in values)
-    return f"{mean} [{low}, {high}]"
+    ]
+    return markdown_row([title, len(rows), *numbers])
 
 
 def table(first: str, rows: Sequence[Row], key: Callable[[Row], str]) -> str:
     """The rows in groups, in the order in which they come."""
     titles = first, "images", "MSE before", "share of MSE left", "PSNR, dB", "better / worse"
-    head = f"| {' | '.join(titles)} |\n|---{'|---:' * (len(titles) - 1)}|"
     groups = dict.fromkeys(map(key, rows))
-    return "\n".join([head, *(line(g, [row for row in rows if key(row) == g]) for g in groups)])
+    lines = (line(group, [row for row in rows if key(row) == group]) for group in groups)
+    return "\n".join([markdown_table(titles), *lines])
 
 
 def source(row: Row) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from opmask.metrics.definitions import PROTOCOLS, Protocol
 from opmask.metrics.evaluation import evaluate, score_outputs, to_markdown, untouched
-from opmask.metrics.image import mse, psnr, ssim
+from opmask.metrics.image import mse, psnr, psnr_from_mse, ssim
 from opmask.metrics.localization import (
     best_threshold,
     effective_change,
@@ -26,6 +26,7 @@ from opmask.metrics.protocols import average, score, to_uint8
 from opmask.metrics.reference import reference_panel, reference_rgb_panel
 from opmask.metrics.results import (
     Interval,
+    bootstrap,
     interval,
     paired_difference,
     results_table,
@@ -39,6 +40,7 @@ __all__ = [
     "Protocol",
     "average",
     "best_threshold",
+    "bootstrap",
     "effective_change",
     "evaluate",
     "interval",
@@ -49,6 +51,7 @@ __all__ = [
     "mse",
     "paired_difference",
     "psnr",
+    "psnr_from_mse",
     "reference_panel",
     "reference_rgb_panel",
     "results_table",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from opmask.losses import LPIPS
+from opmask.markdown import markdown_table
 from opmask.metrics.definitions import PROTOCOLS
 from opmask.metrics.localization import iou_sweep, localization_iou
 from opmask.metrics.protocols import score, to_array, to_uint8
@@ -166,9 +167,8 @@ def to_markdown(rows: Sequence[Mapping[str, str | float]]) -> str:
         <BLANKLINE>
     """
     columns = {name: COLUMNS[name] for name in HEADLINE if all(name in row for row in rows)}
-    lines = ["| model | " + " | ".join(title for title, _ in columns.values()) + " |"]
-    lines.append("|---|" + "---:|" * len(columns))
-    for row in rows:
-        cells = [f"{row[name]:.{decimals}f}" for name, (_, decimals) in columns.items()]
-        lines.append(f"| {row['model']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    cells = (
+        [row["model"], *(f"{row[name]:.{decimals}f}" for name, (_, decimals) in columns.items())]
+        for row in rows
+    )
+    return markdown_table(["model", *(title for title, _ in columns.values())], cells) + "\n"

@@ -8,8 +8,13 @@ print them:
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import numpy as np
 import torch
 from torch import Tensor
+
+Errors = TypeVar("Errors", float, np.ndarray, Tensor)
 
 SSIM_WINDOW = 11  # pixels: the Gaussian of 1.5 pixels, cut at 3.5 standard deviations
 
@@ -42,7 +47,7 @@ def mse(output: Tensor, real: Tensor) -> Tensor:
 def psnr(output: Tensor, real: Tensor) -> Tensor:
     r"""Peak signal-to-noise ratio with the peak at 255.
 
-    .. math:: 20 \log_{10} \frac{255}{\sqrt{\mathrm{MSE} + 10^{-9}}}
+    .. math:: 10 \log_{10} \frac{255^2}{\mathrm{MSE} + 10^{-9}}
 
     Args:
         output: The image to score, with shape :math:`(B, 3, H, W)`, in :math:`[0, 1]`.
@@ -63,9 +68,28 @@ def psnr(output: Tensor, real: Tensor) -> Tensor:
     return psnr_from_mse(mse(output, real))
 
 
-def psnr_from_mse(error: Tensor) -> Tensor:
-    """The ratio in dB that belongs to an `error` in squared 8-bit levels, of any shape."""
-    return 20 * (255 / (error + 1e-9).sqrt()).log10()
+def psnr_from_mse(error: Errors, *, peak: float = 255.0, epsilon: float = 1e-9) -> Errors:
+    r"""The peak signal-to-noise ratio that belongs to a mean squared error.
+
+    .. math:: 10 \log_{10} \frac{P^2}{\mathrm{MSE} + \epsilon}
+
+    Args:
+        error: The error, or several as an array or a tensor of any shape, in squared 8-bit levels.
+        peak: The peak :math:`P`, in levels.
+        epsilon: What is added to the error, so that equal images have a ratio.
+
+    Returns:
+        The ratio in dB, of the kind and shape of `error`.
+
+    Example:
+        >>> psnr_from_mse(np.array([65.025, 650.25]))
+        array([30., 20.])
+    """
+    ratio = peak**2 / (error + epsilon)
+    if isinstance(ratio, Tensor):
+        return 10 * ratio.log10()
+    with np.errstate(divide="ignore"):  # a peak of 0
+        return 10 * np.log10(ratio)
 
 
 def ssim(output: Tensor, real: Tensor) -> Tensor:

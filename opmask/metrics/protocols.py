@@ -18,7 +18,7 @@ from torch import Tensor
 from opmask.losses import LPIPS
 from opmask.losses.perceptual import lpips_at_hand
 from opmask.metrics.definitions import PROTOCOLS, Levels, Protocol, through_jpeg
-from opmask.metrics.image import ssim
+from opmask.metrics.image import psnr_from_mse, ssim
 from opmask.metrics.reference import reference_ssim
 
 
@@ -174,16 +174,11 @@ def _errors(
     weighted = squares if weight is None else weight * squares
     peak = how.peak(output, real)
     row = {"mse": float((weighted if how.foreground_only else squares).mean())}
-    row["psnr"] = _psnr(peak, row["mse"], how)
+    row["psnr"] = float(psnr_from_mse(row["mse"], peak=peak, epsilon=how.epsilon))
     if weight is not None:
         row["fmse"] = float(weighted.sum() / (how.divisor * weight.sum() + how.fmse_epsilon))
-        row["fpsnr"] = _psnr(peak, row["fmse"], how)
+        row["fpsnr"] = float(psnr_from_mse(row["fmse"], peak=peak, epsilon=how.epsilon))
     return row
-
-
-def _psnr(peak: float, error: float, how: Protocol) -> float:
-    with np.errstate(divide="ignore"):
-        return float(10 * np.log10(peak**2 / (error + how.epsilon)))
 
 
 def _similarities(

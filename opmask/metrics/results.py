@@ -10,13 +10,14 @@ always give the same table:
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from opmask.files import replacing
+from opmask.markdown import markdown_table
 from opmask.metrics.definitions import PROTOCOLS
 
 Scores = Mapping[str, Sequence[Mapping[str, str | float]]]
@@ -44,22 +45,61 @@ RESAMPLES = 2000
 class Interval(NamedTuple):
     r"""A mean over images and where it lies with 95 % confidence.
 
+    Formatted, all three numbers are: `f"{interval(values):.2f}"` is `"2.50 [1.50, 3.50]"`.
+
     Attributes:
-        mean: The mean.
+        mean: The mean, or another statistic of the images.
         low: The lower end.
         high: The upper end.
+
+    Example:
+        >>> f"{Interval(2.5, 1.5, 3.5):.2f}"
+        '2.50 [1.50, 3.50]'
     """
 
     mean: float
     low: float
     high: float
 
+    def __format__(self, spec: str) -> str:
+        mean, low, high = (format(value, spec) for value in self)
+        return f"{mean} [{low}, {high}]"
 
-def interval(values: Sequence[float], *, seed: int = 0) -> Interval:
-    r"""The mean of some values with its 95 % interval, by bootstrap.
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray], images: int, *, seed: int = 0
+) -> tuple[float, float]:
+    r"""The 95 % interval of a statistic of images, by percentile bootstrap.
 
     Images are drawn with replacement 2,000 times; the ends are the 2.5th and 97.5th percentiles of
-    the means. It covers the choice of images, not that of the training seed.
+    what the statistic then is. It covers the choice of images, not that of the training seed.
+
+    Args:
+        statistic: Maps the numbers of the images drawn, from 0 and with shape
+            :math:`(R, N)`, to the statistic of each draw, with shape :math:`(R)`.
+        images: The number of images :math:`N`.
+        seed: The seed of the drawing.
+
+    Returns:
+        The lower and the upper end.
+
+    References:
+        | An Introduction to the Bootstrap (Efron and Tibshirani, 1993)
+
+    Example:
+        >>> before, after = np.array([100.0, 300.0]), np.array([50.0, 30.0])
+        >>> bootstrap(lambda drawn: after[drawn].sum(1) / before[drawn].sum(1), 2)
+        (0.1, 0.5)
+    """
+    rng = np.random.default_rng(seed)
+    # In parts: all at once would be 240 MB for the 7,404 images of iHarmony4.
+    drawn = (rng.integers(0, images, (RESAMPLES // 20, images)) for _ in range(20))
+    low, high = np.percentile([statistic(places) for places in drawn], [2.5, 97.5])
+    return float(low), float(high)
+
+
+def interval(values: Sequence[float], *, seed: int = 0) -> Interval:
+    r"""The mean of some values with its 95 % interval, by :func:`bootstrap`.
 
     Args:
         values: The value of each image.
@@ -78,11 +118,9 @@ def interval(values: Sequence[float], *, seed: int = 0) -> Interval:
     """
     if len(values) == 0:
         raise ValueError("'values' must hold that of at least one image, got none.")
-    array, rng = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
-    # In parts: all at once would be 240 MB for the 7,404 images of iHarmony4.
-    drawn = (rng.integers(0, len(array), (RESAMPLES // 20, len(array))) for _ in range(20))
-    low, high = np.percentile([array[places].mean(1) for places in drawn], [2.5, 97.5])
-    return Interval(float(array.mean()), float(low), float(high))
+    array = np.asarray(values, dtype=np.float64)
+    ends = bootstrap(lambda drawn: array[drawn].mean(1), len(array), seed=seed)
+    return Interval(float(array.mean()), *ends)
 
 
 def paired_difference(
@@ -207,12 +245,12 @@ def results_table(
 def _table(scores: Scores, seed: int, title: str = "model") -> str:
     found = {name for rows in scores.values() for row in rows for name in row}
     columns = [name for name in COLUMNS if name in found]
-    lines = [f"| {title} | images | " + " | ".join(COLUMNS[name][0] for name in columns) + " |"]
-    lines.append("|---|---:|" + "---:|" * len(columns))
-    for model, rows in scores.items():
-        cells = [cell(rows, name, seed=seed) for name in columns]
-        lines.append(f"| {model} | {len(rows)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    headings = [title, "images", *(COLUMNS[name][0] for name in columns)]
+    lines = (
+        [model, len(rows), *(cell(rows, name, seed=seed) for name in columns)]
+        for model, rows in scores.items()
+    )
+    return markdown_table(headings, lines) + "\n"
 
 
 def cell(rows: Sequence[Mapping[str, str | float]], name: str, *, seed: int = 0) -> str:
@@ -220,16 +258,14 @@ def cell(rows: Sequence[Mapping[str, str | float]], name: str, *, seed: int = 0)
     values = [float(row[name]) for row in rows if name in row]
     if not values:
         return "–"
-    mean, low, high = (f"{value:.{COLUMNS[name][1]}f}" for value in interval(values, seed=seed))
-    return f"{mean} [{low}, {high}]"
+    return f"{interval(values, seed=seed):.{COLUMNS[name][1]}f}"
 
 
 def _difference(scores: Scores, model: str, other: str, seed: int) -> str:
     cells = []
     for name in ("mse", "psnr"):
         ends = paired_difference(scores[model], scores[other], name, seed=seed)
-        mean, low, high = (f"{value:+.2f}" for value in ends)
-        cells.append(f"{COLUMNS[name][0]} {mean} [{low}, {high}]")
+        cells.append(f"{COLUMNS[name][0]} {ends:+.2f}")
     return f"- {model} less {other}, on the same images: {', '.join(cells)}\n"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from opmask.markdown import markdown_table
 from opmask.study.answers import Answers, read_all
 from opmask.study.key import StudyKey
 from opmask.study.statistics import uniformity_test, vote_shares
@@ -209,6 +210,4 @@ def _interval(share: Share) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    cells = [[cell.replace("|", r"\|") for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    return markdown_table(head, rows, rules=[" --- ", *[" ---: "] * (len(head) - 1)])

@@ -39,6 +39,7 @@ def vote_shares(votes: np.ndarray) -> np.ndarray:
     if people == 1:
         drawn = np.array([[0.0], [100.0]]).repeat(votes.shape[1], 1)
     else:
+        # Not metrics.bootstrap: votes are counted, so that one matrix product does.
         rng = np.random.default_rng(SEED)
         times = rng.multinomial(people, np.full(people, 1 / people), size=RESAMPLES)
         drawn = np.quantile(_percent(times @ votes), (0.025, 0.975), axis=0)

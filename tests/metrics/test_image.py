@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
-from opmask.metrics import mse, psnr, ssim
+from opmask.metrics import mse, psnr, psnr_from_mse, ssim
 
 
 def photo_pair(height, width, seed=0, noise=20):
@@ -44,6 +44,13 @@ def test_psnr_equals_scikit_image_on_8_bit_data():
     output, real = photo_pair(23, 37)
     expected = torch.tensor([peak_signal_noise_ratio(real, output, data_range=255)])
     torch.testing.assert_close(psnr(tensor(output), tensor(real)), expected)
+
+
+@pytest.mark.parametrize("kind", [float, np.array, torch.tensor])
+def test_the_psnr_of_an_error_is_one_formula_for_numbers_arrays_and_tensors(kind):
+    assert psnr_from_mse(kind(6.5025)) == pytest.approx(40)
+    assert psnr_from_mse(kind(1.0), peak=10.0, epsilon=0.0) == pytest.approx(20)
+    assert psnr_from_mse(kind(1.0), peak=0.0) == -math.inf
 
 
 def test_psnr_has_the_papers_floor():

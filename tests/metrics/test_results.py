@@ -3,7 +3,14 @@ import csv
 import numpy as np
 import pytest
 
-from opmask.metrics import PROTOCOLS, interval, paired_difference, results_table, write_scores
+from opmask.metrics import (
+    PROTOCOLS,
+    bootstrap,
+    interval,
+    paired_difference,
+    results_table,
+    write_scores,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -50,6 +57,18 @@ def test_one_value_is_its_own_interval():
 def test_no_values_are_refused():
     with pytest.raises(ValueError, match="'values' must hold that of at least one image"):
         interval([])
+
+
+def test_the_interval_of_a_ratio_of_sums_is_that_of_a_plain_loop():
+    before, after = RNG.exponential(100, 9), RNG.exponential(40, 9)
+    draws = np.random.default_rng(0).integers(0, 9, (2000, 9))
+    shares = [after[draw].sum() / before[draw].sum() for draw in draws]
+    ends = bootstrap(lambda drawn: after[drawn].sum(1) / before[drawn].sum(1), 9)
+    assert ends == pytest.approx(np.quantile(shares, (0.025, 0.975)))
+
+
+def test_an_interval_is_formatted_as_three_numbers():
+    assert f"{interval([1.0, 2.0, 3.0, 4.0]):+.1f}" == "+2.5 [+1.5, +3.5]"
 
 
 def test_a_small_steady_gain_is_seen_through_large_differences_of_images():
