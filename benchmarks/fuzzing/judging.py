@@ -24,7 +24,7 @@ KINDS = (ValueError, TypeError, KeyError, OSError, ImportError)
 FOREIGN = re.compile(
     r"\[Errno|object has no|unexpected keyword|not subscriptable|unhashable|<class"
     r"|not enough values|too many values|invalid literal|could not convert|object is not"
-    r"|must be real number|out of range|positional arg|size mismatch for"
+    r"|must be real number|index out of range|positional arg|size mismatch for"
     r"|not supported between|cannot unpack|unsupported operand"
 )
 
