@@ -25,10 +25,10 @@ from tqdm import tqdm
 import opmask
 from opmask.backbones import SmallUNet
 from opmask.datasets import Composites, SyntheticScenes
-from opmask.heads import MaskHead
 from opmask.losses import charbonnier
 from opmask.markdown import markdown_table
 from opmask.perturb import Perturber
+from opmask.wrapper.heads import MaskHead
 
 BACKBONE_RATE = 1e-3
 BATCH = 4

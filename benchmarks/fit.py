@@ -22,9 +22,10 @@ from torch import Tensor
 
 import opmask
 from opmask.datasets import ADE20K, SyntheticScenes
+from opmask.fitting import fit_masks
 from opmask.markdown import markdown_row, markdown_table
 from opmask.metrics import interval
-from opmask.perturb import DEFAULT, REFERENCE, Settings, composite, draw, fit_masks, sample_seed
+from opmask.perturb import DEFAULT, REFERENCE, Settings, composite, draw, sample_seed
 
 BATCH = 16
 PIXELS = 128

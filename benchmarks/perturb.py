@@ -43,8 +43,8 @@ from opmask.perturb import (
     composite,
     draw,
 )
-from opmask.perturb.draws import stream
 from opmask.perturb.regions import choose_regions
+from opmask.perturb.rng import stream
 
 SIZE = 256
 Sample = tuple[Tensor, Tensor, Applied]

@@ -11,14 +11,14 @@ changed and by how many stops: the panel shows its mask beside the one that woul
 from __future__ import annotations
 
 if __name__ == "__main__":
-    import launch
+    from reproduction import launch
 
 import argparse
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from arguments import at_least
+from reproduction.arguments import at_least
 from torch import Tensor
 from tqdm import trange
 

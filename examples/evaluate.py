@@ -17,7 +17,7 @@ files or folders that `--weights` names; nothing is downloaded.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    import launch
+    from reproduction import launch
 
 import argparse
 import json
@@ -25,10 +25,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from arguments import at_least, available_device, existing
-from recipes import CHOICES
-from report import moved, neighbours
-from scoring import Speed, measure_speed, open_samples, panels, score_folder, score_masks
+from reproduction.arguments import at_least, available_device, existing
+from reproduction.recipes import CHOICES
+from reproduction.report import moved, neighbours
+from reproduction.scoring import (
+    Speed,
+    measure_speed,
+    open_samples,
+    panels,
+    score_folder,
+    score_masks,
+)
 from torch import nn
 from tqdm import tqdm
 

@@ -12,16 +12,16 @@ one mask lowered and raised, step by step, without the network.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    import launch
+    from reproduction import launch
 
 import argparse
 from pathlib import Path
 
 import torch
-from arguments import at_least, available_device, existing
 from evaluate import find_checkpoints
-from report import MASKED, inputs, to_device
-from scoring import open_samples
+from reproduction.arguments import at_least, available_device, existing
+from reproduction.report import MASKED, inputs, to_device
+from reproduction.scoring import open_samples
 from torch import nn
 
 import opmask

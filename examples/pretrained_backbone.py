@@ -11,7 +11,7 @@ nothing is ever downloaded here.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    import launch
+    from reproduction import launch
 
 import argparse
 import pickle
@@ -20,9 +20,9 @@ from pathlib import Path
 import segmentation_models_pytorch as smp
 import timm
 import torch
-from arguments import at_least, available_device, existing, positive
 from huggingface_hub import try_to_load_from_cache
-from report import moved, panel_rows, to_device, validation_loader
+from reproduction.arguments import at_least, available_device, existing, positive
+from reproduction.report import moved, panel_rows, to_device, validation_loader
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn

@@ -13,7 +13,7 @@ if there is one, and the region.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    import launch
+    from reproduction import launch
 
 import argparse
 from collections.abc import Iterator
@@ -36,10 +36,10 @@ from opmask.datasets import (
     resize_photo,
     segment,
 )
-from opmask.imagefiles import picture_files
+from opmask.files.pictures import picture_files
 from opmask.perturb import Perturber, sample_seed
-from opmask.sizes import fit_longer_side
 from opmask.visualize import PanelRow, save_panel
+from opmask.wrapper.sizes import fit_longer_side
 
 SIZE = 256
 SAMPLES = ("astronaut", "chelsea", "coffee", "rocket")

@@ -10,13 +10,13 @@ steps instead of 40,000, and other milestones.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    import launch
+    from reproduction import launch
 
 import argparse
 
-import training
-from options import parse
-from recipes import HLIP
+from reproduction import training
+from reproduction.options import parse
+from reproduction.recipes import HLIP
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from opmask.datasets import LIP, Photos, SyntheticScenes, labelled

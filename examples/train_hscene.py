@@ -17,13 +17,13 @@ it was. The loop itself is in `training.py`.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    import launch
+    from reproduction import launch
 
 import argparse
 
-import training
-from options import parse
-from recipes import HSCENE
+from reproduction import training
+from reproduction.options import parse
+from reproduction.recipes import HSCENE
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from opmask.datasets import ADE20K, Photos, SyntheticScenes, labelled

@@ -14,7 +14,7 @@ validation are kept.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    import launch
+    from reproduction import launch
 
 import argparse
 import json
@@ -26,14 +26,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from learners import Learner, make_average
-from run_folder import Interrupt, Log, keep, open_run, restore
-from small.batches import Batch, gather, make_batch
-from small.muon import Muon, split
-from small.network import build
-from small.pool import Packed, Pool, pack
-from small.recipe import Recipe, parse
-from small.scoring import figures, rank, score
+from reproduction.learners import Learner, make_average
+from reproduction.run_folder import Interrupt, Log, keep, open_run, restore
+from reproduction.small.batches import Batch, gather, make_batch
+from reproduction.small.muon import Muon, split
+from reproduction.small.network import build
+from reproduction.small.pool import Packed, Pool, pack
+from reproduction.small.recipe import Recipe, parse
+from reproduction.small.scoring import figures, rank, score
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel

@@ -5,8 +5,6 @@ for the five nouns.
 """
 
 from opmask import backbones, checkpoints, datasets, losses, metrics, perturb, testing
-from opmask.baseline import DirectRGB
-from opmask.calibration import Calibration
 from opmask.checkpoints import load, save
 from opmask.color import (
     HLS,
@@ -20,11 +18,14 @@ from opmask.color import (
     ColorSpace,
 )
 from opmask.discriminator import PatchDiscriminator
-from opmask.heads import OutputHead
+from opmask.fitting import fit_masks
 from opmask.inference import harmonize
 from opmask.operators import Add, Gated, MaskRange, Mul, Operator
 from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher, paper_hls_retoucher
 from opmask.wrapper import OperatorMaskWrapper, Retouched
+from opmask.wrapper.baseline import DirectRGB
+from opmask.wrapper.calibration import Calibration
+from opmask.wrapper.heads import OutputHead
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ __all__ = [
     "backbones",
     "checkpoints",
     "datasets",
+    "fit_masks",
     "harmonize",
     "hls_retoucher",
     "lab_retoucher",

@@ -6,18 +6,15 @@ CASE is `plain`; `steady`, without dropout; or `dies`: process 1 fails in the th
 """
 
 if __name__ == "__main__":
-    import launch
+    from reproduction import launch
 
 import sys
 from functools import partial
 
-import learners
-import networks
-import report
 import torch
 import train_hscene
-import training
 from accelerate import PartialState
+from reproduction import learners, networks, report, training
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from opmask.backbones import AttentionUNet, SmallUNet

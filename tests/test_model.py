@@ -56,8 +56,8 @@ def test_without_a_model_the_command_takes_the_one_in_the_box(tmp_path):
 
 @pytest.mark.slow
 def test_it_reproduces_its_row_of_the_card(model, data_root, tmp_path):
-    from small.pool import Pool, pack
-    from small.scoring import figures, score
+    from reproduction.small.pool import Pool, pack
+    from reproduction.small.scoring import figures, score
 
     card = IN_THE_BOX.with_suffix(".md").read_text(encoding="utf-8")
     validation = card.split("### validation")[1]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from opmask.backbones.alexnet import alexnet_features
 from opmask.backbones.small_unet import _block
-from opmask.pthfiles import read_weights
+from opmask.files.pth import read_weights
 
 __all__ = ["RegionUNet"]
 

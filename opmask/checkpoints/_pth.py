@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from opmask.checkpoints._checks import check_file
-from opmask.pthfiles import read_pth
+from opmask.files.pth import read_pth
 
 __all__ = ["read_state_dict"]
 

@@ -18,8 +18,6 @@ from msgspec import UNSET
 from torch import Tensor, nn
 
 from opmask import backbones, color
-from opmask.baseline import DirectRGB
-from opmask.calibration import Calibration
 from opmask.checkpoints.metadata import (
     BackboneAbout,
     CalibrationAbout,
@@ -31,10 +29,12 @@ from opmask.checkpoints.metadata import (
     convert_arguments,
     parse,
 )
-from opmask.heads import Geometry, MaskHead, OutputHead
 from opmask.operators import Add, Gated, Mul, Operator
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
+from opmask.wrapper.baseline import DirectRGB
+from opmask.wrapper.calibration import Calibration
+from opmask.wrapper.heads import Geometry, MaskHead, OutputHead
 
 __all__ = ["build", "describe", "sketch"]
 

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from torch import nn
 
-from opmask.jsonfiles import convert, parse_json
+from opmask.files.typed_json import convert, parse_json
 from opmask.operators import MaskRange
 
 __all__ = [
@@ -85,7 +85,7 @@ class OperatorAbout(Struct, frozen=True, omit_defaults=True):
 
 
 class GeometryAbout(Struct, frozen=True):
-    """The fields of :class:`opmask.heads.Geometry`."""
+    """The fields of :class:`opmask.wrapper.heads.Geometry`."""
 
     inputs: Channels
     transposed: bool = False

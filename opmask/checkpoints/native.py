@@ -17,13 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from opmask.baseline import DirectRGB
 from opmask.checkpoints._checks import check_file, check_finite, check_shapes
 from opmask.checkpoints.description import build, describe, sketch
 from opmask.checkpoints.metadata import parse
 from opmask.files import replacing
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
+from opmask.wrapper.baseline import DirectRGB
 
 __all__ = ["load", "save"]
 

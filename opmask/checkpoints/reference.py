@@ -16,16 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from opmask.backbones import AttentionUNet
-from opmask.baseline import DirectRGB
 from opmask.checkpoints._checks import check_finite
 from opmask.checkpoints._pth import read_state_dict
 from opmask.color import LAB_CENTERED
 from opmask.discriminator import PatchDiscriminator
-from opmask.heads import OutputHead
+from opmask.files.pth import check_weights
 from opmask.operators import Add, MaskRange, Mul
-from opmask.pthfiles import check_weights
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
+from opmask.wrapper.baseline import DirectRGB
+from opmask.wrapper.heads import OutputHead
 
 __all__ = ["load_reference_checkpoint", "load_reference_discriminator"]
 

@@ -1,10 +1,11 @@
 """Data sets of photos with label maps, and of the composites made from them."""
 
 from opmask.datasets.ade20k import ADE20K
-from opmask.datasets.benchmark import Benchmark
-from opmask.datasets.building import build_benchmark
+from opmask.datasets.benchmark.build import build_benchmark
+from opmask.datasets.benchmark.config import Recipe
+from opmask.datasets.benchmark.dataset import Benchmark
+from opmask.datasets.benchmark.triptych import Triptychs
 from opmask.datasets.composites import Composites, Sample, Source, Sources
-from opmask.datasets.hints import HINTS, region_hint
 from opmask.datasets.iharmony4 import HarmonyTriple, IHarmony4, resize_triple, to_sample
 from opmask.datasets.labelled import labelled
 from opmask.datasets.lip import LIP
@@ -19,10 +20,9 @@ from opmask.datasets.photos import (
     resize_photo,
 )
 from opmask.datasets.reading import read_image, read_label_map, read_photo, read_region
-from opmask.datasets.recipe import Recipe
-from opmask.datasets.segments import segment
-from opmask.datasets.synthetic import SyntheticScenes
-from opmask.datasets.triptych import Triptychs
+from opmask.datasets.region_prompts import HINTS, region_hint
+from opmask.datasets.scenes.synthetic import SyntheticScenes
+from opmask.datasets.segmentation import segment
 
 __all__ = [
     "ADE20K",

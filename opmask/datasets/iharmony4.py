@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from opmask.datasets.composites import Sample
 from opmask.datasets.photos import BrokenPhotoError
 from opmask.datasets.reading import ASPECT_TOLERANCE, read_image, read_region
-from opmask.imagefiles import picture_files
+from opmask.files.pictures import picture_files
 from opmask.perturb.resize import resize_bilinear_opencv, resize_nearest
 
 SPLITS = ("train", "test")
@@ -70,8 +70,8 @@ class IHarmony4(Dataset[HarmonyTriple]):
     their names, whichever the split, and a warning in the log `opmask` says so.
 
     Masks may be files of any kind that says where the region is, see
-    :func:`opmask.regionfiles.to_region`. One of another size than its composite is resized to it,
-    by nearest neighbour, where their aspect ratios agree to within 1 %.
+    :func:`opmask.files.regions.to_region`. One of another size than its composite is resized to
+    it, by nearest neighbour, where their aspect ratios agree to within 1 %.
 
     Args:
         root: The folder of the parts.

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from opmask.datasets.photos import Photo
 from opmask.datasets.reading import read_label_map, read_photo
-from opmask.imagefiles import picture_files
+from opmask.files.pictures import picture_files
 
 _NAMES_SHOWN = 3
 

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from opmask.perturb.draws import pick, stream
 from opmask.perturb.resize import resize_nearest
+from opmask.perturb.rng import pick, stream
 
 _CROP_TRIES = 10
 

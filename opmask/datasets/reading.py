@@ -16,9 +16,9 @@ from torch import Tensor
 
 from opmask.color import to_levels
 from opmask.datasets.photos import BrokenPhotoError, Photo, UnlabelledPhotoError
-from opmask.imagefiles import open_stored, to_rgb, upright
+from opmask.files.pictures import open_stored, to_rgb, upright
+from opmask.files.regions import to_region
 from opmask.perturb.resize import resize_nearest
-from opmask.regionfiles import to_region
 
 ASPECT_TOLERANCE = 0.01
 """By how much the aspect ratios of a photograph and its label map may differ, relatively."""
@@ -30,8 +30,8 @@ _STEPS = {"L;2": 85, "L;4": 17}
 def read_image(path: str | Path) -> Tensor:
     r"""Reads a photograph as 8-bit RGB, whatever its colour mode.
 
-    See :func:`opmask.imagefiles.to_rgb`; an alpha channel is dropped. An EXIF orientation is not
-    applied; :func:`read_photo` may.
+    See :func:`opmask.files.pictures.to_rgb`; an alpha channel is dropped. An EXIF orientation is
+    not applied; :func:`read_photo` may.
 
     Args:
         path: The file to read.
@@ -55,7 +55,7 @@ def read_image(path: str | Path) -> Tensor:
 def read_region(path: str | Path) -> Tensor:
     r"""Reads a picture of a region, of any colour mode.
 
-    See :func:`opmask.regionfiles.to_region`. An EXIF orientation is not applied, as
+    See :func:`opmask.files.regions.to_region`. An EXIF orientation is not applied, as
     :func:`read_image` applies none.
 
     Args:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from opmask.backbones.alexnet import alexnet_features
-from opmask.inputs import check_image
+from opmask.checks import check_image
+from opmask.files.pth import read_weights
 from opmask.losses._common import check_images
-from opmask.pthfiles import read_weights
 
 FILES = {
     "alexnet": "alexnet-owt-7be5be79.pth",

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opmask.lab8 import lab8_to_rgb
+from opmask.color.opencv_lab import lab8_to_rgb
 from opmask.metrics.image import check_window
 
 WINDOW = 7  # pixels, all weighted alike

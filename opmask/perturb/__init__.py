@@ -2,8 +2,7 @@
 
 from opmask.perturb.composite import Composite, CompositeBatch, Perturber, composite
 from opmask.perturb.compositing import Compositing
-from opmask.perturb.cube import Cube
-from opmask.perturb.degrade import (
+from opmask.perturb.degrade.sampling import (
     JPEG,
     Degradation,
     GaussianBlur,
@@ -12,12 +11,12 @@ from opmask.perturb.degrade import (
     MotionBlur,
     PoissonNoise,
 )
-from opmask.perturb.draws import sample_seed
-from opmask.perturb.filters import CSS_FILTERS, FILTERS, OTHER_FILTERS, Filter, apply_filter
-from opmask.perturb.fit import fit_masks
+from opmask.perturb.filters.cube import Cube
+from opmask.perturb.filters.filter import CSS_FILTERS, FILTERS, OTHER_FILTERS, Filter, apply_filter
 from opmask.perturb.lab import LabScaling, LabScaling8
 from opmask.perturb.records import Applied, Perturbation, RegionChange
 from opmask.perturb.regions import choose_regions
+from opmask.perturb.rng import sample_seed
 from opmask.perturb.settings import DEFAULT, REFERENCE, REFERENCE_RGB, Settings, draw, draw_filter
 
 __all__ = [
@@ -51,6 +50,5 @@ __all__ = [
     "composite",
     "draw",
     "draw_filter",
-    "fit_masks",
     "sample_seed",
 ]

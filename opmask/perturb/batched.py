@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opmask.perturb.bundles import NO_CHANGE, Bundle
-from opmask.perturb.cube import Cube
+from opmask.perturb.filters.batched_lookup import NO_CHANGE, Bundle
+from opmask.perturb.filters.cube import Cube
+from opmask.perturb.filters.lookup import Chain
 from opmask.perturb.lab import LabScaling, LabScaling8
-from opmask.perturb.programs import Chain
 from opmask.perturb.records import RegionChange
 from opmask.perturb.steps import Changed, levels_after, levels_at, missing_label, steps_of, where
 

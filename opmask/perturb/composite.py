@@ -19,9 +19,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from opmask.perturb.degrade import degrade
+from opmask.perturb.degrade.sampling import degrade
 from opmask.perturb.engine import change_regions
-from opmask.perturb.filters import check_eight_bit
+from opmask.perturb.filters.filter import check_eight_bit
 from opmask.perturb.records import Applied
 from opmask.perturb.regions import present_labels
 from opmask.perturb.settings import DEFAULT, Settings, draw_for
@@ -168,7 +168,7 @@ class Perturber:
             label_maps: The class of each pixel, integers, with shape :math:`(B, H, W)`; 0 is
                 unlabelled.
             seeds: The seed of each photo, ``int64`` with shape :math:`(B,)` or a sequence of
-                integers, see :func:`opmask.perturb.draws.sample_seed`.
+                integers, see :func:`opmask.perturb.rng.sample_seed`.
             size: The height and width to which samples are resized after they were changed, see
                 :func:`opmask.perturb.composite`. Default: they are not resized.
 

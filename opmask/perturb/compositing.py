@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from opmask.color import LAB_UNIT
-from opmask.lab8 import rgb_to_lab8
+from opmask.color.opencv_lab import rgb_to_lab8
 from opmask.perturb.resize import resize_bilinear_opencv, resize_nearest
 
 Planes = tuple[Tensor, Tensor, Tensor]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from opmask.perturb.batched import change_together
-from opmask.perturb.programs import Program, run_tensors
+from opmask.perturb.filters.lookup import Program, run_tensors
 from opmask.perturb.records import Applied, RegionChange
 from opmask.perturb.steps import (
     Changed,

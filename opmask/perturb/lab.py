@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from opmask.color import LAB_UNIT, to_levels
-from opmask.lab8 import lab8_to_rgb, rgb_to_lab8
-from opmask.perturb.filters import check_eight_bit
+from opmask.color.opencv_lab import lab8_to_rgb, rgb_to_lab8
+from opmask.perturb.filters.filter import check_eight_bit
 
 Factors = tuple[float, float, float]
 
@@ -74,8 +74,9 @@ class LabScaling8(_Scaling):
 
     .. math:: \lfloor \min(255, f_i \, v_i) \rfloor
 
-    with :math:`v` the codes of :func:`opmask.lab8.rgb_to_lab8`. Cutting off the fraction darkens
-    a little and pulls towards green and blue; 8-bit LAB alone can be several levels off.
+    with :math:`v` the codes of :func:`opmask.color.opencv_lab.rgb_to_lab8`. Cutting off the
+    fraction darkens a little and pulls towards green and blue; 8-bit LAB alone can be several
+    levels off.
 
     Args:
         factors: The factors :math:`f` of L, a and b, at least 0.

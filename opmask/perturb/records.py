@@ -10,21 +10,17 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from opmask.perturb import degrade
 from opmask.perturb.compositing import COMPOSITINGS, RGB_ANTIALIASED, Compositing
-from opmask.perturb.cube import Cube
-from opmask.perturb.filters import Filter
-from opmask.perturb.fit import fit_masks
+from opmask.perturb.degrade import sampling as degrade
+from opmask.perturb.filters.cube import Cube
+from opmask.perturb.filters.filter import Filter
 from opmask.perturb.lab import LabScaling, LabScaling8
 from opmask.perturb.resize import resize_nearest
-
-if TYPE_CHECKING:
-    from opmask.retouch import Retoucher
 
 
 class Perturbation(Protocol):
@@ -155,43 +151,6 @@ class Applied:
         labels = torch.tensor([change.label for change in self.regions], dtype=torch.long)
         changed = torch.isin(label_map, labels.to(label_map.device))
         return torch.where(changed, label_map, 0)
-
-    def fit(
-        self, retoucher: Retoucher, composite: Tensor, real: Tensor, label_map: Tensor
-    ) -> dict[str, Tensor]:
-        r"""The masks, constant in each region, that best undo what was done.
-
-        This is :func:`opmask.perturb.fit_masks` for one sample, which says how they are found.
-
-        Args:
-            retoucher: The retoucher that the masks are for.
-            composite: The changed image, with shape :math:`(3, H, W)`, RGB in :math:`[0, 1]`.
-            real: The image to restore, with the shape and range of `composite`.
-            label_map: The class of each pixel of the photo, integers, with shape
-                :math:`(H', W')`. If the images were resized it is resized along.
-
-        Returns:
-            The masks by name, each with shape :math:`(1, H, W)`, in operator units; the identity
-            outside the regions.
-
-        Raises:
-            ValueError: If shapes do not fit.
-            TypeError: If the images are not of a floating-point type, or the label map is.
-
-        Example:
-            >>> import opmask
-            >>> from opmask.perturb import composite
-            >>> image = torch.full((3, 1, 4), 128, dtype=torch.uint8)
-            >>> label_map = torch.tensor([[1, 3, 3, 0]])
-            >>> applied = Applied(7, (RegionChange(3, (Filter("brightness", 1.25),)),))
-            >>> changed, real, _, _ = composite(image, label_map, applied)
-            >>> retoucher = opmask.Retoucher(opmask.Mul(opmask.RGB))
-            >>> applied.fit(retoucher, changed, real, label_map)["r_mul"].round(decimals=2)
-            tensor([[[1.0000, 0.8000, 0.8000, 1.0000]]])
-        """
-        regions = self.region_map(label_map, (composite.shape[-2], composite.shape[-1]))
-        masks = fit_masks(retoucher, composite[None], real[None], regions[None])
-        return {name: mask[0] for name, mask in masks.items()}
 
 
 class _NotGivenError(ValueError):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from opmask.perturb.draws import pick
+from opmask.perturb.rng import pick
 
 LABELS_PER_DRAW = 5
 """Among how many classes one is drawn: the paper's factor of 0.2."""
@@ -31,7 +31,7 @@ def choose_regions(label_map: Tensor, draw: Callable[[], float]) -> tuple[int, .
     Args:
         label_map: The class of each pixel, integers in 0-65535, with shape :math:`(H, W)`; 0 is
             unlabelled and never chosen.
-        draw: Where the numbers come from, see :func:`opmask.perturb.draws.stream`.
+        draw: Where the numbers come from, see :func:`opmask.perturb.rng.stream`.
 
     Returns:
         The chosen labels, each once, in rising order.
@@ -43,7 +43,7 @@ def choose_regions(label_map: Tensor, draw: Callable[[], float]) -> tuple[int, .
         | Semantic-guided Multi-mask Image Harmonization (Ren and Liu, 2022)
 
     Example:
-        >>> from opmask.perturb.draws import stream
+        >>> from opmask.perturb.rng import stream
         >>> choose_regions(torch.arange(13).view(1, 13), stream(0))
         (6, 10, 11)
     """
@@ -55,7 +55,7 @@ def choose_labels(classes: Sequence[int], draw: Callable[[], float]) -> tuple[in
 
     Args:
         classes: The classes present, as :func:`present_labels` gives them.
-        draw: Where the numbers come from, see :func:`opmask.perturb.draws.stream`.
+        draw: Where the numbers come from, see :func:`opmask.perturb.rng.stream`.
 
     Returns:
         The chosen labels, each once, in rising order.

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from opmask.perturb.compositing import LAB8_OPENCV, RGB_ANTIALIASED, RGB_OPENCV, Compositing
-from opmask.perturb.degrade import draw_degradation
-from opmask.perturb.draws import pick, sample_seed, stream, uniform
-from opmask.perturb.filters import FILTERS, Filter
+from opmask.perturb.degrade.sampling import draw_degradation
+from opmask.perturb.filters.filter import FILTERS, Filter
 from opmask.perturb.lab import Factors, LabScaling, LabScaling8
 from opmask.perturb.records import Applied, Perturbation, RegionChange
 from opmask.perturb.regions import choose_labels, present_labels
+from opmask.perturb.rng import pick, sample_seed, stream, uniform
 
 SECOND_STAGE_RATE = 0.5
 """How often a second change follows the filter of a region (reference code)."""
@@ -59,7 +59,7 @@ def draw_filter(draw: Callable[[], float]) -> Perturbation:
     r"""Draws the first change of a region: one of :data:`opmask.perturb.FILTERS`.
 
     Args:
-        draw: Where the numbers come from, see :func:`opmask.perturb.draws.stream`.
+        draw: Where the numbers come from, see :func:`opmask.perturb.rng.stream`.
 
     Returns:
         The filter.
@@ -71,7 +71,7 @@ def draw_reference_second(draw: Callable[[], float]) -> Perturbation:
     r"""Draws the second change of a region as the reference code does.
 
     Args:
-        draw: Where the numbers come from, see :func:`opmask.perturb.draws.stream`.
+        draw: Where the numbers come from, see :func:`opmask.perturb.rng.stream`.
 
     Returns:
         A filter of CSS, or :class:`~opmask.perturb.LabScaling8`.
@@ -85,7 +85,7 @@ def draw_default_second(draw: Callable[[], float]) -> Perturbation:
     r"""Draws the second change of a region, with an amount from :data:`AMOUNTS`.
 
     Args:
-        draw: Where the numbers come from, see :func:`opmask.perturb.draws.stream`.
+        draw: Where the numbers come from, see :func:`opmask.perturb.rng.stream`.
 
     Returns:
         A filter of CSS, or :class:`~opmask.perturb.LabScaling`.

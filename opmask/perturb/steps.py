@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opmask.perturb.cube import Cube
-from opmask.perturb.filters import Filter, program_of
+from opmask.perturb.filters.cube import Cube
+from opmask.perturb.filters.filter import Filter, program_of
+from opmask.perturb.filters.lookup import Chain
 from opmask.perturb.lab import LabScaling, LabScaling8
-from opmask.perturb.programs import Chain
 from opmask.perturb.records import Perturbation, RegionChange
 
 _PIXELWISE = (Filter, LabScaling, LabScaling8, Cube)

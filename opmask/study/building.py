@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 import opmask
 from opmask.files import check_outputs, replacing
-from opmask.imagefiles import check_opaque, open_picture, picture_files, to_rgb, upright
+from opmask.files.pictures import check_opaque, open_picture, picture_files, to_rgb, upright
 from opmask.study.key import FORMAT, MAX_METHODS, MAX_TEXT, StudyKey, Trial
 
 logger = logging.getLogger("opmask")

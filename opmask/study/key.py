@@ -16,7 +16,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from opmask.jsonfiles import parse_json, read_json
+from opmask.files.typed_json import parse_json, read_json
 
 T = TypeVar("T")
 

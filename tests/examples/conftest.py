@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import train_small
 from PIL import Image
-from small import pool
+from reproduction.small import pool
 
 
 @pytest.fixture

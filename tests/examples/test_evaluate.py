@@ -6,16 +6,15 @@ import sys
 import evaluate
 import numpy as np
 import pytest
-import report
-import scoring
 import torch
 from PIL import Image
+from reproduction import report, scoring
 
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.backbones import SmallUNet
 from opmask.datasets import Sample
-from opmask.datasets.triptych import write_triptych
+from opmask.datasets.benchmark.triptych import write_triptych
 from opmask.metrics import PROTOCOLS, reference_panel, score
 
 
@@ -274,7 +273,7 @@ def test_triptychs_are_scored(monkeypatch, checkpoint, triptychs, tmp_path):
 
 
 def lab_panel(image):
-    lab = opmask.lab8.rgb_to_lab8(torch.from_numpy(image).permute(2, 0, 1))
+    lab = opmask.color.opencv_lab.rgb_to_lab8(torch.from_numpy(image).permute(2, 0, 1))
     return reference_panel((lab.float() / 255 - 0.5) / 0.5)
 
 

@@ -3,9 +3,9 @@ import sys
 import evaluate
 import figures
 import pytest
-import report
 import torch
 from PIL import Image
+from reproduction import report
 
 import opmask
 from opmask.backbones import SmallUNet

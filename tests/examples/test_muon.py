@@ -1,6 +1,6 @@
 import pytest
 import torch
-from small.muon import DECAY, Muon, orthogonal, split
+from reproduction.small.muon import DECAY, Muon, orthogonal, split
 from torch import nn
 
 

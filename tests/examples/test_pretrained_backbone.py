@@ -6,12 +6,12 @@ from argparse import Namespace
 import huggingface_hub
 import pretrained_backbone
 import pytest
-import report
 import segmentation_models_pytorch as smp
 import timm
 import torch
 from PIL import Image
 from pretrained_backbone import Normalize, load_encoder, load_model, read_weights
+from reproduction import report
 from safetensors.torch import save_file
 
 from opmask import OperatorMaskWrapper

@@ -2,8 +2,8 @@ import argparse
 import json
 
 import pytest
-import report
 import torch
+from reproduction import report
 
 from opmask import OperatorMaskWrapper
 from opmask.backbones import SmallUNet

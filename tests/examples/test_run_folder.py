@@ -1,10 +1,9 @@
 import argparse
 
 import pytest
-import run_folder
-import settings
 import torch
-from recipes import HSCENE
+from reproduction import run_folder, settings
+from reproduction.recipes import HSCENE
 from torch import nn
 from torch.utils.data import Subset
 

@@ -3,7 +3,7 @@ import pytest
 import show_harmonized
 import torch
 from PIL import Image
-from small.network import build
+from reproduction.small.network import build
 
 import opmask
 

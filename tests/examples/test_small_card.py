@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small import calibrate, card, pool
-from small.calibrate import STRENGTHS, Found
-from small.network import build
-from small.scoring import Row, scenes
-from small.tables import line, share_interval, source, tables
+from reproduction.small import calibrate, card, pool
+from reproduction.small.calibrate import STRENGTHS, Found
+from reproduction.small.network import build
+from reproduction.small.scoring import Row, scenes
+from reproduction.small.tables import line, share_interval, source, tables
 
 import opmask
 

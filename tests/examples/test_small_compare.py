@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from small import compare, pool
-from small.compare import STRENGTHS, Curve
-from small.network import build
+from reproduction.small import compare, pool
+from reproduction.small.compare import STRENGTHS, Curve
+from reproduction.small.network import build
 
 import opmask
 

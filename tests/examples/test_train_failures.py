@@ -2,11 +2,10 @@ import json
 import sys
 from pathlib import Path
 
-import failures
 import pytest
 import torch
 import train_hscene
-import training
+from reproduction import failures, training
 from small_training import shrink
 
 import opmask

@@ -5,15 +5,11 @@ import signal
 import sys
 import warnings
 
-import networks
 import pytest
-import recipes
-import report
-import run_folder
 import torch
 import train_hscene
-import training
 from PIL import Image
+from reproduction import networks, recipes, report, run_folder, training
 from small_training import shrink
 
 import opmask

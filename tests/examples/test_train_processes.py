@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-import run_folder
 import torch
+from reproduction import run_folder
 
 import opmask
 

@@ -5,17 +5,15 @@ import json
 import sys
 from dataclasses import replace
 
-import learners
-import networks
 import pytest
-import recipes
 import torch
 import train_hlip
 import train_hscene
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from options import parse
-from recipes import ABLATION, HLIP, HSCENE, SMALL
+from reproduction import learners, networks, recipes
+from reproduction.options import parse
+from reproduction.recipes import ABLATION, HLIP, HSCENE, SMALL
 from small_training import shrink
 
 import opmask

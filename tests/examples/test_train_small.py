@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 import train_small
-from small import batches, pool, scoring
-from small.batches import Mix, make_batch
+from reproduction.small import batches, pool, scoring
+from reproduction.small.batches import Mix, make_batch
 
 import opmask
 from opmask.datasets import SyntheticScenes

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
+from opmask.color.opencv_lab import rgb_to_lab8
 from opmask.datasets.iharmony4 import IHarmony4, resize_triple
-from opmask.lab8 import rgb_to_lab8
 from opmask.losses import LPIPS
 from opmask.metrics import PROTOCOLS, reference_panel, score
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 import opmask
+from opmask.fitting import fit_masks
 from opmask.metrics import mask_error
-from opmask.perturb import fit_masks
 
 
 def plane(*values):

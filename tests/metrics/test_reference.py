@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from opmask.lab8 import rgb_to_lab8
+from opmask.color.opencv_lab import rgb_to_lab8
 from opmask.metrics import mse, reference_panel, reference_rgb_panel
 from opmask.metrics.reference import reference_ssim
 

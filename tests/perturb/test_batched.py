@@ -4,8 +4,8 @@ from changes import ALL, CHAINS, by_definition, photo, swap
 
 from opmask.perturb import FILTERS, OTHER_FILTERS, Cube, Filter, LabScaling, RegionChange, draw
 from opmask.perturb.batched import change_together
-from opmask.perturb.bundles import NO_CHANGE, Bundle
-from opmask.perturb.filters import program_of
+from opmask.perturb.filters.batched_lookup import NO_CHANGE, Bundle
+from opmask.perturb.filters.filter import program_of
 from opmask.perturb.records import Applied
 
 CPU = torch.device("cpu")
@@ -94,7 +94,7 @@ def test_compiled_bundles_give_the_same_bits():
 
 @pytest.mark.parametrize("compile", [False, True])
 def test_bundles_are_compiled_if_asked(monkeypatch, compile):
-    from opmask.perturb import bundles
+    from opmask.perturb.filters import batched_lookup as bundles
 
     calls = []
     monkeypatch.setattr(bundles, "_compiled", lambda: lambda *x: calls.append(1) or x[0])

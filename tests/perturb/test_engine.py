@@ -15,7 +15,7 @@ from opmask.perturb import (
     draw,
 )
 from opmask.perturb.engine import change_regions
-from opmask.perturb.programs import run_tensors
+from opmask.perturb.filters.lookup import run_tensors
 
 
 def check(chain, **options):

@@ -151,6 +151,6 @@ def test_the_references_region_is_soft_at_its_edges():
 
 def test_the_reference_degrades_lab_codes_as_if_they_were_rgb():
     nothing = Applied(0, (), JPEG(), REFERENCE.compositing)
-    codes = opmask.lab8.rgb_to_lab8(photo())
+    codes = opmask.color.opencv_lab.rgb_to_lab8(photo())
     made = opmask.LAB_UNIT.from_rgb(composite(photo(), LABEL_MAP, nothing).real) * 255
     torch.testing.assert_close(made, JPEG()(codes).float(), rtol=0, atol=1e-3)

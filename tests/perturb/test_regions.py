@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from opmask.perturb import choose_regions
-from opmask.perturb.draws import stream
 from opmask.perturb.regions import present_labels
+from opmask.perturb.rng import stream
 
 
 def counting(numbers):

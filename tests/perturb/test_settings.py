@@ -27,7 +27,7 @@ from opmask.perturb import (
     sample_seed,
     settings,
 )
-from opmask.perturb.draws import stream
+from opmask.perturb.rng import stream
 
 LABEL_MAP = torch.arange(12).repeat_interleave(4).view(6, 8)  # 11 classes and 0
 ALL = [REFERENCE, REFERENCE_RGB, DEFAULT]

@@ -1,0 +1,198 @@
+"""What a model does with photos that it never saw: told exactly, roughly, or not at all.
+
+packed photos -> one fixed composite of each -> model, for each kind of hint -> a row of numbers
+for each image, `Row`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from opmask import OperatorMaskWrapper
+from opmask.datasets import HINTS, region_hint
+from opmask.metrics import psnr_from_mse
+from opmask.perturb import CSS_FILTERS, Applied, CompositeBatch, Perturber, sample_seed
+from reproduction.small.batches import treat
+from reproduction.small.pool import Packed
+
+SEED = 7  # of the composites and of what is told, so that every run is scored on the same ones
+BATCH = 16
+AUTO = {"unknown": "auto", "untouched": "untouched auto"}  # with strengths by confidence
+KEPT = 40.0  # dB that untouched photos must have on average, at full strength
+BEST = 60.0  # dB; what is closer than that counts as the same
+Errors = TypeVar("Errors", float, np.ndarray)
+
+
+class Row(NamedTuple):
+    """One image, told one thing.
+
+    Attributes:
+        name: The photo's file.
+        hint: What was told; `untouched` for the photo itself. `auto` is nothing told, with the
+            strengths that the calibration of the model says.
+        changed: With what its first region was changed.
+        before: The MSE of the composite, in levels of 255.
+        after: The MSE of the output.
+        foreground: The share of the image that was changed.
+    """
+
+    name: str
+    hint: str
+    changed: str
+    before: float
+    after: float
+    foreground: float
+
+    @property
+    def decibels(self) -> float:
+        """By how much PSNR rises."""
+        return psnr(self.after) - psnr(self.before)
+
+
+class Scene(NamedTuple):
+    """A batch of fixed composites, with the changed regions and what is told of them by kind."""
+
+    names: list[str]
+    made: CompositeBatch
+    regions: Tensor
+    hints: dict[str, Tensor]
+
+
+def scenes(photos: Packed, hints: Sequence[str] = HINTS) -> Iterator[Scene]:
+    """The fixed composites of photos, in order; photos without a label are left out."""
+    perturber, usable = Perturber(), photos.labelled.nonzero()[:, 0].tolist()
+    for start in range(0, len(usable), BATCH):
+        places = usable[start : start + BATCH]
+        label_maps = photos.labels[places].long()
+        seeds = [sample_seed(SEED, 0, place) for place in places]
+        made = perturber(photos.images[places], label_maps, seeds)
+        pairs = zip(made.applied, label_maps, strict=True)
+        regions = torch.stack([applied.region_map(label_map) for applied, label_map in pairs])
+        generator = torch.Generator().manual_seed(sample_seed(SEED, 1, start))
+        told = {
+            kind: region_hint(regions, [kind] * len(places), generator=generator) for kind in hints
+        }
+        yield Scene([photos.names[place] for place in places], made, regions, told)
+
+
+@torch.no_grad()
+def score(
+    model: OperatorMaskWrapper,
+    photos: Packed,
+    hints: Sequence[str] = HINTS,
+    *,
+    size: int | None = None,
+    treated: bool = False,
+    device: str = "cpu",
+) -> list[Row]:
+    """The rows of all images; masks are predicted at `size`, and applied at full size.
+
+    Composites that are treated are compressed as a whole, some after resampling or noise. The
+    photo stays what it was, and untouched ones are not scored again.
+    """
+    rows = []
+    generator = torch.Generator().manual_seed(SEED)
+    total = math.ceil(len(photos) / BATCH)
+    for scene in tqdm(scenes(photos, hints), "score", total, leave=False, disable=None):
+        made = scene.made
+        composite = treat(made.composite, 1.0, generator) if treated else made.composite
+        changed = [family(applied) for applied in made.applied]
+        foreground = made.region.mean((1, 2, 3)).tolist()
+        tried = {kind: (composite, hint) for kind, hint in scene.hints.items()}
+        if not treated:
+            tried["untouched"] = made.real, None
+        outputs = {
+            name: output.cpu()
+            for kind, (image, hint) in tried.items()
+            for name, output in retouch(model, image.to(device), hint, size, kind).items()
+        }
+        for kind, output in outputs.items():
+            before = squared_error(made.real if "untouched" in kind else composite, made.real)
+            after = squared_error(output, made.real)
+            numbers = changed, before.tolist(), after.tolist(), foreground
+            rows += [
+                Row(name, kind, *row) for name, *row in zip(scene.names, *numbers, strict=True)
+            ]
+    return rows
+
+
+def retouch(
+    model: OperatorMaskWrapper, image: Tensor, hint: Tensor | None, size: int | None, kind: str
+) -> dict[str, Tensor]:
+    """What the model makes of images; if nothing is told, also as far as it can be trusted."""
+    told = None if hint is None else hint.to(image.device)
+    with torch.autocast(image.device.type, torch.bfloat16):
+        masks = model.predict(image, told, size=size)
+    made = {kind: model.retoucher(image, masks)}
+    if kind in AUTO and model.calibration is not None:
+        distrust = 1 - model.calibration.strengths(masks["gate"])
+        masks = model.retoucher.edit(masks, strength=0.0, region=distrust)
+        made[AUTO[kind]] = model.retoucher(image, masks)
+    return made
+
+
+def squared_error(output: Tensor, real: Tensor) -> Tensor:
+    """The MSE of each image (B,), as 8-bit pictures have it, in levels of 255."""
+    levels = (output.clamp(0, 1) * 255).round() - (real * 255).round()
+    return levels.double().square().mean((1, 2, 3))
+
+
+def psnr(mse: Errors) -> Errors:
+    """In dB, at most BEST; of one MSE or of each in an array."""
+    return np.minimum(BEST, psnr_from_mse(mse))
+
+
+def family(applied: Applied) -> str:
+    """With what the first region of a composite was changed."""
+    first, *more = applied.regions[0].perturbations
+    kind = "CSS filter" if first.name in CSS_FILTERS else "photo filter"
+    return f"{kind}, scaling" if more else kind
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+class Gain(NamedTuple):
+    """What is left of the composites' MSE, as a share, and by how many dB PSNR rises."""
+
+    share: float
+    decibels: float
+
+
+def gain(rows: Sequence[Row]) -> Gain:
+    share = mean([row.after for row in rows]) / mean([row.before for row in rows])
+    return Gain(share, mean([row.decibels for row in rows]))
+
+
+def figures(rows: Sequence[Row]) -> dict[str, float]:
+    """The gains by kind of hint, and the harm to untouched photos."""
+    found: dict[str, float] = {}
+    for kind in dict.fromkeys(row.hint for row in rows):
+        chosen = [row for row in rows if row.hint == kind]
+        if "untouched" in kind:
+            found[kind] = mean([row.after for row in chosen])
+            found[f"{kind} dB"] = mean([psnr(row.after) for row in chosen])
+        else:
+            found[kind], found[f"{kind} dB"] = gain(chosen)
+    return found
+
+
+def rank(found: dict[str, float]) -> float:
+    """By which checkpoints are compared, the lower the better: MSE and PSNR, told or not.
+
+    Harm to untouched photos counts below KEPT; above it calibration sees to what is left.
+    """
+    return (
+        found["exact"]
+        + found["unknown"]
+        - 0.1 * (found["exact dB"] + found["unknown dB"])
+        + 0.1 * max(0.0, KEPT - found["untouched dB"])
+    )

@@ -1,0 +1,7 @@
+"""The command `opmask`: thin functions that parse, call the library and print."""
+
+from opmask.cli.main import main
+
+__all__ = [
+    "main",
+]

@@ -1,0 +1,29 @@
+"""Colour spaces, and OpenCV's 8-bit LAB."""
+
+from opmask.color.spaces import (
+    HLS,
+    HLS_CLAMPED,
+    HSV,
+    LAB,
+    LAB_CENTERED,
+    LAB_UNIT,
+    LINEAR_RGB,
+    RGB,
+    ColorSpace,
+    to_levels,
+    with_lab,
+)
+
+__all__ = [
+    "HLS",
+    "HLS_CLAMPED",
+    "HSV",
+    "LAB",
+    "LAB_CENTERED",
+    "LAB_UNIT",
+    "LINEAR_RGB",
+    "RGB",
+    "ColorSpace",
+    "to_levels",
+    "with_lab",
+]

@@ -1,0 +1,1 @@
+"""Benchmarks on disk: a manifest from which every sample can be rebuilt."""

@@ -1,0 +1,58 @@
+r"""What decides a benchmark, besides the photos.
+
+``Recipe`` -> :func:`opmask.datasets.build_benchmark`, and into the first line of its manifest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opmask.perturb import DEFAULT, JPEG, REFERENCE, REFERENCE_RGB, Settings
+
+SETTINGS: dict[str, Settings] = {
+    "default": DEFAULT,
+    "reference": REFERENCE,
+    "reference-rgb": REFERENCE_RGB,
+}
+"""The settings that a benchmark can be built with."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    r"""What a benchmark is made of: with the files, this decides every pixel.
+
+    Args:
+        data: The name of the data set, such as `"ADE20K"`.
+        split: The name of its split.
+        seed: The integer from which all samples are drawn.
+        settings: One of :data:`SETTINGS`.
+        size: The height and width to which samples are resized, without keeping the aspect ratio.
+            Default: they are not resized.
+        clean: The JPEG quality of the variant `clean`, see
+            :class:`opmask.datasets.benchmark.recompression.Cleaning`. Default: composites stay
+            exact.
+
+    Raises:
+        ValueError: If there are no such settings, `size` is below 1 or `clean` not in [1, 100].
+
+    Example:
+        >>> Recipe("ADE20K", "validation", seed=1, size=256).settings
+        'default'
+    """
+
+    data: str
+    split: str
+    seed: int = 0
+    settings: str = "default"
+    size: int | None = None
+    clean: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.settings not in SETTINGS:
+            raise ValueError(
+                f"'settings' must be one of {', '.join(SETTINGS)}, got {self.settings!r}."
+            )
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"'size' must be at least 1, got {self.size}.")
+        if self.clean is not None:
+            JPEG(self.clean)  # which refuses what is no quality

@@ -1,0 +1,17 @@
+"""Files: read with care, and written whole or not at all."""
+
+from opmask.files.writing import (
+    check_outputs,
+    check_regular,
+    is_leftover,
+    remove_leftovers,
+    replacing,
+)
+
+__all__ = [
+    "check_outputs",
+    "check_regular",
+    "is_leftover",
+    "remove_leftovers",
+    "replacing",
+]

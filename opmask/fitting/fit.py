@@ -1,0 +1,219 @@
+r"""Ground-truth masks: the constants of a retoucher that best undo what was done to each region.
+
+(composite, real, regions) + retoucher -> ``fit_masks`` -> masks, to train a network with and to
+score predicted masks against. The retoucher is an argument: nothing here knows its operators.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from opmask.fitting.solver import Bounds, Problem, Scene, minimise, pixels_at
+
+if TYPE_CHECKING:
+    from opmask.perturb import Applied
+    from opmask.retouch import Retoucher
+
+
+def fit_masks(
+    retoucher: Retoucher, composite: Tensor, real: Tensor, regions: Tensor, *, pixels: int = 128
+) -> dict[str, Tensor]:
+    r"""The masks, constant in each region, that best turn a composite back into the real image.
+
+    .. math:: \min_{l \le m \le h} \frac{1}{n} \sum_{p=1}^n \lVert f(x_p, m) - y_p \rVert^2
+              + 10^{-6} \sum_k \left( \frac{m_k - i_k}{s_k} \right)^2
+
+    over the :math:`n` pixels of each region, in RGB, with :math:`f` the retoucher, :math:`i` the
+    identity, :math:`l` and :math:`h` the ends of the range and :math:`s` half of it. The second
+    term decides what the pixels leave open: a region of one colour gets the smallest change. For
+    operators that are linear in RGB, such as ``Mul(RGB), Add(RGB)``, the answer is that of linear
+    regression.
+
+    Colours are compared in RGB, not in the operators' colour space. There the regression would be
+    linear in LAB as well; but hues of greys, and a and b of dark colours, would count as much as
+    what can be seen. It is a start: a regression in that space, with differences weighed by what
+    they make in RGB, is within 2 % of what it forecasts for most regions, and only the others
+    are fitted on. The constants of a region depend on that region only, whatever else is in the
+    batch.
+
+    Args:
+        retoucher: The retoucher, with operators that are differentiable in their masks.
+        composite: The changed images :math:`x`, with shape :math:`(B, 3, H, W)`, RGB in
+            :math:`[0, 1]`.
+        real: The images to restore :math:`y`, with the shape and range of `composite`.
+        regions: The region of each pixel, as integers in 0-65535, with shape :math:`(B, H, W)`,
+            see :meth:`opmask.perturb.Applied.region_map`; 0 is outside of all. The same number in
+            two images is two regions.
+        pixels: At how many pixels of a region, evenly spread, colours are compared at most.
+
+    Returns:
+        The masks by name, each with shape :math:`(B, 1, H, W)`, in operator units: constant in
+        each region and the identity outside, in at least float32.
+
+    Raises:
+        ValueError: If shapes do not fit, or `pixels` is below 1.
+        TypeError: If images are not of a floating-point type, or regions are.
+
+    References:
+        | An Algorithm for Least-Squares Estimation of Nonlinear Parameters (Marquardt, 1963)
+
+    Example:
+        >>> import opmask
+        >>> real = torch.rand(1, 3, 8, 8) / 2
+        >>> regions = torch.arange(8).expand(1, 8, 8) // 6
+        >>> composite = torch.where(regions[:, None] == 1, 2 * real, real)
+        >>> masks = fit_masks(opmask.Retoucher(opmask.Mul(opmask.RGB)), composite, real, regions)
+        >>> masks["r_mul"][0, 0, 0].round(decimals=3)
+        tensor([1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 0.5000, 0.5000])
+    """
+    _check(composite, real, regions, pixels)
+    dtype = torch.promote_types(composite.dtype, torch.float32)
+    composite, real = composite.to(dtype), real.to(dtype)
+    bounds = _bounds(retoucher, composite)
+    keys = _keys(regions)
+    table = bounds.identity[:, None].repeat(1, int(keys.max()) + 1)
+    inside, present, counts = _find(regions, keys)
+    if len(present):
+        places, weight = _spread(inside, counts, pixels)
+        by_pixel = _works_by_pixel(retoucher, composite)
+        problem = Problem(
+            retoucher,
+            pixels_at(composite, places),
+            pixels_at(real, places),
+            weight.to(dtype),
+            bounds,
+            None if by_pixel else _scene(composite, inside, counts, places),
+        )
+        table[:, present] = minimise(problem).T
+    planes = table.gather(1, keys.expand(len(table), -1))
+    masks = planes.view(-1, len(regions), 1, *regions.shape[1:])
+    return dict(zip(retoucher.ranges, masks, strict=True))
+
+
+def fit_record(
+    record: Applied, retoucher: Retoucher, composite: Tensor, real: Tensor, label_map: Tensor
+) -> dict[str, Tensor]:
+    r"""The masks, constant in each region, that best undo what a record says was done.
+
+    This is :func:`fit_masks` for one sample, with the regions of its record.
+
+    Args:
+        record: What was done to the photo.
+        retoucher: The retoucher that the masks are for.
+        composite: The changed image, with shape :math:`(3, H, W)`, RGB in :math:`[0, 1]`.
+        real: The image to restore, with the shape and range of `composite`.
+        label_map: The class of each pixel of the photo, integers, with shape :math:`(H', W')`. If
+            the images were resized it is resized along.
+
+    Returns:
+        The masks by name, each with shape :math:`(1, H, W)`, in operator units; the identity
+        outside the regions.
+
+    Raises:
+        ValueError: If shapes do not fit.
+        TypeError: If the images are not of a floating-point type, or the label map is.
+
+    Example:
+        >>> import opmask
+        >>> from opmask.perturb import Applied, Filter, RegionChange, composite
+        >>> image = torch.full((3, 1, 4), 128, dtype=torch.uint8)
+        >>> label_map = torch.tensor([[1, 3, 3, 0]])
+        >>> record = Applied(7, (RegionChange(3, (Filter("brightness", 1.25),)),))
+        >>> changed, real, _, _ = composite(image, label_map, record)
+        >>> retoucher = opmask.Retoucher(opmask.Mul(opmask.RGB))
+        >>> masks = fit_record(record, retoucher, changed, real, label_map)
+        >>> masks["r_mul"].round(decimals=2)
+        tensor([[[1.0000, 0.8000, 0.8000, 1.0000]]])
+    """
+    regions = record.region_map(label_map, (composite.shape[-2], composite.shape[-1]))
+    masks = fit_masks(retoucher, composite[None], real[None], regions[None])
+    return {name: mask[0] for name, mask in masks.items()}
+
+
+def _bounds(retoucher: Retoucher, like: Tensor) -> Bounds:
+    ranges = retoucher.ranges.values()
+    return Bounds(
+        like.new_tensor([r.identity for r in ranges]),
+        like.new_tensor([r.low for r in ranges]),
+        like.new_tensor([r.high for r in ranges]),
+    )
+
+
+def _keys(regions: Tensor) -> Tensor:
+    """A number for each pixel of the flattened batch, the same for all of its region."""
+    image = torch.arange(len(regions), device=regions.device)[:, None]
+    return (image * (regions.max() + 1) + regions.flatten(1)).flatten()
+
+
+def _find(regions: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where regions are in the flattened batch, one after the other; their keys; their sizes."""
+    inside = regions.flatten().nonzero().flatten()
+    found, order = keys[inside].int().sort(stable=True)  # half the bytes sort faster
+    present, counts = torch.unique_consecutive(found, return_counts=True)
+    return inside[order], present.long(), counts
+
+
+def _spread(inside: Tensor, counts: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
+    """Evenly spread pixels of each region, (R, P), and how much each counts, (R, 1, P)."""
+    counts = counts[:, None]
+    taken = counts.clamp(max=pixels)
+    number = torch.arange(int(taken.max()), device=counts.device)
+    used = number < taken  # a small region has fewer; its first pixel fills its row
+    step = torch.where(used, (2 * number + 1) * counts // (2 * taken), 0)
+    return inside[counts.cumsum(0) - counts + step], (used / taken)[:, None]
+
+
+def _works_by_pixel(retoucher: Retoucher, like: Tensor) -> bool:
+    """Whether what a pixel becomes depends on its own colour and masks alone."""
+    generator = torch.Generator().manual_seed(0)
+    numbers = torch.rand(3 + len(retoucher.ranges), 32 * 32, generator=generator)
+    order = torch.randperm(32 * 32, generator=generator)
+    # Half of the pixels change their places, and the other half its colours as well.
+    moved = torch.cat([numbers[:, order[:512]], numbers[:, order[512:]] / 2], 1)
+    image, offsets = (
+        torch.stack([numbers, moved]).view(2, -1, 32, 32).to(like).tensor_split([3], 1)
+    )
+    masks = {
+        name: r.scale(r.identity + 0.1 * offset)
+        for (name, r), offset in zip(retoucher.ranges.items(), offsets.split(1, 1), strict=True)
+    }
+    first, second = retoucher(image, masks).flatten(2).cpu()
+    return torch.allclose(first[:, order[:512]], second[:, :512], atol=1e-5)
+
+
+def _scene(image: Tensor, inside: Tensor, counts: Tensor, places: Tensor) -> Scene:
+    """The images as they are, what owns their pixels, and the places of the chosen ones."""
+    owner = torch.zeros_like(image[:, 0], dtype=torch.long)
+    numbers = torch.arange(1, len(counts) + 1, device=counts.device)
+    owner.view(-1)[inside] = numbers.repeat_interleave(counts)
+    return Scene(image, owner, places)
+
+
+def _check(composite: Tensor, real: Tensor, regions: Tensor, pixels: int) -> None:
+    for name, image in (("composite", composite), ("real", real)):
+        if not image.is_floating_point():
+            raise TypeError(
+                f"'{name}' must be floating point in [0, 1], got {image.dtype}. "
+                f"Divide 8-bit values by 255."
+            )
+    if composite.ndim != 4 or composite.shape[1] != 3:
+        raise ValueError(
+            f"'composite' must have shape (B, 3, H, W), got {tuple(composite.shape)}."
+        )
+    if real.shape != composite.shape:
+        raise ValueError(
+            f"'real' must have the shape of 'composite', {tuple(composite.shape)}, "
+            f"got {tuple(real.shape)}."
+        )
+    if regions.is_floating_point():
+        raise TypeError(f"'regions' must hold integers, got {regions.dtype}.")
+    if regions.shape != composite[:, 0].shape:
+        raise ValueError(
+            f"'regions' must have shape {tuple(composite[:, 0].shape)} to fit the images, "
+            f"got {tuple(regions.shape)}."
+        )
+    if pixels < 1:
+        raise ValueError(f"'pixels' must be at least 1, got {pixels}.")

@@ -1,0 +1,1 @@
+"""Degradations of the real image: noise, blur and JPEG."""

@@ -1,0 +1,155 @@
+r"""Which degradation a photo gets.
+
+The reference code degrades the real image of one sample in twenty, and so what surrounds the
+regions of its composite: a region may be sharper or cleaner than the rest.
+
+Draws -> ``draw_degradation`` -> degradation, of ``opmask.perturb.degrade.degradations``.
+
+References:
+    | Semantic-guided Multi-mask Image Harmonization (Ren and Liu, 2022)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from torch import Tensor
+
+from opmask.perturb.degrade.counter import BITS
+from opmask.perturb.degrade.degradations import (
+    JPEG,
+    Degradation,
+    GaussianBlur,
+    GaussianNoise,
+    LaplaceNoise,
+    MotionBlur,
+    PoissonNoise,
+)
+from opmask.perturb.rng import pick, uniform
+
+__all__ = [
+    "JPEG",
+    "NOISE_STRENGTHS",
+    "Degradation",
+    "GaussianBlur",
+    "GaussianNoise",
+    "LaplaceNoise",
+    "MotionBlur",
+    "PoissonNoise",
+    "degrade",
+    "draw_degradation",
+    "from_record",
+]
+
+NOISE_STRENGTHS = (8.0, 10.0)
+"""Between which the scale or rate of noise is drawn, in 8-bit levels (reference code)."""
+
+MOTION_ANGLES = (0.0, 360.0)
+"""Between which the angle of a motion blur is drawn, in degrees (reference code)."""
+
+MOTION_DIRECTIONS = (-1.0, 1.0)
+"""Between which the direction of a motion blur is drawn (reference code)."""
+
+_NOISES: tuple[Callable[[float, int], Degradation], ...] = (
+    GaussianNoise,
+    LaplaceNoise,
+    PoissonNoise,
+)
+
+_KINDS: dict[str, type[Degradation]] = {
+    kind.name: kind
+    for kind in (GaussianNoise, LaplaceNoise, PoissonNoise, MotionBlur, GaussianBlur, JPEG)
+}
+
+
+def draw_degradation(draw: Callable[[], float]) -> Degradation:
+    r"""Draws a degradation as the reference code does.
+
+    Noise, blur or JPEG, each as likely; then one of its kind, each as likely; then its parameters.
+
+    Args:
+        draw: Where the numbers come from, see :func:`opmask.perturb.rng.stream`.
+
+    Returns:
+        The degradation.
+
+    Example:
+        >>> from opmask.perturb.rng import stream
+        >>> draw_degradation(stream(1))
+        PoissonNoise(rate=9.5275..., seed=2297457538547630)
+    """
+    family = pick((_draw_noise, _draw_blur, _draw_jpeg), draw)
+    return family(draw)
+
+
+def from_record(record: dict[str, Any]) -> Degradation:
+    r"""Reads what ``to_record`` of a degradation wrote.
+
+    Args:
+        record: The plain values.
+
+    Returns:
+        The degradation.
+
+    Raises:
+        ValueError: If the record names no degradation.
+        TypeError: If its parameters are those of another.
+
+    Example:
+        >>> from_record({"degrade": "jpeg", "quality": 95})
+        JPEG(quality=95)
+    """
+    parameters = dict(record)
+    name = parameters.pop("degrade", None)
+    if name not in _KINDS:
+        raise ValueError(f"'degrade' must be one of {', '.join(_KINDS)}, got {name!r}.")
+    return _KINDS[name](**parameters)
+
+
+def degrade(images: Tensor, degradations: Sequence[Degradation | None]) -> Tensor:
+    r"""Degrades some images of a batch.
+
+    JPEG, which only a CPU can do, goes to threads, and all else happens meanwhile.
+
+    Args:
+        images: The images, ``uint8``, with shape :math:`(B, 3, H, W)`, in 0-255.
+        degradations: What is done to each image, or ``None``.
+
+    Returns:
+        The images, with the type, shape and range of `images`.
+
+    Example:
+        >>> import torch
+        >>> images = torch.tensor([0, 0, 90], dtype=torch.uint8).expand(2, 3, 1, 3)
+        >>> degrade(images, [None, GaussianBlur()])[:, 0, 0]
+        tensor([[ 0,  0, 90],
+                [10, 22, 37]], dtype=torch.uint8)
+    """
+    todo = [(place, how) for place, how in enumerate(degradations) if how is not None]
+    if not todo:
+        return images
+    result = images.clone()
+    with ThreadPoolExecutor() as pool:  # which starts no thread that it does not need
+        coded = {i: pool.submit(how, images[i]) for i, how in todo if isinstance(how, JPEG)}
+        for place, how in todo:
+            if place not in coded:
+                result[place] = how(images[place])
+        for place, task in coded.items():
+            result[place] = task.result()
+    return result
+
+
+def _draw_noise(draw: Callable[[], float]) -> Degradation:
+    return pick(_NOISES, draw)(uniform(*NOISE_STRENGTHS, draw), int(draw() * 2**BITS))
+
+
+def _draw_blur(draw: Callable[[], float]) -> Degradation:
+    if pick(("motion", "gaussian"), draw) == "motion":
+        return MotionBlur(uniform(*MOTION_ANGLES, draw), uniform(*MOTION_DIRECTIONS, draw))
+    return GaussianBlur()
+
+
+def _draw_jpeg(draw: Callable[[], float]) -> Degradation:
+    return JPEG()

@@ -1,0 +1,1 @@
+"""The photo filters, as exact programs of tables and matrices."""

@@ -1,0 +1,266 @@
+r"""Mask heads: how logits are read from a network that was never built for masks.
+
+Data flow: `image -> backbone -> features -> MaskHead -> logits`. The last layer of a network turns
+rich features into colours; masks need the features. A :class:`Tap` on that layer keeps its
+*input*, a zero convolution of the same geometry turns that into logits, and whatever the network
+does afterwards (tanh, residual, pixel shuffle) is ignored. :class:`OutputHead` is for networks
+built for masks: their output is the logits. :mod:`opmask.wrapper.probing` finds the layer.
+
+Features are divided by their root mean square over each image and by the square root of the
+fan-in, so that one learning rate suits every network: see :doc:`/design/conditioning`.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from opmask.wrapper.sizes import resize
+
+__all__ = ["Geometry", "MaskHead", "OutputHead", "Tap"]
+
+NO_GRADIENT = (
+    "the network switches gradients off, so that it would not learn. Pass use_reentrant=False to "
+    "torch.utils.checkpoint, or take torch.no_grad out of its forward"
+)
+FREEZE = ", or freeze it with backbone.requires_grad_(False) if it is not to learn"
+
+
+class Tap:
+    """A forward hook that keeps the input of its layer, but only while somebody listens.
+
+    It runs after the layer, so that it keeps what the layer got in the end, whichever hooks of
+    others replaced it.
+
+    Otherwise a deep copy after `backbone(x)` would meet a tensor of the autograd graph, and memory
+    would stay alive. The state is per thread, so that several threads can call one model.
+    """
+
+    def __init__(self) -> None:
+        self._state = threading.local()
+
+    def __call__(
+        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object
+    ) -> None:
+        """Keeps the input if somebody listens; the output stays as it is."""
+        if getattr(self._state, "listening", False):
+            self._state.features = args[0] if args else next(iter(kwargs.values()))
+
+    def __reduce__(self) -> tuple[type[Tap], tuple[()]]:
+        return Tap, ()
+
+    def listen(self, run: Callable[[], object]) -> Tensor | None:
+        """The input that the layer got last while `run` ran, or `None` if it did not run."""
+        self._state.listening, self._state.features = True, None
+        try:
+            run()
+            return self._state.features
+        finally:
+            self._state.listening, self._state.features = False, None
+
+
+@dataclass(frozen=True)
+class Geometry:
+    r"""Everything about a mask head but its weights, so that it can be rebuilt without probing.
+
+    Args:
+        inputs: The number of channels of the features.
+        transposed: Whether the convolution is a transposed one.
+        kernel_size: The kernel's height and width.
+        stride: The stride.
+        padding: The padding, or `"same"` or `"valid"`.
+        dilation: The dilation.
+        output_padding: The output padding of a transposed convolution.
+        padding_mode: The padding mode as in :class:`torch.nn.Conv2d`.
+        scale: The size of the map over the size of the image, as a numerator and a denominator.
+        excess: By how many pixels the map is larger than that on each axis; negative for valid
+            convolutions.
+        start: Where the image begins in a map with an excess, in pixels of the map.
+        shuffle: How many logits in each direction come from one place of the map (sub-pixel
+            convolution).
+    """
+
+    inputs: int
+    transposed: bool = False
+    kernel_size: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] | str = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    output_padding: tuple[int, int] = (0, 0)
+    padding_mode: str = "zeros"
+    scale: tuple[int, int] = (1, 1)
+    excess: int = 0
+    start: int = 0
+    shuffle: int = 1
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Geometry:
+        """Rebuilds a geometry from :func:`dataclasses.asdict`, also after a trip through JSON."""
+        arguments: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**arguments)
+
+    def build(self, channels: int) -> nn.Conv2d | nn.ConvTranspose2d:
+        """A plain, ungrouped convolution with this geometry, all zero."""
+        shared = {
+            n: getattr(self, n)
+            for n in ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+        }
+        if self.transposed:
+            shared["output_padding"] = self.output_padding
+        kind = nn.ConvTranspose2d if self.transposed else nn.Conv2d
+        layer = kind(self.inputs, channels * self.shuffle**2, **shared)
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
+        return layer
+
+
+class MaskHead(nn.Module):
+    r"""Turns the input of a network's last layer into logits, all zero at first.
+
+    .. math:: z = \frac{1}{\sqrt{n}} \left( W * \frac{f}{\operatorname{rms}(f)} + b \right)
+
+    with the fan-in :math:`n` and the root mean square over channels and places of each image.
+
+    Args:
+        name: The name of the tapped layer in the backbone.
+        channels: The number of masks.
+        geometry: How the features lie to the image.
+    """
+
+    def __init__(self, name: str, channels: int, geometry: Geometry) -> None:
+        super().__init__()
+        self.name, self.geometry, self.tap = name, geometry, Tap()
+        self.layer = geometry.build(channels)
+        taps = math.prod(geometry.kernel_size) / (
+            math.prod(geometry.stride) if geometry.transposed else 1
+        )
+        self.gain = (geometry.inputs * taps) ** -0.5
+
+    def attach(self, backbone: nn.Module) -> RemovableHandle:
+        """Hooks the tap to the layer of that name in `backbone`."""
+        return backbone.get_submodule(self.name).register_forward_hook(
+            self.tap, with_kwargs=True, prepend=True
+        )
+
+    def forward(
+        self, run: Callable[[], object], size: tuple[int, int], learns: bool = False
+    ) -> Tensor:
+        """Runs the network on an input of that size and reads the logits (B, M, H, W).
+
+        `learns` says that the features must carry a gradient.
+        """
+        features = self.features(run)
+        check_gradient(features, learns)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.read(features, size)
+
+    def features(self, run: Callable[[], object]) -> Tensor:
+        """Runs the network; the input of the tapped layer."""
+        features = self.tap.listen(run)
+        if features is None:
+            raise RuntimeError(
+                f"layer {self.name!r} did not run in this mode. Name another one with head='...'."
+            )
+        return features
+
+    def condition(self, features: Tensor) -> Tensor:
+        """Scales the features of each image to a root mean square of 1."""
+        return features * torch.rsqrt(features.square().mean((1, 2, 3), keepdim=True) + 1e-6)
+
+    def read(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        """Turns features into logits of that size, in at least float32."""
+        maps, dtype = as_map(features, size, self.geometry.inputs), self.layer.weight.dtype
+        # Squares overflow in half precision.
+        maps = maps.to(torch.promote_types(dtype, torch.float32))
+        logits = self.gain * self.layer(self.condition(maps).to(dtype)).to(maps.dtype)
+        logits = self._crop(logits, size)
+        if self.geometry.shuffle > 1:
+            logits = F.pixel_shuffle(logits, self.geometry.shuffle)
+        return resize(logits, size)
+
+    def _crop(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Takes off, or pads, what the map has more or less than the image."""
+        (h, w), (n, d), excess = logits.shape[-2:], self.geometry.scale, self.geometry.excess
+        if (h - excess) * d != size[0] * n or (w - excess) * d != size[1] * n:
+            raise ValueError(
+                f"layer {self.name!r} gives {h}x{w} for an image of {size[0]}x{size[1]}: the "
+                "network pads inside. Pass multiple_of= the size multiple that it needs."
+            )
+        start = self.geometry.start
+        if excess > 0:
+            return logits[..., start : start + h - excess, start : start + w - excess]
+        return (
+            F.pad(logits, (-excess // 2, (1 - excess) // 2) * 2, mode="replicate")
+            if excess
+            else logits
+        )
+
+    def extra_repr(self) -> str:
+        """The layer and its scale, for printing."""
+        scale = Fraction(*self.geometry.scale)
+        sub_pixel = ", sub-pixel" if self.geometry.shuffle > 1 else ""
+        return f"reads the input of {self.name!r} at {scale} of the image's size{sub_pixel}"
+
+
+class OutputHead(nn.Module):
+    r"""Takes the backbone's own output as the logits, for networks that were built for masks.
+
+    Unlike a tapped head it has no parameters, and no start at the identity: what the network puts
+    out at first is what you get. The output must have one channel for each mask and the size of
+    the input.
+
+    Example:
+        >>> import opmask, torch
+        >>> net = torch.nn.Conv2d(3, 6, 1)
+        >>> model = opmask.OperatorMaskWrapper(net, head=opmask.OutputHead())
+        >>> model(torch.rand(1, 3, 32, 32)).masks["l_mul"].shape
+        torch.Size([1, 1, 32, 32])
+    """
+
+    def forward(
+        self, run: Callable[[], object], size: tuple[int, int], learns: bool = False
+    ) -> Tensor:
+        """Runs the network and returns its output (B, M, H, W), of the input's size.
+
+        `learns` says that the output must carry a gradient.
+        """
+        output = run()
+        if not isinstance(output, Tensor) or output.shape[-2:] != size:
+            got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(
+                f"with OutputHead the network must put out one tensor of {size[0]}x{size[1]}, "
+                f"got {got}. Pass call= to pick it out, or multiple_of= if the size was rounded."
+            )
+        check_gradient(output, learns)
+        return output.to(torch.promote_types(output.dtype, torch.float32))
+
+
+def check_gradient(features: Tensor, learns: bool) -> None:
+    """Raises if a network that is to learn has computed its features without a gradient."""
+    if learns and not features.requires_grad:
+        raise RuntimeError(f"{NO_GRADIENT}{FREEZE}.")
+
+
+def as_map(features: Tensor, size: tuple[int, int], channels: int) -> Tensor:
+    """Features as (B, C, h, w); tokens (B, N, C) return to their raster."""
+    if features.ndim == 4:
+        return features if features.shape[1] == channels else features.permute(0, 3, 1, 2)
+    if features.ndim == 3:
+        for extra in range(6):  # class and register tokens come first
+            tokens = features.shape[1] - extra
+            rows = math.isqrt(tokens * size[0] // size[1]) if tokens > 0 else 0
+            if rows and rows * rows * size[1] == tokens * size[0]:
+                return features[:, extra:].transpose(1, 2).unflatten(2, (rows, tokens // rows))
+    raise ValueError(f"features {tuple(features.shape)} are not a map of the image")

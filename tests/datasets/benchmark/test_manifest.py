@@ -1,0 +1,257 @@
+import hashlib
+import json
+
+import pytest
+
+from opmask.datasets import Recipe
+from opmask.datasets.benchmark.manifest import (
+    FORMAT,
+    Entry,
+    Header,
+    read_manifest,
+    sha256,
+    write_manifest,
+)
+from opmask.datasets.benchmark.recompression import Cleaning
+from opmask.datasets.pairs import Counts
+from opmask.perturb import Applied, Cube, Filter, GaussianBlur, LabScaling, RegionChange
+
+APPLIED = Applied(
+    7,
+    (RegionChange(3, (Filter("moon"), LabScaling((1.1, 0.9, 1 / 3)))), RegionChange(5, ())),
+    GaussianBlur(),
+)
+RECIPE = Recipe("LIP", "val", 4, "reference-rgb", 256, 80)
+HEADER = Header(RECIPE, "0.9", 5, 2, ("a.jpg", "b.jpg"), ("c.jpg",), Counts(10000, 9972))
+ENTRIES = [
+    Entry(1, "images/a.jpg", "labels/a.png", "12", "34", APPLIED),
+    Entry(4, "images/d é.jpg", "labels/d é.png", "56", "78", Applied(0, ()), Cleaning(0.1 + 0.2)),
+]
+
+
+@pytest.fixture
+def path(tmp_path):
+    write_manifest(tmp_path / "m.jsonl", HEADER, ENTRIES)
+    return tmp_path / "m.jsonl"
+
+
+def refusal(path, line, old, new):
+    """The error of a manifest of which a line was changed, without its path."""
+    lines = path.read_text().split("\n")
+    assert old in lines[line - 1]
+    lines[line - 1] = lines[line - 1].replace(old, new)
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"m\.jsonl, line") as error:
+        read_manifest(path)
+    return str(error.value).removeprefix(f"{path}, ")
+
+
+def test_a_manifest_is_read_as_it_was_written(path):
+    assert read_manifest(path) == (HEADER, ENTRIES)
+
+
+def test_what_is_optional_may_be_missing(tmp_path):
+    header = Header(Recipe("barns", ""), "0.9", 0, 0)
+    write_manifest(tmp_path / "m.jsonl", header, [])
+    assert read_manifest(tmp_path / "m.jsonl") == (header, [])
+
+
+def test_the_first_line_is_the_header(path):
+    assert FORMAT == 1
+    assert json.loads(path.read_text().splitlines()[0]) == {
+        "opmask_benchmark": 1,
+        "opmask": "0.9",
+        "data": "LIP",
+        "split": "val",
+        "seed": 4,
+        "settings": "reference-rgb",
+        "size": 256,
+        "clean": 80,
+        "photos": 5,
+        "kept": 2,
+        "unlabelled": ["a.jpg", "b.jpg"],
+        "broken": ["c.jpg"],
+        "table_1": {"photos": 10000, "labelled": 9972},
+    }
+
+
+def test_each_other_line_is_a_sample(path):
+    first, second = map(json.loads, path.read_text().splitlines()[1:])
+    assert first == {
+        "index": 1,
+        "photo": "images/a.jpg",
+        "label_map": "labels/a.png",
+        "photo_sha256": "12",
+        "label_map_sha256": "34",
+        "applied": json.loads(APPLIED.to_json()),
+    }
+    assert second["clean"] == {"scale": 0.1 + 0.2, "quality": 90}
+
+
+def test_pictures_sort_by_the_place_of_the_photo():
+    names = [Entry(n, "a.b/c.d.jpg", "", "", "", APPLIED).image_name for n in (9, 10, 123456)]
+    assert names == ["000009-c.d.png", "000010-c.d.png", "123456-c.d.png"]
+    assert names == sorted(names)
+
+
+def test_counts_are_described_and_compared_with_table_1():
+    assert HEADER.describe() == (
+        "2 of 5 photos kept: 2 without a labelled pixel, 1 that cannot be used. "
+        "In the paper (Table 1) it is 9972 of 10000."
+    )
+
+
+@pytest.mark.parametrize(
+    ("photos", "kept", "end"),
+    [(10000, 9972, "10000, too."), (10000, 9971, "10000."), (9999, 9972, "10000.")],
+)
+def test_equal_counts_are_pointed_out(photos, kept, end):
+    header = Header(RECIPE, "", photos, kept, table_1=Counts(10000, 9972))
+    assert header.describe().endswith(f"it is 9972 of {end}")
+
+
+def test_without_published_counts_there_is_no_comparison():
+    assert Header(RECIPE, "", 3, 3).describe() == (
+        "3 of 3 photos kept: 0 without a labelled pixel, 0 that cannot be used."
+    )
+
+
+def test_settings_of_ones_own_are_told_only_where_there_are_some(tmp_path):
+    header = Header(Recipe("barns", ""), "0.9", 0, 0, own_settings="second_rate=0.1")
+    write_manifest(tmp_path / "m.jsonl", header, [])
+    assert read_manifest(tmp_path / "m.jsonl") == (header, [])
+    assert json.loads(header.to_json())["own_settings"] == "second_rate=0.1"
+    wrong = header.to_json().replace('"second_rate=0.1"', "0.1")
+    with pytest.raises(ValueError, match=r"field 'own_settings' must be a text, got 0\.1"):
+        Header.from_json(wrong)
+
+
+def negative(image):
+    return 255 - image
+
+
+def test_perturbations_of_ones_own_must_be_given(tmp_path):
+    applied = Applied(7, (RegionChange(3, (negative,)),))
+    entry = Entry(0, "a.jpg", "a.png", "12", "34", applied)
+    write_manifest(tmp_path / "m.jsonl", Header(RECIPE, "0.9", 1, 1), [entry])
+    assert read_manifest(tmp_path / "m.jsonl", [negative])[1] == [entry]
+    message = r"m\.jsonl, line 2: in the field 'applied', 'perturbations' must hold negative, "
+    with pytest.raises(ValueError, match=message):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_missing_cube_file_is_named_with_its_line(tmp_path):
+    lines = [f"{g} {g} {g}" for g in (0, 1) for _ in range(4)]
+    (tmp_path / "look.cube").write_text("\n".join(["LUT_3D_SIZE 2", *lines]))
+    applied = Applied(7, (RegionChange(3, (Cube(tmp_path / "look.cube"),)),))
+    entry = Entry(0, "a.jpg", "a.png", "12", "34", applied)
+    write_manifest(tmp_path / "m.jsonl", Header(RECIPE, "0.9", 1, 1), [entry])
+    assert read_manifest(tmp_path / "m.jsonl")[1] == [entry]
+    (tmp_path / "look.cube").unlink()
+    with pytest.raises(FileNotFoundError, match=r"m\.jsonl, line 2: .*look\.cube"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+def test_another_version_of_the_format_is_refused(path):
+    assert refusal(path, 1, '"opmask_benchmark": 1', '"opmask_benchmark": 2') == (
+        "line 1: 'opmask_benchmark', the version of the format, must be 1, got 2. "
+        "It was written by opmask 0.9."
+    )
+
+
+@pytest.mark.parametrize("line", [1, 2, 3])
+def test_a_broken_line_is_named_by_its_number(path, line):
+    assert refusal(path, line, "{", "<").startswith(f"line {line}: must be JSON, got b'<")
+
+
+def test_what_is_no_object_is_refused(path):
+    path.write_text("3\n")
+    with pytest.raises(ValueError, match=r"line 1: must be a JSON object, got b'3'"):
+        read_manifest(path)
+
+
+def test_bytes_that_are_no_text_are_refused(path):
+    path.write_bytes(path.read_bytes() + b"\xff\xfe\n")
+    with pytest.raises(ValueError, match=r"line 4: must be JSON, got b'\\xff\\xfe'"):
+        read_manifest(path)
+
+
+def test_an_empty_manifest_is_refused(path):
+    path.write_text("")
+    with pytest.raises(ValueError, match=r"line 1: must be JSON, got b''"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(("line", "number"), [(1, 13), (2, 6)])
+def test_each_field_must_be_there(path, line, number):
+    lines = path.read_text().splitlines()
+    fields = json.loads(lines[line - 1])
+    assert len(fields) == number
+    for field in fields:
+        rest = {name: value for name, value in fields.items() if name != field}
+        path.write_text("\n".join([*lines[: line - 1], json.dumps(rest), *lines[line:]]))
+        with pytest.raises(ValueError, match=f"line {line}: the field '{field}' must be there"):
+            read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "old", "new", "rule"),
+    [
+        (1, '"LIP"', "3", "'data' must be a text, got 3"),
+        (1, '"val"', "null", "'split' must be a text, got None"),
+        (1, '"seed": 4', '"seed": "4"', "'seed' must be an integer, got '4'"),
+        (1, '"seed": 4', '"seed": true', "'seed' must be an integer, got True"),
+        (1, '"size": 256', '"size": 2.5', "'size' must be an integer or null, got 2.5"),
+        (1, '"clean": 80', '"clean": "80"', "'clean' must be an integer or null, got '80'"),
+        (1, '["c.jpg"]', "1", "'broken' must be a list, got 1"),
+        (1, '["a.jpg", "b.jpg"]', "{}", "'unlabelled' must be a list, got {}"),
+        (1, '{"photos": 10000, "labelled": 9972}', "[1, 2]", "'table_1' must be an object or"),
+        (1, '"labelled": 9972', '"labelled": "9"', "'labelled' must be an integer, got '9'"),
+        (2, '"images/a.jpg"', "[]", "'photo' must be a text, got []"),
+        (2, '"34"', "34", "'label_map_sha256' must be a text, got 34"),
+        (2, '"index": 1', '"index": null', "'index' must be an integer, got None"),
+        (3, '{"seed": 0, "regions": []}', "[]", "'applied' must be an object, got []"),
+        (3, '"quality": 90', '"quality": 1.5', "'quality' must be an integer, got 1.5"),
+        (3, '"scale": 0.3', '"scale": "x", "y": 0.3', "'scale' must be a number or an integer"),
+    ],
+)
+def test_fields_of_another_kind_are_refused(path, line, old, new, rule):
+    assert refusal(path, line, old, new).startswith(f"line {line}: the field {rule}")
+
+
+def test_values_that_make_no_sense_are_refused(path):
+    assert "line 1: 'settings' must be one of" in refusal(path, 1, '"reference-rgb"', '"best"')
+
+
+def test_records_that_make_no_sense_are_refused(path):
+    message = "line 2: in the field 'applied', 'text' must be what"
+    assert message in refusal(path, 2, '"moon"', '"sun"')
+
+
+def test_numbers_that_are_none_are_refused(path):
+    assert "'factors' must be finite" in refusal(path, 2, "1.1", "NaN")
+    path.write_text(path.read_text().replace("NaN", "1.1"))
+    assert "line 3: 'scale' must be in" in refusal(
+        path, 3, '"scale": 0.30000000000000004', '"scale": NaN'
+    )
+
+
+def test_cleanings_that_make_no_sense_are_refused(path):
+    assert "line 3: 'scale' must be in" in refusal(path, 3, '"scale": 0.3', '"scale": 1.3')
+
+
+@pytest.mark.parametrize(("lines", "got"), [(slice(0, 2), 1), (slice(0, 1), 0)])
+def test_missing_lines_are_noticed(path, lines, got):
+    path.write_text("\n".join(path.read_text().splitlines()[lines]))
+    with pytest.raises(ValueError, match=rf"as 'kept' in its first line says, 2, got {got}\."):
+        read_manifest(path)
+
+
+def test_a_missing_manifest_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.jsonl"):
+        read_manifest(tmp_path / "gone.jsonl")
+
+
+def test_checksums_are_those_of_hashlib(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert sha256(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()

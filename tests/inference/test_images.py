@@ -1,0 +1,153 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from opmask.inference.images import MODES, like, to_pixels
+
+
+def colours(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def photo(mode="RGB"):
+    rgba = Image.fromarray(colours(20, 30, 4))
+    return rgba.convert("RGB").convert(mode) if mode in ("P", "L", "RGB") else rgba.convert(mode)
+
+
+# --- to_pixels ---
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pixels_are_those_of_pillows_rgb(mode):
+    picture = photo(mode)
+    expected = torch.from_numpy(np.array(picture.convert("RGBA").convert("RGB"))) / 255
+    torch.testing.assert_close(to_pixels(picture)[0].permute(1, 2, 0), expected, rtol=0, atol=0)
+
+
+def test_arrays_and_tensors_of_8_bits_are_divided_by_255():
+    array = colours(5, 7, 3)
+    expected = torch.from_numpy(array).permute(2, 0, 1) / 255
+    for image in array, torch.from_numpy(array).permute(2, 0, 1):
+        torch.testing.assert_close(to_pixels(image), expected[None], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wanted"),
+    [
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_floating_point_keeps_its_values_in_at_least_single_precision(dtype, wanted):
+    image = torch.rand(2, 3, 5, 7).to(dtype)
+    torch.testing.assert_close(to_pixels(image), image.to(wanted), rtol=0, atol=0)
+
+
+def test_arrays_turned_around_or_read_only_are_fine():
+    array = colours(5, 7, 3)
+    torch.testing.assert_close(to_pixels(array[::-1, :, ::-1]), to_pixels(array).flip(1, 2))
+    array.flags.writeable = False
+    assert to_pixels(array).shape == (1, 3, 5, 7)
+
+
+@pytest.mark.parametrize("mode", ["1", "CMYK", "I;16", "I", "F", "YCbCr", "LAB", "HSV"])
+def test_other_modes_are_refused(mode):
+    message = f"'image' must have one of the modes RGB, RGBA, L, LA, P, PA, got '{mode}'."
+    with pytest.raises(ValueError, match=message):
+        to_pixels(Image.new(mode, (30, 20)))
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        ("a.png", TypeError, "'image' must be a PIL image, a NumPy array or a tensor, got str."),
+        (np.zeros((5, 7, 3)), TypeError, "'image' must be 8-bit (uint8) as an array, got float64"),
+        (np.zeros((5, 7), np.uint8), ValueError, "must have shape (H, W, 3) as an array, got (5,"),
+        (np.zeros((5, 7, 4), np.uint8), ValueError, "must have shape (H, W, 3) as an array, got"),
+        (torch.zeros(5, 7), ValueError, "must have shape (3, H, W) or (B, 3, H, W), got (5, 7)."),
+        (torch.zeros(1, 1, 3, 5, 7), ValueError, "must have shape (3, H, W) or (B, 3, H, W), got"),
+        (torch.zeros(4, 5, 7), ValueError, "must have shape (3, H, W) or (B, 3, H, W), got (4,"),
+        (
+            torch.zeros(3, 5, 7).int(),
+            TypeError,
+            "must be floating point or uint8, got torch.int32",
+        ),
+        (torch.full((3, 5, 7), 9.0), ValueError, "must lie in [0, 1], got values in [9, 9]. Div"),
+        (torch.full((3, 5, 7), -0.1), ValueError, "must lie in [0, 1], got values in [-0.1, -0.1"),
+        (torch.full((3, 5, 7), torch.nan), ValueError, "must lie in [0, 1], got values in [nan,"),
+    ],
+)
+def test_what_is_no_picture_is_refused(image, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        to_pixels(image)
+
+
+# --- like ---
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
+def test_a_picture_comes_back_from_its_pixels(mode):
+    picture = photo(mode)
+    back = like(picture, to_pixels(picture))
+    assert (back.mode, back) == (mode, picture)
+
+
+@pytest.mark.parametrize(("mode", "wanted"), [("P", "RGB"), ("PA", "RGBA")])
+def test_palettes_become_colours(mode, wanted):
+    picture = photo(mode)
+    assert like(picture, to_pixels(picture)) == picture.convert(wanted)
+
+
+@pytest.mark.parametrize(
+    ("mode", "transparent", "pixel", "wanted"),
+    [
+        ("P", 3, 3, "RGBA"),
+        ("P", b"\x80\x00", 1, "RGBA"),
+        ("RGB", (9, 9, 9), (9, 9, 9), "RGBA"),
+        ("L", 9, 9, "LA"),
+    ],
+)
+def test_transparent_colours_become_alpha(mode, transparent, pixel, wanted):
+    picture = photo(mode)
+    picture.putpixel((0, 0), pixel)
+    picture.info["transparency"] = transparent
+    back = like(picture, to_pixels(picture))
+    assert np.array_equal(back, picture.convert("RGBA").convert(wanted))
+    assert back.getpixel((0, 0))[-1] == 0
+    assert "transparency" not in back.info
+
+
+def test_the_profile_and_the_tags_are_kept_and_nothing_else():
+    picture = photo()
+    picture.info = {"icc_profile": b"profile", "exif": b"tags", "dpi": (1, 1), "xmp": b"x"}
+    assert like(picture, to_pixels(picture)).info == {"icc_profile": b"profile", "exif": b"tags"}
+
+
+def test_arrays_come_back_as_8_bits():
+    array = colours(5, 7, 3)
+    back = like(array, to_pixels(array))
+    assert (back.dtype, back.flags.c_contiguous) == (np.uint8, True)
+    np.testing.assert_array_equal(back, array)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(3, 5, 7), (1, 3, 5, 7), (2, 3, 5, 7)])
+def test_tensors_come_back_with_type_and_shape(dtype, shape):
+    image = (torch.rand(shape) * (255 if dtype == torch.uint8 else 1)).to(dtype)
+    torch.testing.assert_close(like(image, to_pixels(image)), image, rtol=0, atol=0)
+
+
+def test_levels_are_rounded_and_never_wrap():
+    image = torch.zeros(3, 1, 5, dtype=torch.uint8)
+    pixels = torch.tensor([-0.1, 1.49 / 255, 1.51 / 255, 1.0, 1.1]).expand(1, 3, 1, 5)
+    assert like(image, pixels)[0, 0].tolist() == [0, 1, 2, 255, 255]
+
+
+def test_grey_is_brightness():
+    pixels = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 20, 30)
+    assert like(photo("L"), pixels).getpixel((3, 3)) == round(0.299 * 255)
