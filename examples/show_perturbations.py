@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch.nn.functional as F
+from arguments import add_overwrite, check_files
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -106,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photo", type=Path, nargs="?", help="default: a drawn scene")
     parser.add_argument("--out", type=Path, default=Path("perturbations.png"))
+    add_overwrite(parser)
     args = parser.parse_args(arguments)
+    check_files({"--out": args.out}, [args.photo], overwrite=args.overwrite)
     image = read_image(args.photo) if args.photo else SyntheticScenes(1, size=448)[0].image
     with replacing(args.out) as path:
         draw_sheet(sections(image)).save(path)

@@ -115,19 +115,23 @@ def check_outputs(
         ...
         ValueError: '--chart' must be another file than '--out', got a.md.
     """
-    read = [Path(path) for path in inputs if path is not None and Path(path).exists()]
+    wanted = {name: Path(path) for name, path in outputs.items() if path is not None}
     names: dict[str, str] = {}
-    for name, path in ((n, Path(p)) for n, p in outputs.items() if p is not None):
+    for name, path in wanted.items():
         _check_place(name, path)
         # Without regard to case, because some file systems have none.
         other = names.setdefault(os.path.realpath(path).casefold(), name)
         if other != name:
             raise ValueError(f"{name!r} must be another file than {other!r}, got {path}.")
-        if path.exists() and any(path.samefile(source) for source in read):
+    there = {name: path for name, path in wanted.items() if path.exists()}
+    # Of inputs there may be very many, and what is not there is none of them.
+    read = [Path(path) for path in inputs if path and Path(path).exists()] if there else []
+    for name, path in there.items():
+        if any(path.samefile(source) for source in read):
             raise ValueError(
                 f"{name!r} must not be a file that is read, got {path}. Choose another name."
             )
-        if path.exists() and not overwrite:
+        if not overwrite:
             raise ValueError(f"{name!r} must be a new file, got {path}. --overwrite replaces it.")
 
 

@@ -194,3 +194,11 @@ def test_the_command_is_also_a_module():
     command = [sys.executable, "-m", "opmask", "build-benchmark", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "build-benchmark" in done.stdout
+
+
+def test_what_is_there_stays_and_is_said(root, tmp_path, capsys):
+    build(capsys, "ade20k", root, tmp_path / "out")
+    output = build(capsys, "ade20k", root, tmp_path / "out", "--images")[1]
+    assert output.splitlines()[2:] == ["1 of 3 files were there already and stay."]
+    output = build(capsys, "ade20k", root, tmp_path / "out", "--images")[1]
+    assert output.splitlines()[2:] == ["3 of 3 files were there already and stay."]

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 import torch.nn.functional as F
+from arguments import add_overwrite, check_files
 from torch import Tensor
 
 import opmask
@@ -32,6 +33,7 @@ from small.tables import table, tables
 SPLITS = ("validation", "test", "foreign")
 LIMIT = 15  # photos of one source, of those that were kept apart as a whole
 SHOWN = 20
+WRITTEN = ("small.safetensors", "tables.md", "calibration.png", "panel.png", "worst.png")
 
 
 def limited(photos: Packed, count: int) -> Packed:
@@ -168,10 +170,14 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="the photos, made small")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
     parser.add_argument("--size", type=int, default=256, help="at which masks are predicted")
+    add_overwrite(parser)
     args = parser.parse_args()
+    trained = args.run / "model.safetensors"
+    outputs = {name: args.out / name for name in WRITTEN}
+    check_files(outputs, [trained], overwrite=args.overwrite)
     photos = {split: limited(Packed(args.photos / split), LIMIT) for split in SPLITS[2:]}
     photos = {split: Packed(args.photos / split) for split in SPLITS[:2]} | photos
-    model = opmask.load(args.run / "model.safetensors").eval()
+    model = opmask.load(trained).eval()
     found = found_regions(model, photos["validation"], size=args.size)
     model.calibration = fit(found)
     opmask.save(model, args.out / "small.safetensors", half=True)

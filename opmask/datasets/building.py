@@ -144,6 +144,24 @@ def _difference(own: Settings, named: Settings) -> str:
     )
 
 
+def finished_files(out: str | Path) -> set[Path]:
+    r"""What of a benchmark is there already, and is not written again.
+
+    Args:
+        out: Its folder.
+
+    Returns:
+        The manifest and the whole pictures.
+
+    Example:
+        >>> finished_files("missing")
+        set()
+    """
+    manifest, pictures = Path(out, MANIFEST), Path(out, IMAGES).glob("*.png")
+    found = {path for path in pictures if is_whole_png(path)}
+    return found | ({manifest} if manifest.exists() else set())
+
+
 @contextmanager
 def _half_made(out: Path) -> Iterator[BinaryIO]:
     """The samples drawn so far, for reading and adding; removed if there are none."""
