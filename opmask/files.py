@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["check_outputs", "is_leftover", "remove_leftovers", "replacing"]
+__all__ = ["check_outputs", "explaining", "is_leftover", "remove_leftovers", "replacing"]
 
 _LEFTOVER = re.compile(r"\..*\.opmask-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
 
@@ -149,6 +149,32 @@ def _check_place(name: str, path: Path) -> None:
         raise ValueError(f"{name!r} must be a file that can be written to, got {path}.")
 
 
+@contextmanager
+def explaining(path: str | Path) -> Iterator[None]:
+    r"""Says what to do if a file cannot be written.
+
+    Args:
+        path: The file. Errors that name another file stay as they are.
+
+    Raises:
+        OSError: In place of one that says less, such as of a full disk.
+
+    Example:
+        >>> with explaining("a.txt"):
+        ...     raise OSError(errno.ENOSPC, "No space left on device")
+        Traceback (most recent call last):
+        ...
+        OSError: [Errno 28] 'a.txt' cannot be written: No space left on device. Free some space
+        there, or choose another folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _ADVICE and error.filename in (None, str(path)):
+            raise _explained(error, path) from error
+        raise
+
+
 def is_leftover(path: str | Path) -> bool:
     r"""Whether a file is one that :func:`replacing` is writing to, or was when it was killed.
 
@@ -239,6 +265,6 @@ def _reason(error: Exception, temporary: Path) -> OSError | None:
     return None
 
 
-def _explained(error: OSError, path: Path) -> OSError:
+def _explained(error: OSError, path: str | Path) -> OSError:
     advice = _ADVICE.get(error.errno or 0, "Choose another folder.")
     return OSError(error.errno, f"'{path}' cannot be written: {error.strerror}. {advice}")

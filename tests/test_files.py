@@ -295,7 +295,8 @@ def test_a_full_disk_is_told_from_the_words_of_safetensors(tmp_path):
 
 
 WRITER = """
-import sys, threading, time
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
 from files import replacing  # without the rest of opmask, which takes long to import
 path, letters, end = sys.argv[1], sys.argv[2], time.monotonic() + float(sys.argv[3])
 
@@ -307,9 +308,8 @@ def keep_writing(letter):
                 file.flush()
 
 print("ready", flush=True)
-threads = [threading.Thread(target=keep_writing, args=[letter]) for letter in letters]
-[thread.start() for thread in threads]
-[thread.join() for thread in threads]
+with ThreadPoolExecutor(len(letters)) as pool:
+    list(pool.map(keep_writing, letters))  # which raises what they raise
 """
 
 
