@@ -25,6 +25,7 @@ from tqdm import tqdm
 import opmask
 from opmask.backbones import SmallUNet
 from opmask.datasets import Composites, SyntheticScenes
+from opmask.files import check_outputs, replacing
 from opmask.losses import charbonnier
 from opmask.markdown import markdown_table
 from opmask.perturb import Perturber
@@ -168,14 +169,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("conditioning.json"))
+    parser.add_argument("--overwrite", action="store_true", help="replace --out if it is there")
     args = parser.parse_args()
+    try:
+        check_outputs({"--out": args.out}, overwrite=args.overwrite)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     torch.set_num_threads(1)
     data = {"train": batches(0, 1200, args.size), "validation": batches(1, 128, args.size)}
     runs = [(n, w, s) for n in NETWORKS for w in WAYS for s in range(args.seeds)]
     rows = []
     for n, w, s in tqdm(runs):
         rows.append({"network": n, "way": w, "seed": s, **train(n, w, s, args.steps, data)})
-        args.out.write_text(json.dumps(rows, indent=1))
+        with replacing(args.out) as temporary:
+            temporary.write_text(json.dumps(rows, indent=1))
     print(
         "held-out MSE over the composite's, median of seeds (highest loss over its start, worst)"
     )

@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm import tqdm
 
 from opmask.datasets import SyntheticScenes, read_image
-from opmask.files import replacing
+from opmask.files import check_outputs, replacing
 from opmask.markdown import markdown_row, markdown_table
 from opmask.perturb import CSS_FILTERS, FILTERS, OTHER_FILTERS, apply_filter
 
@@ -135,7 +135,13 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=60)
     parser.add_argument("--picture", type=Path, help="where to draw each filter on a photo")
     parser.add_argument("--device", default="cpu", help="where our filters run")
+    parser.add_argument("--overwrite", action="store_true", help="replace the picture")
     args = parser.parse_args()
+    try:
+        read = (path for folder in args.data for path in folder.rglob("*"))
+        check_outputs({"--picture": args.picture}, inputs=read, overwrite=args.overwrite)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     kinds = [photos(args.data, args.photos), every_color(), every_level(), odd_sizes()]
     if args.picture:
         with replacing(args.picture) as path:

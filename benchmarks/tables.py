@@ -20,7 +20,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from opmask.files import replacing
+from opmask.files import check_outputs, replacing
 from opmask.markdown import markdown_table
 from opmask.metrics.results import COLUMNS
 from opmask.metrics.results import cell as show
@@ -194,9 +194,14 @@ def main() -> None:
     help = "the recipe of the row without perceptual loss (reference)"
     parser.add_argument("--without-perceptual", default="reference", metavar="FAMILY", help=help)
     parser.add_argument("-o", "--out", type=Path, help="a Markdown file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
     args = parser.parse_args()
     if not args.scores.is_dir():
         parser.error(f"{args.scores} is not a folder.")
+    try:
+        check_outputs({"--out": args.out}, inputs=args.scores.iterdir(), overwrite=args.overwrite)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     text = tables(args.scores, args.family, args.without_perceptual)
     print(text)
     if args.out:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from reproduction.arguments import at_least
+from reproduction.arguments import add_overwrite, at_least, check_files
 from torch import Tensor
 from tqdm import trange
 
@@ -87,7 +87,10 @@ def main() -> None:
     parser.add_argument("--size", type=at_least(32), default=64, help="of the scenes, in pixels")
     parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/custom"), help="a folder")
+    add_overwrite(parser)
     args = parser.parse_args()
+    panel = args.out / "panel.png"
+    check_files({"--out": panel}, overwrite=args.overwrite)
 
     opmask.testing.check_operator(Warmth())  # identity, shapes, gradients, ...
     torch.manual_seed(args.seed)
@@ -108,8 +111,8 @@ def main() -> None:
     batch = relight(*load_scenes(HELD_OUT, args.size, 2**31), torch.Generator().manual_seed(1))
     scores = {"composite": evaluate(None, [batch]), "result": evaluate(model, [batch])}
     print(to_markdown([{"model": name, **average(rows)} for name, rows in scores.items()]))
-    save_panel(panel_rows(model, batch), args.out / "panel.png", limit=STOPS)
-    print(f"The picture is {args.out / 'panel.png'}.")
+    save_panel(panel_rows(model, batch), panel, limit=STOPS)
+    print(f"The picture is {panel}.")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from reproduction.arguments import at_least, available_device, existing
+from reproduction.arguments import (
+    add_overwrite,
+    at_least,
+    available_device,
+    check_files,
+    existing,
+    files_of,
+)
 from reproduction.recipes import CHOICES
 from reproduction.report import moved, neighbours
 from reproduction.scoring import (
@@ -175,6 +182,7 @@ def parse() -> argparse.Namespace:
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", type=available_device, default=default)
     parser.add_argument("--csv", "--out", type=Path, help="a file for the scores of every image")
+    add_overwrite(parser)
     args = parser.parse_args()
     args.lpips = list(dict.fromkeys(args.lpips))  # each one once
     check(parser, args)
@@ -196,6 +204,11 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("--subset is that of --iharmony4, which is not given")
     args.size = args.size or (256 if pictures else 64)
     args.protocol = args.protocol or ("ih4-256" if args.iharmony4 else "opmask")
+    if args.csv:
+        outputs = {"--csv": args.csv, "the notes beside it": args.csv.with_suffix(".json")}
+        read = (*find_checkpoints(args.path).values(), *args.weights)
+        folders = (args.outputs, args.data, args.triptychs, args.iharmony4)
+        check_files(outputs, files_of(*read, *folders), overwrite=args.overwrite)
 
 
 def main() -> None:

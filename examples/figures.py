@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from evaluate import find_checkpoints
-from reproduction.arguments import at_least, available_device, existing
+from reproduction.arguments import add_overwrite, at_least, available_device, check_files, existing
 from reproduction.report import MASKED, inputs, to_device
 from reproduction.scoring import open_samples
 from torch import nn
@@ -120,6 +120,7 @@ def parse() -> argparse.Namespace:
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", type=available_device, default=default)
     parser.add_argument("--out", type=Path, help="a folder; else `figures` in the run folder")
+    add_overwrite(parser)
     args = parser.parse_args()
     args.size = args.size or (256 if args.triptychs else 64)
     folder = args.path if args.path.is_dir() else args.path.parent
@@ -133,13 +134,20 @@ def main() -> None:
     args = parse()
     files = find_checkpoints(args.path)
     models = {name: opmask.load(file).to(args.device).eval() for name, file in files.items()}
-    args.out.mkdir(parents=True, exist_ok=True)
+    panel = args.out / "panels.png"
+    swept = {
+        (name, mask): args.out / f"sweep-{name}-{mask}.png"
+        for name, model in models.items()
+        for mask in added(model)
+    }
+    outputs = {path.name: path for path in (panel, *swept.values())}
+    check_files(outputs, files.values(), overwrite=args.overwrite)
     batch = most_changed(args)
-    save_panel(panels(models, batch), args.out / "panels.png")
+    save_panel(panels(models, batch), panel)
     for name, model in models.items():
         if added(model):
             for mask, row in sweeps(model, batch).items():
-                save_panel([row], args.out / f"sweep-{name}-{mask}.png")
+                save_panel([row], swept[name, mask])
     print(f"The figures are in {args.out}.")
 
 

@@ -21,7 +21,14 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
-from reproduction.arguments import at_least, available_device, existing, positive
+from reproduction.arguments import (
+    add_overwrite,
+    at_least,
+    available_device,
+    check_files,
+    existing,
+    positive,
+)
 from reproduction.report import moved, panel_rows, to_device, validation_loader
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -172,7 +179,11 @@ def parse() -> argparse.Namespace:
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", type=available_device, default=default)
     parser.add_argument("--out", type=Path, default=Path("runs/pretrained"), help="a folder")
-    return parser.parse_args()
+    add_overwrite(parser)
+    args = parser.parse_args()
+    outputs = {"the model": args.out / "model.safetensors", "the picture": args.out / "panel.png"}
+    check_files(outputs, [args.weights], overwrite=args.overwrite)
+    return args
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ train() { # train BENCHMARK FAMILY MODEL...: new, or from its last checkpoint on
 evaluate() { # evaluate BENCHMARK FAMILY: by the paper's protocol, on the benchmark's pictures
     python examples/evaluate.py "$out/$1-$2" --triptychs "$out/$1/images" --size "$size" \
         --protocol reference --lpips "$net" --weights "$vgg" --timing \
-        --csv "$out/scores/$1-$2.csv"
+        --csv "$out/scores/$1-$2.csv" --overwrite
 }
 
 for name in $only; do
@@ -99,7 +99,8 @@ for name in $only; do
     step "$name-$family" train "$name" "$family" rgb om omgan
     step "$name-$family-scores" evaluate "$name" "$family"
     step "$name-$family-figures" \
-        python examples/figures.py "$out/$name-$family" --triptychs "$out/$name/images" --size "$size"
+        python examples/figures.py "$out/$name-$family" --triptychs "$out/$name/images" --size "$size" \
+        --overwrite
 done
 if [[ " $only " == *" hscene "* ]]; then
     step "hscene-$family-add" train hscene "$family-add" om
@@ -108,5 +109,5 @@ if [[ " $only " == *" hscene "* ]]; then
     step "hscene-$plain-scores" evaluate hscene "$plain"
 fi
 python benchmarks/tables.py "$out/scores" --family "$family" --without-perceptual "$plain" \
-    -o "$out/tables.md"
+    -o "$out/tables.md" --overwrite
 echo "The tables are in $out/tables.md, the figures in the folders 'figures' of the runs."

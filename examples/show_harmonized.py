@@ -24,6 +24,7 @@ from typing import NamedTuple
 import skimage.data
 import torch
 import torch.nn.functional as F
+from reproduction.arguments import add_overwrite, check_files, files_of
 from torch import Tensor
 from tqdm import tqdm
 
@@ -102,7 +103,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, help="a checkpoint; else the one in the box")
     parser.add_argument("--count", type=int, help="how many, else all")
     parser.add_argument("--out", type=Path, default=Path("harmonized.png"), help="the picture")
+    add_overwrite(parser)
     args = parser.parse_args(arguments)
+    folder = args.folder or Path("none")
+    read = files_of(args.model, folder / "composite_images", folder / "masks")
+    check_files({"--out": args.out}, read, overwrite=args.overwrite)
     model = opmask.load(args.model)
     examples = samples() if args.folder is None else composites_in(args.folder)
     chosen = tqdm(islice(examples, args.count), "harmonize", disable=None)

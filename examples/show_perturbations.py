@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
+from reproduction.arguments import add_overwrite, check_files
 from torch import Tensor
 
 from opmask import perturb
@@ -109,7 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photo", type=Path, nargs="?", help="default: a drawn scene")
     parser.add_argument("--out", type=Path, default=Path("perturbations.png"))
+    add_overwrite(parser)
     args = parser.parse_args(arguments)
+    check_files({"--out": args.out}, [args.photo], overwrite=args.overwrite)
     image = read_image(args.photo) if args.photo else SyntheticScenes(1, size=448)[0].image
     with replacing(args.out) as path:
         draw_sheet(sections(image)).save(path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
+
+from opmask.files import check_outputs
 
 
 def at_least(low: int) -> Callable[[str], int]:
@@ -48,6 +50,33 @@ def existing(text: str) -> Path:
     if not path.exists():
         raise argparse.ArgumentTypeError(f"must be a file or folder, but there is no {text!r}.")
     return path
+
+
+def files_of(*paths: Path | None) -> Iterator[Path]:
+    """All files that paths name, or that lie in the folders that they name."""
+    for path in paths:
+        if path is not None:
+            yield from path.rglob("*") if path.is_dir() else [path]
+
+
+def check_files(
+    outputs: Mapping[str, Path | None],
+    inputs: Iterable[Path | None] = (),
+    *,
+    overwrite: bool,
+) -> None:
+    """Refuses files that should not be written, before any work; makes their folders."""
+    for path in outputs.values():
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        check_outputs(outputs, inputs=inputs, overwrite=overwrite)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that are there")
 
 
 def available_device(text: str) -> str:

@@ -33,6 +33,9 @@ def open_run(folder: Path, settings: dict[str, str], *, resume: bool) -> None:
         raise SystemExit(
             f"{folder} already holds a run. Add --resume to go on with it, or give another --out."
         )
+    found = [] if path.exists() or not folder.is_dir() else sorted(folder.iterdir())
+    if files := [p.name for p in found if p.is_file() and not p.name.startswith(".")]:
+        raise SystemExit(f"{folder} holds {files[0]}, but no run. Give another --out.")
     before = json.loads(path.read_text()) if path.exists() else {}
     # A model that was not trained before has no settings there yet.
     changed = [name for name in settings if before.get(name, settings[name]) != settings[name]]

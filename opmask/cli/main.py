@@ -21,7 +21,7 @@ import typer
 from opmask.cli.harmonize import harmonize_file
 from opmask.cli.study import app as study
 from opmask.datasets import ADE20K, LIP, Recipe, build_benchmark
-from opmask.datasets.benchmark.build import IMAGES
+from opmask.datasets.benchmark.build import IMAGES, finished_files
 from opmask.datasets.benchmark.config import SETTINGS
 from opmask.datasets.benchmark.recompression import CLEAN_QUALITY
 
@@ -73,6 +73,7 @@ def _build_benchmark(
         raise ValueError(f"'data' must be {' or '.join(DATA)}, got {data!r}.")
     kind, test_split = DATA[data]
     split = split or test_split
+    before = finished_files(out)
     benchmark = build_benchmark(
         kind(root, split),
         root,
@@ -82,7 +83,10 @@ def _build_benchmark(
         workers=(os.cpu_count() or 1) if workers is None else workers,
     )
     typer.echo(benchmark.header.describe())
+    written = finished_files(out) - before
     typer.echo(f"Written: {benchmark.manifest}{f' and {out / IMAGES}' if images else ''}")
+    if before:
+        typer.echo(f"{len(before)} of {len(before | written)} files were there already and stay.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

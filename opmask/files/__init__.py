@@ -3,6 +3,7 @@
 from opmask.files.writing import (
     check_outputs,
     check_regular,
+    explaining,
     is_leftover,
     remove_leftovers,
     replacing,
@@ -11,6 +12,7 @@ from opmask.files.writing import (
 __all__ = [
     "check_outputs",
     "check_regular",
+    "explaining",
     "is_leftover",
     "remove_leftovers",
     "replacing",

@@ -19,7 +19,14 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["check_outputs", "check_regular", "is_leftover", "remove_leftovers", "replacing"]
+__all__ = [
+    "check_outputs",
+    "check_regular",
+    "explaining",
+    "is_leftover",
+    "remove_leftovers",
+    "replacing",
+]
 
 _LEFTOVER = re.compile(r"\..*\.opmask-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
 
@@ -115,19 +122,23 @@ def check_outputs(
         ...
         ValueError: '--chart' must be another file than '--out', got a.md.
     """
-    read = [Path(path) for path in inputs if path is not None and Path(path).exists()]
+    wanted = {name: Path(path) for name, path in outputs.items() if path is not None}
     names: dict[str, str] = {}
-    for name, path in ((n, Path(p)) for n, p in outputs.items() if p is not None):
+    for name, path in wanted.items():
         _check_place(name, path)
         # Without regard to case, because some file systems have none.
         other = names.setdefault(os.path.realpath(path).casefold(), name)
         if other != name:
             raise ValueError(f"{name!r} must be another file than {other!r}, got {path}.")
-        if path.exists() and any(path.samefile(source) for source in read):
+    there = {name: path for name, path in wanted.items() if path.exists()}
+    # Of inputs there may be very many, and what is not there is none of them.
+    read = [Path(path) for path in inputs if path and Path(path).exists()] if there else []
+    for name, path in there.items():
+        if any(path.samefile(source) for source in read):
             raise ValueError(
                 f"{name!r} must not be a file that is read, got {path}. Choose another name."
             )
-        if path.exists() and not overwrite:
+        if not overwrite:
             raise ValueError(f"{name!r} must be a new file, got {path}. --overwrite replaces it.")
 
 
@@ -143,6 +154,32 @@ def _check_place(name: str, path: Path) -> None:
         raise ValueError(f"{name!r} must lie in a folder that can be written to, got {path}.")
     if found is not None and not os.access(target, os.W_OK):
         raise ValueError(f"{name!r} must be a file that can be written to, got {path}.")
+
+
+@contextmanager
+def explaining(path: str | Path) -> Iterator[None]:
+    r"""Says what to do if a file cannot be written.
+
+    Args:
+        path: The file. Errors that name another file stay as they are.
+
+    Raises:
+        OSError: In place of one that says less, such as of a full disk.
+
+    Example:
+        >>> with explaining("a.txt"):
+        ...     raise OSError(errno.ENOSPC, "No space left on device")
+        Traceback (most recent call last):
+        ...
+        OSError: [Errno 28] 'a.txt' cannot be written: No space left on device. Free some space
+        there, or choose another folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _ADVICE and error.filename in (None, str(path)):
+            raise _explained(error, path) from error
+        raise
 
 
 def is_leftover(path: str | Path) -> bool:
@@ -235,7 +272,7 @@ def _reason(error: Exception, temporary: Path) -> OSError | None:
     return None
 
 
-def _explained(error: OSError, path: Path) -> OSError:
+def _explained(error: OSError, path: str | Path) -> OSError:
     advice = _ADVICE.get(error.errno or 0, "Choose another folder.")
     return OSError(error.errno, f"'{path}' cannot be written: {error.strerror}. {advice}")
 

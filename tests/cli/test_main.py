@@ -235,3 +235,11 @@ def test_a_label_map_without_pixels_is_left_out(root, tmp_path, capsys):
     )
     assert run(capsys, "build-benchmark", "lip", root, tmp_path / "out")[0] == 0
     assert len(read_manifest(tmp_path / "out/manifest.jsonl")[1]) == 1
+
+
+def test_what_is_there_stays_and_is_said(root, tmp_path, capsys):
+    build(capsys, "ade20k", root, tmp_path / "out")
+    output = build(capsys, "ade20k", root, tmp_path / "out", "--images")[1]
+    assert output.splitlines()[2:] == ["1 of 3 files were there already and stay."]
+    output = build(capsys, "ade20k", root, tmp_path / "out", "--images")[1]
+    assert output.splitlines()[2:] == ["3 of 3 files were there already and stay."]

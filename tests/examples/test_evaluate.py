@@ -56,6 +56,18 @@ def test_the_scores_of_every_image_are_written(monkeypatch, checkpoint, tmp_path
     assert columns < set(rows[0])
 
 
+def test_scores_that_are_there_and_what_is_read_are_refused_before_any_work(
+    monkeypatch, checkpoint, tmp_path
+):
+    monkeypatch.setattr(evaluate, "score_all", None)
+    (tmp_path / "a.json").write_text("mine")
+    with pytest.raises(SystemExit, match=r"'the notes beside it' must be a new file, got "):
+        run(monkeypatch, str(checkpoint), "--csv", str(tmp_path / "a.csv"))
+    for path in (checkpoint, checkpoint.parents[1]):
+        with pytest.raises(SystemExit, match=r"'--csv' must not be a file that is read"):
+            run(monkeypatch, str(path), "--csv", str(checkpoint), "--overwrite")
+
+
 def test_the_reference_protocol_gives_other_numbers(monkeypatch, checkpoint, tmp_path):
     tables = []
     for protocol in ("opmask", "reference"):
@@ -215,7 +227,7 @@ def test_clean_composites_are_the_same_ones_with_other_pixels(monkeypatch, blind
     made = {}
     for flags in ([], ["--clean"]):
         path = tmp_path / "scores.csv"
-        run(monkeypatch, str(blind), *flags, "--csv", str(path))
+        run(monkeypatch, str(blind), *flags, "--csv", str(path), "--overwrite")
         made[bool(flags)] = [float(row["mse"]) for row in read(path)][:4]
     for exact, clean in zip(made[False], made[True], strict=True):
         assert 0 < clean < exact  # edges fade, and what is narrow disappears

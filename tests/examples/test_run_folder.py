@@ -107,3 +107,10 @@ def test_a_step_that_cannot_be_shared_is_refused():
 def test_opmask_s_own_recipe_takes_the_batches_as_they_come():
     args = argparse.Namespace(model=["om"], recipes=HSCENE["small"], batch_size=16)
     assert settings.accumulation(args, 3) == 1
+
+
+def test_a_folder_of_other_files_is_refused(tmp_path):
+    (tmp_path / "results.json").write_text("mine")
+    with pytest.raises(SystemExit, match=r"holds results.json, but no run. Give another --out"):
+        run_folder.open_run(tmp_path, {}, resume=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]

@@ -60,6 +60,6 @@ def test_examples_are_shown_in_one_picture(checkpoint, folder, capsys):
     assert capsys.readouterr().out == f"The picture is {out}.\n"
     with Image.open(out) as picture:
         rows = picture.height
-    show_harmonized.main([str(folder), *model, "--count", "1", "--out", str(out)])
+    show_harmonized.main([str(folder), *model, "--count", "1", "--out", str(out), "--overwrite"])
     with Image.open(out) as picture:
         assert picture.height < rows

@@ -61,3 +61,14 @@ def test_without_a_photo_a_scene_is_drawn(tmp_path):
     main(["--out", str(tmp_path / "sheet.png")])
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width == 10 + COLUMNS * (show_perturbations.CELL + 10)
+
+
+def test_neither_the_photo_nor_another_file_is_replaced(tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (64, 48)).save(photo)
+    for flags in ([], ["--overwrite"]):
+        with pytest.raises(SystemExit, match="'--out' must not be a file that is read"):
+            main([str(photo), "--out", str(photo), *flags])
+    (tmp_path / "sheet.png").touch()
+    with pytest.raises(SystemExit, match="'--out' must be a new file"):
+        main([str(photo), "--out", str(tmp_path / "sheet.png")])

@@ -1,12 +1,14 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
-from opmask.files import check_outputs, is_leftover, remove_leftovers, replacing
+from opmask.files import check_outputs, is_leftover, remove_leftovers, replacing, writing
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions and pipes")
 
@@ -289,3 +291,49 @@ def test_a_full_disk_is_told_from_the_words_of_safetensors(tmp_path):
     message = r"cannot be written: No space left on device\. Free"
     with pytest.raises(OSError, match=message), replacing(tmp_path / "file"):
         raise RuntimeError("Error while serializing: No space left on device (os error 28)")
+
+
+WRITER = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+from writing import replacing  # without the rest of opmask, which takes long to import
+path, letters, end = sys.argv[1], sys.argv[2], time.monotonic() + float(sys.argv[3])
+
+def keep_writing(letter):
+    while time.monotonic() < end:
+        with replacing(path) as temporary, open(temporary, "w") as file:
+            for _ in range(20):
+                file.write(letter * 5000)
+                file.flush()
+
+print("ready", flush=True)
+with ThreadPoolExecutor(len(letters)) as pool:
+    list(pool.map(keep_writing, letters))  # which raises what they raise
+"""
+
+
+@pytest.mark.multiprocess
+def test_a_reader_never_meets_half_a_file_of_many_processes(tmp_path):
+    path = tmp_path / "file.txt"
+    write(path, "z" * 100_000)
+    env = {**os.environ, "PYTHONPATH": os.path.dirname(writing.__file__)}
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path), letters, "3"],
+            stdout=subprocess.PIPE,
+            env=env,
+        )
+        for letters in ("abc", "def", "ghi")
+    ]
+    for writer in writers:
+        assert writer.stdout.readline() == b"ready\n"
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        text = path.read_text()
+        assert text == text[0] * 100_000
+        seen.add(text[0])
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert len(seen) > 3
+    assert list(tmp_path.iterdir()) == [path]
+    for writer in writers:
+        writer.stdout.close()

@@ -27,6 +27,7 @@ from opmask.files import replacing
 from opmask.fitting import fit_masks
 from opmask.metrics.masks import mask_error
 from opmask.visualize import PanelRow, new_figure, save_panel, write_figure
+from reproduction.arguments import add_overwrite, check_files
 from reproduction.small.calibrate import Found, fit, found_regions
 from reproduction.small.pool import Packed
 from reproduction.small.scoring import Row, retouch, scenes, score
@@ -35,6 +36,7 @@ from reproduction.small.tables import table, tables
 SPLITS = ("validation", "test", "foreign")
 LIMIT = 15  # photos of one source, of those that were kept apart as a whole
 SHOWN = 20
+WRITTEN = ("small.safetensors", "tables.md", "calibration.png", "panel.png", "worst.png")
 
 
 def limited(photos: Packed, count: int) -> Packed:
@@ -171,10 +173,14 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="the photos, made small")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
     parser.add_argument("--size", type=int, default=256, help="at which masks are predicted")
+    add_overwrite(parser)
     args = parser.parse_args()
+    trained = args.run / "model.safetensors"
+    outputs = {name: args.out / name for name in WRITTEN}
+    check_files(outputs, [trained], overwrite=args.overwrite)
     photos = {split: limited(Packed(args.photos / split), LIMIT) for split in SPLITS[2:]}
     photos = {split: Packed(args.photos / split) for split in SPLITS[:2]} | photos
-    model = opmask.load(args.run / "model.safetensors").eval()
+    model = opmask.load(trained).eval()
     found = found_regions(model, photos["validation"], size=args.size)
     model.calibration = fit(found)
     opmask.save(model, args.out / "small.safetensors", half=True)

@@ -25,7 +25,7 @@ from opmask.datasets.benchmark.manifest import Header, write_manifest
 from opmask.datasets.benchmark.triptych import is_whole_png, write_triptych
 from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.workers import run
-from opmask.files import is_leftover, remove_leftovers, replacing
+from opmask.files import explaining, is_leftover, remove_leftovers
 from opmask.perturb import Settings
 
 IMAGES = "images"
@@ -122,8 +122,7 @@ def build_benchmark(
                     perturbations=perturbations,
                     workers=workers,
                 )
-            with replacing(out / MANIFEST) as temporary:
-                write_manifest(temporary, *made)
+            write_manifest(out / MANIFEST, *made)
         (out / _HALF).unlink(missing_ok=True)  # all of it stands in the manifest
         benchmark = Benchmark(out, root, perturbations)
         _check_same(benchmark.header, header, out)
@@ -144,11 +143,29 @@ def _difference(own: Settings, named: Settings) -> str:
     )
 
 
+def finished_files(out: str | Path) -> set[Path]:
+    r"""What of a benchmark is there already, and is not written again.
+
+    Args:
+        out: Its folder.
+
+    Returns:
+        The manifest and the whole pictures.
+
+    Example:
+        >>> finished_files("missing")
+        set()
+    """
+    manifest, pictures = Path(out, MANIFEST), Path(out, IMAGES).glob("*.png")
+    found = {path for path in pictures if is_whole_png(path)}
+    return found | ({manifest} if manifest.exists() else set())
+
+
 @contextmanager
 def _half_made(out: Path) -> Iterator[BinaryIO]:
     """The samples drawn so far, for reading and adding; removed if there are none."""
     try:
-        with open(out / _HALF, "a+b") as half:
+        with explaining(out / _HALF), open(out / _HALF, "a+b") as half:
             yield half
     finally:
         if not (out / _HALF).stat().st_size:
@@ -193,8 +210,7 @@ def _write_images(benchmark: Benchmark, folder: Path, workers: int) -> None:
 def _write_image(benchmark: Benchmark, folder: Path, number: int) -> Exception | None:
     # An error that a worker process raises would come with a traceback in its message.
     try:
-        with replacing(folder / benchmark.entries[number].image_name) as temporary:
-            write_triptych(temporary, benchmark[number])
+        write_triptych(folder / benchmark.entries[number].image_name, benchmark[number])
     except (OSError, ValueError) as error:
         return error
     return None

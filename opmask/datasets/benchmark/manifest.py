@@ -21,6 +21,7 @@ from opmask.datasets._fields import parse, read_line, take
 from opmask.datasets.benchmark.config import Recipe
 from opmask.datasets.benchmark.recompression import Cleaning
 from opmask.datasets.pairs import Counts
+from opmask.files import replacing
 from opmask.perturb import Applied
 
 FORMAT = 1
@@ -181,7 +182,7 @@ class Entry:
 
 
 def write_manifest(path: str | Path, header: Header, entries: Iterable[Entry]) -> None:
-    r"""Writes a manifest.
+    r"""Writes a manifest, whole or not at all.
 
     Args:
         path: The file to write.
@@ -193,7 +194,8 @@ def write_manifest(path: str | Path, header: Header, entries: Iterable[Entry]) -
     """
     lines = [header.to_json(), *(entry.to_json() for entry in entries)]
     # In bytes: as text the lines would end in another way on Windows.
-    Path(path).write_bytes("".join(f"{line}\n" for line in lines).encode())
+    with replacing(path) as temporary:
+        temporary.write_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
 def read_manifest(

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from opmask.datasets.composites import Sample
 from opmask.datasets.photos import BrokenPhotoError
 from opmask.datasets.reading import read_image
+from opmask.files import replacing
 from opmask.files.pictures import picture_files
 from opmask.perturb import DEFAULT, Composite, Settings
 from opmask.perturb.compositing import RGB_ANTIALIASED
@@ -50,7 +51,7 @@ def to_triptych(sample: Sample | Composite) -> Tensor:
 
 
 def write_triptych(path: str | Path, sample: Sample | Composite) -> None:
-    r"""Writes a sample as a picture; for a PNG no pixel changes.
+    r"""Writes a sample as a picture, whole or not at all; for a PNG no pixel changes.
 
     Args:
         path: The file to write, of a format that Pillow writes.
@@ -65,7 +66,8 @@ def write_triptych(path: str | Path, sample: Sample | Composite) -> None:
         tensor([[  0, 128, 255]], dtype=torch.uint8)
     """
     pixels = to_triptych(sample).permute(1, 2, 0).contiguous().numpy()
-    Image.fromarray(pixels).save(path)
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary)
 
 
 def is_whole_png(path: str | Path) -> bool:

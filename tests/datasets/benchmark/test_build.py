@@ -14,8 +14,7 @@ from PIL import Image
 import opmask
 from opmask.datasets import ADE20K, LIP, Benchmark, PhotoFiles, Recipe, Triptychs
 from opmask.datasets import build_benchmark as build
-from opmask.datasets.benchmark import build as build_module
-from opmask.datasets.benchmark.manifest import sha256
+from opmask.datasets.benchmark.manifest import Entry, sha256
 from opmask.datasets.benchmark.triptych import to_triptych
 from opmask.datasets.pairs import Counts
 from opmask.perturb import DEFAULT, REFERENCE, Filter, draw, sample_seed
@@ -228,14 +227,23 @@ def test_a_folder_that_cannot_be_written_to_shows_before_the_work(ade20k, tmp_pa
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_full_disk_ends_it_and_leaves_no_half_image(photos, ade20k, out, monkeypatch, workers):
-    def fail(path, sample):
+    def fail(picture, path):
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(build_module, "write_triptych", fail)
+    monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(OSError, match=r"cannot be written: No space left on device\. Free"):
         build(photos, ade20k, out, RECIPE, images=True, workers=workers)
     assert list(content(out)) == ["manifest.jsonl"]
+
+
+def test_a_disk_that_is_full_of_samples_is_named(photos, ade20k, out, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Entry, "to_json", fail)
+    with pytest.raises(OSError, match=r"half-made.jsonl' cannot be written: No space .* Free"):
+        build(photos, ade20k, out, RECIPE)
 
 
 def test_mistakes_of_a_data_set_are_not_swallowed(ade20k, out):
