@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from opmask import cli
+from opmask.cli import app
 from opmask.datasets import ADE20K, LIP, Recipe, build_benchmark
 from opmask.datasets.benchmark.manifest import read_manifest
 
@@ -169,7 +170,7 @@ def test_one_process_for_each_processor_works_unless_told_otherwise(
         asked.append(workers)
         return build_benchmark(*arguments, **options)
 
-    monkeypatch.setattr(cli, "build_benchmark", record)
+    monkeypatch.setattr(app, "build_benchmark", record)
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     run(capsys, "build-benchmark", "lip", root, tmp_path / "a")
     run(capsys, "build-benchmark", "lip", root, tmp_path / "a", "--workers", 3)
@@ -214,14 +215,14 @@ def test_what_goes_wrong_on_the_way_is_one_line_and_status_1(capsys, monkeypatch
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(app, "app", fail)
     with pytest.raises(SystemExit) as end:
         cli.main([])
     assert (end.value.code, *capsys.readouterr()) == (1, "", f"opmask: {line}\n")
 
 
 def test_memory_that_the_processor_does_not_have_is_one_line(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "app", lambda *_, **__: torch.empty(2**60))
+    monkeypatch.setattr(app, "app", lambda *_, **__: torch.empty(2**60))
     with pytest.raises(SystemExit) as end:
         cli.main([])
     assert end.value.code == 1
