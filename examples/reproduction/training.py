@@ -240,7 +240,5 @@ def main(args: argparse.Namespace, find_photos: Callable[[argparse.Namespace], P
             files = {name: finished(name, args) for name in args.model}
             models = {n: opmask.load(f).to(accelerator.device) for n, f in files.items()}
             print(report(models, args, accelerator.device))
-            print(
-                f"The table, the picture (panel.png), the curves and the models are in {args.out}."
-            )
+            print(f"The table, the picture (panel.png), curves and models are in {args.out}.")
     accelerator.end_training()

@@ -1,6 +1,6 @@
 """What a model for photos can do and cannot: calibrates it, scores it, draws it.
 
-    python examples/reproduction/small/card.py RUN --photos RUN/photos --out RUN/card
+    PYTHONPATH=examples python -m reproduction.small.card RUN --photos RUN/photos --out RUN/card
 
 Writes into `--out`: `small.safetensors`, the model in half precision with its calibration; the
 tables, `tables.md`; `panel.png`, twenty composites of validation that nobody chose; `worst.png`,

@@ -1,7 +1,7 @@
 """Which photographs the small model is trained, validated and tested on: `photos.csv`.
 
-    python examples/reproduction/small/lists.py --data ROOT            writes both files
-    python examples/reproduction/small/lists.py --data ROOT --check    compares them
+    PYTHONPATH=examples python -m reproduction.small.lists --data ROOT            writes them
+    PYTHONPATH=examples python -m reproduction.small.lists --data ROOT --check    compares them
 
 The split follows from the name of a file alone, so that it stays when photographs are added:
 
