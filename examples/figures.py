@@ -129,7 +129,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     files = find_checkpoints(args.path)
-    models = {name: opmask.load(file).to(args.device).eval() for name, file in files.items()}
+    models = {name: opmask.load(file).to(args.device) for name, file in files.items()}
     args.out.mkdir(parents=True, exist_ok=True)
     batch = most_changed(args)
     save_panel(panels(models, batch), args.out / "panels.png")

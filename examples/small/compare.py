@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     titles = "run", "strength", "harm", "blind: MSE left", "dB", "told: MSE left", "dB"
     print(f"| {' | '.join(titles)} |\n|---|{'---:|' * (len(titles) - 1)}")
     for run in args.runs:
-        model = opmask.load(run / "model.safetensors").eval()
+        model = opmask.load(run / "model.safetensors")
         print(line(run.name, curve(model, photos, args.size), args.harm), flush=True)
 
 
