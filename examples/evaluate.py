@@ -213,9 +213,7 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse()
-    models = {
-        n: opmask.load(f).to(args.device).eval() for n, f in find_checkpoints(args.path).items()
-    }
+    models = {n: opmask.load(f).to(args.device) for n, f in find_checkpoints(args.path).items()}
     scores = score_all(models, args)
     pairs = neighbours({n: rows for n, rows in scores.items() if "untouched" not in n})
     print(results_table(scores, protocol=args.protocol, pairs=pairs))

@@ -133,7 +133,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     files = find_checkpoints(args.path)
-    models = {name: opmask.load(file).to(args.device).eval() for name, file in files.items()}
+    models = {name: opmask.load(file).to(args.device) for name, file in files.items()}
     panel = args.out / "panels.png"
     swept = {
         (name, mask): args.out / f"sweep-{name}-{mask}.png"

@@ -1,4 +1,4 @@
-r"""What models take: images, and regions that say where an image was changed.
+r"""What models take: networks, images, and regions that say where an image was changed.
 
 Data flow: `(image, region) -> check_inputs -> with_region -> backbone`.
 """
@@ -8,10 +8,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SMALLEST", "check_image", "check_inputs", "precision", "with_region"]
+__all__ = [
+    "SMALLEST",
+    "check_backbone",
+    "check_image",
+    "check_inputs",
+    "precision",
+    "with_region",
+]
 
 SMALLEST = 16
 """The smallest height or width that a model accepts, in pixels."""
+
+OUTERMOST = (
+    "DistributedDataParallel",
+    "DataParallel",
+    "OptimizedModule",
+    "RecursiveScriptModule",
+    "ScriptModule",
+)
 
 
 def check_image(image: Tensor, name: str = "image", channels: int = 3) -> None:
@@ -64,4 +79,29 @@ def check_inputs(image: Tensor, region: Tensor | None, takes_region: bool) -> No
     if region.shape != want:
         raise ValueError(
             f"'region' must have shape {want} to fit the image, got {tuple(region.shape)}."
+        )
+
+
+def check_backbone(backbone: nn.Module) -> None:
+    """Raises unless `backbone` is a network itself, with weights that can learn."""
+    kind = type(backbone).__name__
+    if not isinstance(backbone, nn.Module):
+        raise TypeError(f"'backbone' must be a torch.nn.Module, got {kind}.")
+    if kind in OUTERMOST:
+        raise TypeError(
+            f"'backbone' must be the network itself, got {kind}. Apply {kind} to the wrapper."
+        )
+    if not any(p.is_floating_point() for p in backbone.parameters()):
+        raise ValueError(
+            f"'backbone' must have parameters to learn masks with, but {kind} has none."
+        )
+    if any(t.is_meta for t in (*backbone.parameters(), *backbone.buffers())):
+        raise ValueError(
+            "'backbone' must have weights, which are read to find the layer for the masks, but "
+            f"{kind} is on the meta device. Build it elsewhere, or load its weights first."
+        )
+    if any(p.is_inference() for p in backbone.parameters()):
+        raise ValueError(
+            f"'backbone' must be able to learn, but {kind} was built in torch.inference_mode. "
+            "Build it outside."
         )

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from opmask.checks import check_image, check_inputs, precision, with_region
+from opmask.checks import check_backbone, check_image, check_inputs, precision, with_region
 from opmask.retouch import Retoucher, lab_retoucher
 from opmask.wrapper.calibration import Calibration
 from opmask.wrapper.heads import MaskHead, OutputHead
@@ -38,13 +38,6 @@ __all__ = ["OperatorMaskWrapper", "Retouched"]
 # Sides of the images that a network is tried on. Not square where possible: that tells maps of the
 # image from pooled maps, fixed grids and window partitions, which look alike on a square.
 PROBES = ((64, 96), (128, 192), (224, 336), (96, 144), (224, 224), (256, 256))
-OUTERMOST = (
-    "DistributedDataParallel",
-    "DataParallel",
-    "OptimizedModule",
-    "RecursiveScriptModule",
-    "ScriptModule",
-)
 
 
 class Retouched(NamedTuple):
@@ -129,7 +122,7 @@ class OperatorMaskWrapper(nn.Module):
         size: int | tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        _check_backbone(backbone)
+        check_backbone(backbone)
         if retoucher is not None and not isinstance(retoucher, Retoucher):
             raise TypeError(f"'retoucher' must be a Retoucher, got {type(retoucher).__name__}.")
         if multiple_of is not None:
@@ -354,27 +347,3 @@ class _Probed(NamedTuple):
 def _probes() -> list[Tensor]:
     generator = torch.Generator("cpu").manual_seed(0)
     return [torch.rand(2, 3, *s, generator=generator, device="cpu") for s in PROBES]
-
-
-def _check_backbone(backbone: nn.Module) -> None:
-    kind = type(backbone).__name__
-    if not isinstance(backbone, nn.Module):
-        raise TypeError(f"'backbone' must be a torch.nn.Module, got {kind}.")
-    if kind in OUTERMOST:
-        raise TypeError(
-            f"'backbone' must be the network itself, got {kind}. Apply {kind} to the wrapper."
-        )
-    if not any(p.is_floating_point() for p in backbone.parameters()):
-        raise ValueError(
-            f"'backbone' must have parameters to learn masks with, but {kind} has none."
-        )
-    if any(t.is_meta for t in (*backbone.parameters(), *backbone.buffers())):
-        raise ValueError(
-            "'backbone' must have weights, which are read to find the layer for the masks, but "
-            f"{kind} is on the meta device. Build it elsewhere, or load its weights first."
-        )
-    if any(p.is_inference() for p in backbone.parameters()):
-        raise ValueError(
-            f"'backbone' must be able to learn, but {kind} was built in torch.inference_mode. "
-            "Build it outside."
-        )

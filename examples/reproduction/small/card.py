@@ -180,11 +180,11 @@ def main() -> None:
     check_files(outputs, [trained], overwrite=args.overwrite)
     photos = {split: limited(Packed(args.photos / split), LIMIT) for split in SPLITS[2:]}
     photos = {split: Packed(args.photos / split) for split in SPLITS[:2]} | photos
-    model = opmask.load(trained).eval()
+    model = opmask.load(trained)
     found = found_regions(model, photos["validation"], size=args.size)
     model.calibration = fit(found)
     opmask.save(model, args.out / "small.safetensors", half=True)
-    model = opmask.load(args.out / "small.safetensors").eval()  # what is scored is what is shipped
+    model = opmask.load(args.out / "small.safetensors")  # what is scored is what is shipped
     rows = {split: score(model, some, size=args.size) for split, some in photos.items()}
     treated = score(
         model, photos["validation"], ("unknown", "exact"), size=args.size, treated=True

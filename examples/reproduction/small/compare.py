@@ -1,6 +1,6 @@
 """Compare models for photos at equal harm: blind, a model that does less also harms less.
 
-    PYTHONPATH=examples python -m reproduction.small.compare runs/a runs/b --photos runs/a/photos/validation
+    PYTHONPATH=examples python -m reproduction.small.compare RUN RUN --photos RUN/photos/validation
 
 Each model gets one strength for all images: that at which untouched photos come back with the MSE
 `--harm`. The table holds that strength, with what is left at it of the composites' MSE and the
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     titles = "run", "strength", "harm", "blind: MSE left", "dB", "told: MSE left", "dB"
     print(markdown_table(titles))
     for run in args.runs:
-        model = opmask.load(run / "model.safetensors").eval()
+        model = opmask.load(run / "model.safetensors")
         print(line(run.name, curve(model, photos, args.size), args.harm), flush=True)
 
 
