@@ -5,6 +5,7 @@ for the five nouns.
 """
 
 from opmask import backbones, checkpoints, datasets, losses, metrics, perturb, testing
+from opmask._version import __version__
 from opmask.baseline import DirectRGB
 from opmask.calibration import Calibration
 from opmask.checkpoints import load, save
@@ -25,8 +26,6 @@ from opmask.inference import harmonize
 from opmask.operators import Add, Gated, MaskRange, Mul, Operator
 from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher, paper_hls_retoucher
 from opmask.wrapper import OperatorMaskWrapper, Retouched
-
-__version__ = "0.1.0"
 
 __all__ = [
     "HLS",

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import opmask
+from opmask._version import __version__
 from opmask.datasets.benchmark import MANIFEST, Benchmark
 from opmask.datasets.drawing import draw_entries, relative_names
 from opmask.datasets.locking import held
@@ -102,7 +102,7 @@ def build_benchmark(
     named = SETTINGS[recipe.settings]
     header = Header(
         recipe,
-        opmask.__version__,
+        __version__,
         len(photos),
         kept=0,
         table_1=photos.published,
