@@ -5,6 +5,7 @@ for the five nouns.
 """
 
 from opmask import backbones, checkpoints, datasets, losses, metrics, perturb, testing
+from opmask._version import __version__
 from opmask.checkpoints import load, save
 from opmask.color import (
     HLS,
@@ -26,8 +27,6 @@ from opmask.wrapper import OperatorMaskWrapper, Retouched
 from opmask.wrapper.baseline import DirectRGB
 from opmask.wrapper.calibration import Calibration
 from opmask.wrapper.heads import OutputHead
-
-__version__ = "0.1.0"
 
 __all__ = [
     "HLS",

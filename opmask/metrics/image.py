@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Errors = TypeVar("Errors", float, np.ndarray, Tensor)
+T = TypeVar("T", float, np.ndarray, Tensor)
 
 SSIM_WINDOW = 11  # pixels: the Gaussian of 1.5 pixels, cut at 3.5 standard deviations
 
@@ -68,7 +68,7 @@ def psnr(output: Tensor, real: Tensor) -> Tensor:
     return psnr_from_mse(mse(output, real))
 
 
-def psnr_from_mse(error: Errors, *, peak: float = 255.0, epsilon: float = 1e-9) -> Errors:
+def psnr_from_mse(error: T, *, peak: float = 255.0, epsilon: float = 1e-9) -> T:
     r"""The peak signal-to-noise ratio that belongs to a mean squared error.
 
     .. math:: 10 \log_{10} \frac{P^2}{\mathrm{MSE} + \epsilon}

@@ -23,7 +23,7 @@ from string import Template
 from PIL import Image
 from tqdm import tqdm
 
-import opmask
+from opmask._version import __version__
 from opmask.files import check_outputs, replacing
 from opmask.files.pictures import check_opaque, open_picture, picture_files, to_rgb, upright
 from opmask.study.key import FORMAT, MAX_METHODS, MAX_TEXT, StudyKey, Trial
@@ -108,11 +108,9 @@ def build_study(
         trial, record = _trial(name, files[name], before.get(name), max_side, seed)
         trials.append(trial)
         records.append(record)
-    study = {"format": FORMAT, "version": opmask.__version__, "trials": records}
+    study = {"format": FORMAT, "version": __version__, "trials": records}
     page, checksum = _page(study, title, question)
-    key = StudyKey(
-        opmask.__version__, checksum, title, question, seed, tuple(methods), tuple(trials)
-    )
+    key = StudyKey(__version__, checksum, title, question, seed, tuple(methods), tuple(trials))
     _write(Path(out), page, key)
     return key
 

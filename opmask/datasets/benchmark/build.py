@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import opmask
+from opmask._version import __version__
 from opmask.datasets.benchmark.config import SETTINGS, Recipe
 from opmask.datasets.benchmark.dataset import MANIFEST, Benchmark
 from opmask.datasets.benchmark.entries import draw_entries, relative_names
@@ -102,7 +102,7 @@ def build_benchmark(
     named = SETTINGS[recipe.settings]
     header = Header(
         recipe,
-        opmask.__version__,
+        __version__,
         len(photos),
         kept=0,
         table_1=photos.published,

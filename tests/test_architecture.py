@@ -1,0 +1,200 @@
+"""Which room imports which, read off the source: the arrows of the design go one way.
+
+A room is a folder of the package, or a file that lies beside the folders; what is no room of
+`ROOMS` lies at the bottom: every room may import it, and it imports nothing but the bottom.
+"""
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from importlib.util import resolve_name
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+ROOMS: dict[str, set[str]] = {
+    "color": set(),
+    "operators": {"color"},
+    "retouch": {"color", "operators"},
+    "testing": {"color", "operators"},
+    "wrapper": {"color", "operators", "retouch"},
+    "discriminator": set(),
+    "backbones": {"color"},
+    "losses": {"color", "backbones"},
+    "metrics": {"color", "losses"},
+    "perturb": {"color"},
+    "fitting": {"color", "operators", "retouch", "perturb"},
+    "datasets": {"color", "perturb"},
+    "checkpoints": {"color", "operators", "retouch", "wrapper", "backbones", "discriminator"},
+    "inference": {"color", "operators", "retouch", "wrapper"},
+    "export": {"color", "operators", "retouch", "wrapper"},
+    "visualize": {"color", "operators", "retouch", "wrapper"},
+    "study": {"visualize"},
+}
+"""What each room may import, the bottom aside."""
+
+ABOVE = {"cli", "editor", "__main__", "opmask"}
+"""What may import every room, and is imported by no other; `opmask` is the package's own file."""
+
+FLAT = {
+    "baseline": "wrapper",
+    "calibration": "wrapper",
+    "heads": "wrapper",
+    "probing": "wrapper",
+    "sizes": "wrapper",
+    "commands": "cli",
+    "lab8": "color",
+    "pictures": "inference",
+    "perturb.fit": "fitting",
+    "perturb.least_squares": "fitting",
+}
+"""Modules that are yet to be moved into their rooms."""
+
+BROKEN = {("perturb", "fitting")}
+"""Arrows that are yet to go: `Applied.fit`, and `opmask.perturb.fit_masks`."""
+
+FOR_TYPES = {("metrics", "datasets"), ("perturb", "retouch")}
+"""Arrows for type checkers alone, which no program follows."""
+
+
+class Arrow(NamedTuple):
+    """An import of one module by another, and whether only type checkers follow it."""
+
+    source: str
+    target: str
+    line: int
+    for_types: bool
+
+    @property
+    def rooms(self) -> tuple[str, str]:
+        return room(self.source), room(self.target)
+
+
+def room(module: str) -> str:
+    """The room of a module of the package: `opmask.color.spaces` is in `color`."""
+    name = module.removeprefix("opmask.")
+    return FLAT.get(name) or name.split(".")[0]
+
+
+def read(text: str, module: str, package: str, modules: set[str]) -> Iterator[Arrow]:
+    """All imports of a module, also those within functions."""
+    tree = ast.parse(text)
+    guarded = [
+        node
+        for test in ast.walk(tree)
+        if isinstance(test, ast.If) and ast.unparse(test.test).endswith("TYPE_CHECKING")
+        for part in test.body
+        for node in ast.walk(part)
+    ]
+    for node in ast.walk(tree):
+        for target in imported(node, package, modules):
+            yield Arrow(module, target, node.lineno, node in guarded)
+
+
+def imported(node: ast.AST, package: str, modules: set[str]) -> set[str]:
+    """What a node imports; of `from a import b` it is `a.b` if that is a module."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if not isinstance(node, ast.ImportFrom):
+        return set()
+    name = resolve_name("." * node.level + (node.module or ""), package)
+    full = {f"{name}.{alias.name}" for alias in node.names}
+    return {one if one in modules else name for one in full}
+
+
+@pytest.fixture(scope="module")
+def everything() -> list[Arrow]:
+    """All imports in the package, also of other packages."""
+    files = {}
+    for path in sorted((REPOSITORY / "opmask").rglob("*.py")):
+        parts = path.relative_to(REPOSITORY).with_suffix("").parts
+        files[".".join(parts).removesuffix(".__init__")] = path
+    found = []
+    for module, path in files.items():
+        package = module if path.stem == "__init__" else module.rpartition(".")[0]
+        found += read(path.read_text(encoding="utf-8"), module, package, set(files))
+    return found
+
+
+@pytest.fixture(scope="module")
+def arrows(everything) -> list[Arrow]:
+    """The imports of one room by another."""
+    inside = [arrow for arrow in everything if arrow.target.split(".")[0] == "opmask"]
+    return [arrow for arrow in inside if arrow.rooms[0] != arrow.rooms[1]]
+
+
+def allowed(source: str, target: str) -> bool:
+    if source in ABOVE:
+        return target not in ABOVE or (source, target) == ("__main__", "cli")
+    return target in ROOMS.get(source, set()) or target not in {*ROOMS, *ABOVE}
+
+
+def test_no_room_imports_what_the_design_does_not_allow(arrows):
+    wrong = [arrow for arrow in arrows if not allowed(*arrow.rooms)]
+    new = [
+        arrow for arrow in wrong if arrow.rooms not in (FOR_TYPES if arrow.for_types else BROKEN)
+    ]
+    assert not new, "\n".join(f"{a.source}:{a.line} imports {a.target}" for a in new)
+
+
+def test_arrows_that_have_gone_are_no_longer_excused(arrows):
+    assert {arrow.rooms for arrow in arrows if not arrow.for_types} >= BROKEN
+    assert {arrow.rooms for arrow in arrows if arrow.for_types} >= FOR_TYPES
+
+
+def test_rooms_import_one_another_in_no_circle(arrows):
+    graph: dict[str, set[str]] = {}
+    for arrow in arrows:
+        if not arrow.for_types:
+            graph.setdefault(arrow.rooms[0], set()).add(arrow.rooms[1])
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"rooms import one another in a circle: {error.args[1]}")
+
+
+def test_the_library_imports_neither_examples_nor_benchmarks(everything):
+    scripts = {"examples", "benchmarks", "tests"}
+    for folder in ("examples", "benchmarks"):
+        scripts |= {path.stem for path in (REPOSITORY / folder).iterdir()}
+    assert not [arrow for arrow in everything if arrow.target.split(".")[0] in scripts]
+
+
+def test_imports_are_found_wherever_they_stand():
+    text = """
+import opmask
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from opmask.a import X
+def f():
+    from . import c
+    from ..d.e import g
+    """
+    found = list(read(text, "opmask.b.x", "opmask.b", {"opmask.b.c"}))
+    assert [(a.target, a.for_types) for a in found if a.target.startswith("opmask")] == [
+        ("opmask", False),
+        ("opmask.a", True),
+        ("opmask.b.c", False),
+        ("opmask.d.e", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "fits"),
+    [
+        ("wrapper", "color", True),
+        ("color", "wrapper", False),
+        ("losses", "retouch", False),
+        ("losses", "files", True),
+        ("files", "jsonfiles", True),
+        ("files", "color", False),
+        ("datasets", "opmask", False),
+        ("cli", "study", True),
+        ("study", "cli", False),
+    ],
+)
+def test_arrows_point_down(source, target, fits):
+    assert allowed(source, target) == fits
