@@ -94,7 +94,9 @@ def run_case(case: Case, errors: Path, limits: Limits) -> Result:
     heard = errors.read_text(errors="replace")
     # Warnings that name a file are meant for the user.
     loud = [str(w.message) for w in warned if not any(name in str(w.message) for name in before)]
-    outcome, line = judge(error, heard, loud, (before, snapshot(case.folder)), use, case.sound)
+    gone = [text.removesuffix(" is missing") for text in case.told if text.endswith(" is missing")]
+    after = snapshot(case.folder)
+    outcome, line = judge(error, heard, loud, before, after, use, gone=gone, sound=case.sound)
     if peak > limits.memory and outcome in GOOD:
         outcome, line = "crash", f"{peak / 1e6:.0f} MB of memory, after: {line or 'success'}"
     line = line.replace(f"{case.folder}/", "")

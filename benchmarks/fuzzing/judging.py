@@ -49,13 +49,15 @@ def judge(
     error: BaseException | None,
     heard: str,
     warned: Sequence[str],
-    files: tuple[dict[str, str], dict[str, str]],
+    before: dict[str, str],
+    after: dict[str, str],
     use: Use,
+    *,
+    gone: Sequence[str],
     sound: bool,
 ) -> tuple[str, str]:
     """The outcome of a case, and a line about it."""
-    before, after = files
-    outcome, line = _of_error(error, heard, before)
+    outcome, line = _of_error(error, heard, [*before, *gone])
     if outcome in ("success", "clear", "vague"):
         if warned:
             return "crash", f"a warning: {warned[0]}"
@@ -68,7 +70,7 @@ def judge(
     return outcome, line
 
 
-def _of_error(error: BaseException | None, heard: str, names: dict[str, str]) -> tuple[str, str]:
+def _of_error(error: BaseException | None, heard: str, names: Sequence[str]) -> tuple[str, str]:
     if "Traceback" in heard:
         return "crash", heard[heard.index("Traceback") :]
     if error is None:
@@ -86,7 +88,7 @@ def _of_error(error: BaseException | None, heard: str, names: dict[str, str]) ->
     return ("clear" if ours and _is_clear(str(error), names) else "vague"), line
 
 
-def _of_refusal(error: Refused, heard: str, names: dict[str, str]) -> tuple[str, str]:
+def _of_refusal(error: Refused, heard: str, names: Sequence[str]) -> tuple[str, str]:
     if error.args[0] == 2:  # the arguments make no sense, says the parser
         return ("clear" if "Error: " in heard else "vague"), heard.strip().splitlines()[-1]
     if error.args[0] != 1:
@@ -97,7 +99,7 @@ def _of_refusal(error: Refused, heard: str, names: dict[str, str]) -> tuple[str,
     return ("clear" if _is_clear(said[0], names) else "vague"), said[0]
 
 
-def _is_clear(message: str, names: dict[str, str]) -> bool:
+def _is_clear(message: str, names: Sequence[str]) -> bool:
     text = " ".join(message.split())
     paths = {part for name in names for part in Path(name).parts}
     shown = {" ".join(form.split()) for part in paths for form in (part, repr(part)[1:-1])}
