@@ -33,7 +33,6 @@ TESTS = {
     "opmask/backbones/attention_unet.py": ["tests/backbones", "tests/checkpoints"],
     "opmask/checkpoints/reference.py": ["tests/checkpoints"],
     "opmask/color/spaces.py": ["tests/test_color.py"],
-    "opmask/datasets/_fields.py": ["tests/datasets/test_manifest.py"],
     "opmask/datasets/benchmark/dataset.py": ["tests/datasets/test_benchmark.py"],
     "opmask/datasets/benchmark/build.py": [
         "tests/datasets/test_building.py",

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
@@ -36,7 +36,7 @@ from opmask.wrapper.baseline import DirectRGB
 from opmask.wrapper.calibration import Calibration
 from opmask.wrapper.heads import Geometry, MaskHead, OutputHead
 
-__all__ = ["build", "describe", "sketch"]
+__all__ = ["build", "check_map", "describe", "sketch"]
 
 SPACES = {s.name: s for s in vars(color).values() if isinstance(s, color.ColorSpace)}
 # What a network's input may be made with so that a file needs to hold no more than the name.
@@ -133,6 +133,20 @@ def sketch(
         return _parts(about, backbone, retoucher)
 
 
+def check_map(about: WrapperAbout | DirectAbout, parts: Parts) -> None:
+    """Runs a sketch: a head whose logits would not fit the image is refused before it has any."""
+    if isinstance(about, DirectAbout) or not isinstance(parts.head, MaskHead):
+        return
+    network, size = parts.backbone.eval(), _example_size(about)
+    arguments: Any = network.arguments
+    image = torch.empty(1, arguments["in_channels"], *size, device="meta")
+    parts.head.attach(network)
+    try:
+        parts.head.read(parts.head.features(lambda: network(image)), size)
+    except RuntimeError as error:
+        raise ValueError(f"the network that it describes does not run: {error}") from error
+
+
 def build(
     about: WrapperAbout | DirectAbout,
     backbone: nn.Module | None,
@@ -155,7 +169,11 @@ def _parts(
         return Parts(network, None, None)
     retoucher = retoucher or Retoucher(*map(_build_operator, about.operators))
     _check_masks(retoucher, about.operators)
-    return Parts(network, retoucher, _build_head(about.head, network, len(retoucher.ranges)))
+    head = _build_head(about.head, network, len(retoucher.ranges))
+    unknown = set(about.unused) - dict(network.named_parameters()).keys()
+    if unknown:
+        raise ValueError(f"'unused' must name parameters of the network, got {min(unknown)!r}.")
+    return Parts(network, retoucher, head)
 
 
 def _build_backbone(about: BackboneAbout) -> nn.Module:
@@ -191,7 +209,7 @@ def _build_wrapper(
         head=parts.head.to(device) if parts.head else None,
         call=call,
         preprocess=preprocess,
-        example=_example(about, device),
+        example=torch.full((1, 3, *_example_size(about)), 0.5, device=device),
         multiple_of=None if about.fixed else about.multiple_of,
         size=about.size,  # type: ignore[arg-type]
     )
@@ -214,10 +232,10 @@ def _build_head(about: HeadAbout | None, network: nn.Module, masks: int) -> Mask
     return MaskHead(about.name, masks, Geometry(**msgspec.structs.asdict(about.geometry)))
 
 
-def _example(about: WrapperAbout, device: torch.device) -> Tensor:
-    """An image of a size that the network accepted when the wrapper was built."""
+def _example_size(about: WrapperAbout) -> tuple[int, int]:
+    """A size that the network accepted when the wrapper was built."""
     side = math.ceil(256 / about.multiple_of) * about.multiple_of
-    return torch.full((1, 3, *(about.fixed or (side, side))), 0.5, device=device)
+    return about.fixed or (side, side)
 
 
 def _build_operator(about: OperatorAbout) -> Operator:

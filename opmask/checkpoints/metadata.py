@@ -96,7 +96,7 @@ class GeometryAbout(Struct, frozen=True):
     output_padding: tuple[Pixels, Pixels] = (0, 0)
     padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros"
     scale: tuple[Side, Side] = (1, 1)
-    excess: Annotated[int, Meta(ge=-1024, le=1024)] = 0
+    excess: Annotated[int, Meta(ge=-256, le=256)] = 0
     start: Pixels = 0
     shuffle: Few = 1
 
@@ -109,7 +109,7 @@ class GeometryAbout(Struct, frozen=True):
             )
 
 
-LARGEST_SCALE = 16
+LARGEST_SCALE = 8
 """The largest logits, in sides of the image."""
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from opmask.checkpoints._checks import check_file, check_finite, check_shapes
-from opmask.checkpoints.description import build, describe, sketch
+from opmask.checkpoints.description import build, check_map, describe, sketch
 from opmask.checkpoints.metadata import parse
 from opmask.files import replacing
 from opmask.retouch import Retoucher
@@ -125,7 +125,10 @@ def load(
         _check_header(path)
         with safe_open(path, framework="pt") as file:
             about = parse(_metadata(file), "the metadata")
-            tensors = _read(file, sketch(about, backbone, retoucher).tensors())
+            parts = sketch(about, backbone, retoucher)
+            tensors = _read(file, parts.tensors())
+        if backbone is None:
+            check_map(about, parts)
         model = build(about, backbone, retoucher, call, preprocess)
     except SafetensorError as error:
         raise ValueError(

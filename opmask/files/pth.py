@@ -72,8 +72,8 @@ def read_pth(path: Path) -> object:
         raise
     except Exception as error:  # zipfile and pickletools raise all kinds on what is damaged
         raise _damaged(path) from error
-    for name in sorted(names - PLAIN):
-        raise ValueError(_reason(str(path), name))
+    if names - PLAIN:
+        raise ValueError(_reason(str(path), sorted(names - PLAIN)))
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # so does the unpickler
@@ -185,17 +185,17 @@ def _damaged(path: Path) -> ValueError:
     )
 
 
-def _reason(path: str, name: str) -> str:
-    """Why a file is refused that refers to a name."""
-    if name.startswith("torch._utils _rebuild_"):
-        kind = name.removeprefix("torch._utils _rebuild_")
+def _reason(path: str, names: list[str]) -> str:
+    """Why a file is refused that refers to names of no dense tensor."""
+    dotted = [name.replace(" ", ".") for name in names]
+    foreign = [name for name in dotted if not name.startswith(("torch.", "collections."))]
+    if foreign:
         return (
-            f"{path!r} must hold dense tensors of plain numbers, but has one that needs {kind!r} "
-            "(sparse, nested, quantised and the like). Save it as a dense one."
+            f"{path!r} would run code to rebuild {foreign[0]!r}, which opmask never does. If you "
+            "trust it, open it with the code that wrote it, and save the tensors alone: "
+            "torch.save({'params': network.state_dict()}, path)."
         )
-    dotted = name.replace(" ", ".")
     return (
-        f"{path!r} would run code to rebuild {dotted!r}, which opmask never does. If you trust "
-        "it, open it with the code that wrote it, and save the tensors alone: "
-        "torch.save({'params': network.state_dict()}, path)."
+        f"{path!r} must hold dense tensors of plain numbers, but has one that needs {dotted} "
+        "(sparse, nested, quantised, complex and the like). Save it as a dense one."
     )

@@ -10,16 +10,19 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from types import FunctionType
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
+from msgspec import Meta, Struct
+from msgspec.structs import asdict
 from torch import Tensor
 
+from opmask.files.typed_json import Int64, from_plain, parse_json
 from opmask.perturb.compositing import COMPOSITINGS, RGB_ANTIALIASED, Compositing
 from opmask.perturb.degrade import sampling as degrade
 from opmask.perturb.filters.cube import Cube
 from opmask.perturb.filters.filter import Filter
-from opmask.perturb.lab import LabScaling, LabScaling8
+from opmask.perturb.lab import Factors, LabScaling, LabScaling8
 from opmask.perturb.resize import resize_nearest
 
 
@@ -27,7 +30,8 @@ class Perturbation(Protocol):
     r"""What changes an image: any callable that always does the same.
 
     To be written as JSON one of your own must be a function, or a frozen dataclass whose fields
-    are numbers, strings, booleans, ``None`` or tuples of these.
+    are numbers, strings, booleans, ``None`` or tuples of these. What is read is checked against
+    the types of the fields.
 
     Example:
         >>> def swap_red_and_blue(image):
@@ -115,18 +119,19 @@ class Applied:
         """
         own = {perturbation.__name__: perturbation for perturbation in perturbations}
         try:
-            record = json.loads(text)
+            record = parse_json(text, _Record, "the record")
             return cls(
-                record["seed"],
-                tuple(_region_change(entry, own) for entry in record["regions"]),
-                _degradation(record.get("degradation")),
-                _compositing(record.get("compositing", RGB_ANTIALIASED.name)),
+                record.seed,
+                tuple(_region_change(change, own) for change in record.regions),
+                _degradation(record.degradation),
+                _compositing(record.compositing),
             )
         except _NotGivenError as error:
             raise ValueError(*error.args) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise ValueError(
-                f"'text' must be what Applied.to_json wrote, got {text[:80]!r} ({error})."
+                f"'text' must be what Applied.to_json wrote, got {text[:80]!r} "
+                f"({str(error).rstrip('.')})."
             ) from error
 
     def region_map(self, label_map: Tensor, size: tuple[int, int] | None = None) -> Tensor:
@@ -151,6 +156,31 @@ class Applied:
         labels = torch.tensor([change.label for change in self.regions], dtype=torch.long)
         changed = torch.isin(label_map, labels.to(label_map.device))
         return torch.where(changed, label_map, 0)
+
+
+class _PerturbationRecord(Struct, forbid_unknown_fields=True):
+    """A perturbation as plain values: one of the first five fields, and what goes with it."""
+
+    filter: str = ""
+    lab: Factors | None = None
+    lab8: Factors | None = None
+    cube: str = ""
+    own: str = ""
+    amount: float | None = None
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class _RegionRecord(Struct, forbid_unknown_fields=True):
+    label: Int64
+    perturbations: Annotated[list[_PerturbationRecord], Meta(max_length=1000)]
+
+
+class _Record(Struct, forbid_unknown_fields=True):
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    regions: Annotated[list[_RegionRecord], Meta(max_length=100_000)]
+    degradation: dict[str, Any] | None = None
+    compositing: str = RGB_ANTIALIASED.name
 
 
 class _NotGivenError(ValueError):
@@ -183,37 +213,33 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, int | float | str)
 
 
-def _region_change(entry: dict[str, Any], own: dict[str, Any]) -> RegionChange:
-    return RegionChange(
-        entry["label"], tuple(_perturbation(record, own) for record in entry["perturbations"])
-    )
+def _region_change(change: _RegionRecord, own: dict[str, Any]) -> RegionChange:
+    return RegionChange(change.label, tuple(_perturbation(p, own) for p in change.perturbations))
 
 
-def _perturbation(record: dict[str, Any], own: dict[str, Any]) -> Perturbation:
-    match record:
-        case {"filter": name}:
-            return Filter(name, record.get("amount"))
-        case {"lab": [l, a, b]}:
-            return LabScaling((l, a, b))
-        case {"lab8": [l, a, b]}:
-            return LabScaling8((l, a, b))
-        case {"cube": path, "sha256": checksum}:
+def _perturbation(record: _PerturbationRecord, own: dict[str, Any]) -> Perturbation:
+    match {name: value for name, value in asdict(record).items() if value not in ("", None)}:
+        case {"filter": name, **amount} if amount.keys() <= {"amount"}:
+            return Filter(name, record.amount)
+        case {"lab": factors, **rest} if not rest:
+            return LabScaling(factors)
+        case {"lab8": factors, **rest} if not rest:
+            return LabScaling8(factors)
+        case {"cube": path, "sha256": checksum, **rest} if not rest:
             return Cube(path, checksum)
         case {"own": name} if name not in own:
             raise _NotGivenError(
                 f"'perturbations' must hold {name}, which 'text' names, got {sorted(own)}. "
                 f"Pass perturbations=[{name}]."
             )
-        case {"own": name, "parameters": parameters}:
-            return own[name](**{key: _as_tuple(value) for key, value in parameters.items()})
-        case {"own": name}:
+        case {"own": name, "parameters": parameters, **rest} if not rest:
+            return from_plain(parameters, own[name], name)
+        case {"own": name, **rest} if not rest:
             return own[name]
-    raise ValueError(f"a perturbation must be a filter, lab, lab8, cube or own, got {record}")
-
-
-def _as_tuple(value: Any) -> Any:  # noqa: ANN401
-    """What JSON made a list is a tuple again, so that perturbations can be hashed."""
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
+        case values:
+            raise ValueError(
+                f"a perturbation must be a filter, lab, lab8, cube or own, got {values}"
+            )
 
 
 def _degradation(record: dict[str, Any] | None) -> degrade.Degradation | None:

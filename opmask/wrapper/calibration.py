@@ -12,11 +12,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from opmask.files.typed_json import from_plain, parse_json
 
 __all__ = ["FEATHER", "Calibration", "connected_regions"]
 
@@ -115,15 +118,11 @@ class Calibration:
             ValueError: If the text is anything else.
         """
         try:
-            record = json.loads(text)
-            threshold = record.pop("threshold")
-            confidence, strength = tuple(record.pop("confidence")), tuple(record.pop("strength"))
-            if record or {type(x) for x in (threshold, *confidence, *strength)} - {int, float}:
-                raise ValueError(f"other fields or kinds in {text[:99]!r}")
-            return cls(threshold, confidence, strength)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            return from_plain(parse_json(text, dict[str, Any], "the text"), cls, "its values")
+        except ValueError as error:
             raise ValueError(
-                f"the calibration must be as to_json wrote it, got {error}."
+                f"the calibration must be as to_json wrote it, got {text[:99]!r} "
+                f"({str(error).rstrip('.')})."
             ) from error
 
 

@@ -1,6 +1,9 @@
 import errno
 import json
+import os
+import resource
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -25,6 +28,7 @@ from opmask import (
     Retoucher,
 )  # fmt: skip
 from opmask.backbones import SmallUNet
+from opmask.checkpoints.metadata import convert_arguments
 
 
 def randomized(model: nn.Module) -> nn.Module:
@@ -279,3 +283,194 @@ def test_the_calibration_comes_back(tmp_path):
     assert opmask.load(tmp_path / "model.safetensors").calibration == model.calibration
     opmask.save(small(), tmp_path / "model.safetensors")
     assert opmask.load(tmp_path / "model.safetensors").calibration is None
+
+
+class Table(Plain):
+    """Plain, with buffers as swin transformers and codebooks have them."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("index", torch.arange(5000, 5006).view(2, 3))
+        self.register_buffer("grid", torch.tensor([[1 / 3, 1e300]], dtype=torch.float64))
+        self.register_buffer("codes", torch.full((2, 2), 1 / 3))
+
+
+def test_in_half_precision_integers_and_doubles_keep_every_bit(tmp_path):
+    model, path = OperatorMaskWrapper(Table()), tmp_path / "half.safetensors"
+    opmask.save(model, path, half=True)
+    loaded = opmask.load(path, backbone=Table()).backbone
+    assert torch.equal(loaded.index, model.backbone.index)
+    assert torch.equal(loaded.grid, model.backbone.grid)
+    assert torch.equal(loaded.codes, model.backbone.codes.half().float())
+
+
+def test_a_calibration_of_numpy_numbers_is_saved(tmp_path):
+    model = small()
+    model.calibration = opmask.Calibration(0.5, (np.float32(0.25),), (np.float64(0.75),))
+    opmask.save(model, tmp_path / "model.safetensors")
+    calibration = opmask.load(tmp_path / "model.safetensors").calibration
+    assert calibration == opmask.Calibration(0.5, (0.25,), (0.75,))
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path):
+    model = small(size=10**6)
+    with pytest.raises(ValueError, match=r"cannot save the model: .*<= 8192, in the field 'size'"):
+        opmask.save(model, tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+# --- hostile metadata ---
+
+
+def edited(*keys, value):
+    """A change of one field of the metadata."""
+
+    def change(_, metadata):
+        about = json.loads(metadata["opmask"])
+        place = about
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
+        metadata["opmask"] = json.dumps(about)
+
+    return change
+
+
+def replaced(text):
+    return lambda _, metadata: metadata.update(opmask=text)
+
+
+def without(field):
+    def change(_, metadata):
+        about = json.loads(metadata["opmask"])
+        del about[field]
+        metadata["opmask"] = json.dumps(about)
+
+    return change
+
+
+def enlarging(tensors, metadata):
+    """A head that would enlarge its features by 64."""
+    geometry = {"inputs": 12, "transposed": True, "stride": [64, 64]}
+    edited("head", "geometry", value=geometry)(tensors, metadata)
+    tensors["head.layer.weight"] = torch.zeros(12, 6, 1, 1)
+
+
+DEEP = {"type": "Gated", "space": "lab", "ranges": {"gate": ["0.5", "0.0", "1.0"]}}
+for _ in range(200):
+    DEEP = DEEP | {"operators": [DEEP]}
+ARGUMENTS = ("backbone", "arguments")
+HOSTILE = {
+    "an object": (replaced("{}"), "missing required field `format`"),
+    "a list": (replaced("[]"), "expected `object`, got `array`"),
+    "a text": (replaced('"x"'), "expected `object`, got `str`"),
+    "no JSON": (replaced("{"), "the metadata: Input data was truncated"),
+    "brackets": (replaced("[" * 50_000), "the metadata"),
+    "brackets in a field": (
+        replaced('{"format": 1, "x": ' + "[" * 50_000 + "]" * 50_000 + "}"),
+        "nested too deeply",
+    ),
+    "long": (replaced('{"format": 1}' + " " * 5_000_000), "in at most 4194304 characters"),
+    **{
+        f"no {field}": (without(field), f"missing required field `{field}`")
+        for field in ("format", "kind", "backbone", "region", "multiple_of", "operators", "head")
+    },
+    "kind": (edited("kind", value="Robot"), "invalid value 'Robot', in the field 'kind'"),
+    "format 0": (edited("format", value=0), "'format'"),
+    "format -1": (edited("format", value=-1), "'format'"),
+    "format 10**400": (edited("format", value=10**400), "'format'"),
+    "format true": (edited("format", value=True), "got `bool`, in the field 'format'"),
+    "region": (edited("region", value="yes"), "got `str`, in the field 'region'"),
+    "multiple 0": (edited("multiple_of", value=0), ">= 1, in the field 'multiple_of'"),
+    "multiple 10**6": (edited("multiple_of", value=10**6), "'multiple_of'"),
+    "fixed": (edited("fixed", value=[10**6, 10**6]), r"'fixed\[0\]'"),
+    "fixed of one": (edited("fixed", value=[64]), "'fixed'"),
+    "size": (edited("size", value=[10**6, 10**6]), r"'size\[...\]'|'size\[0\]'"),
+    "size 0": (edited("size", value=0), "'size'"),
+    "unused": (edited("unused", value=[3]), r"'unused\[0\]'"),
+    "unused name": (edited("unused", value=["nobody"]), "nobody"),
+    "width of 2000": (edited(*ARGUMENTS, "width", value=2000), "does not fit the model"),
+    "width of 10**6": (edited(*ARGUMENTS, "width", value=10**6), "SmallUNet: .* 'width'"),
+    "width of 0": (edited(*ARGUMENTS, "width", value=0), "SmallUNet: .* 'width'"),
+    "width of a text": (edited(*ARGUMENTS, "width", value="8"), "SmallUNet: .* 'width'"),
+    "channels": (edited(*ARGUMENTS, "in_channels", value=10**9), "SmallUNet: .* 'in_channels'"),
+    "argument": (edited(*ARGUMENTS, "exec", value=1), "SmallUNet: .*`exec`"),
+    "arguments": (edited(*ARGUMENTS, value=[]), "'backbone.arguments'"),
+    "network": (edited("backbone", "name", value="__doc__"), "network '__doc__' is none of"),
+    "deep network": (
+        edited("backbone", value={"name": "AttentionUNet", "arguments": {"depth": 10**6}}),
+        "AttentionUNet: .* 'depth'",
+    ),
+    "layer": (edited("head", "name", value="nothing"), "has no layer 'nothing'"),
+    "inputs": (edited("head", "geometry", "inputs", value=65536), "does not fit the model"),
+    "kernel": (edited("head", "geometry", "kernel_size", value=[10**6] * 2), "kernel_size"),
+    "stride": (edited("head", "geometry", "stride", value=[0, 0]), "stride"),
+    "a map of 6 GB": (enlarging, "layer 'out' gives 16321x16321 for an image of 256x256"),
+    "a map of 3 MB that lies elsewhere": (
+        edited("head", "geometry", "excess", value=2),
+        "layer 'out' gives 256x256 for an image of 256x256",
+    ),
+    "shuffle": (edited("head", "geometry", "shuffle", value=10**6), "shuffle"),
+    "scale": (edited("head", "geometry", "scale", value=[64, 1]), "'scale' times 'shuffle'"),
+    "scale of 0": (edited("head", "geometry", "scale", value=[1, 0]), "scale"),
+    "padding mode": (edited("head", "geometry", "padding_mode", value="x"), "padding_mode"),
+    "no operators": (edited("operators", value=[]), "'operators'"),
+    "operator": (edited("operators", 0, "type", value="Exec"), "operator Exec in lab is none"),
+    "no ranges": (edited("operators", 0, "ranges", value={}), "'operators\\[0\\].ranges'"),
+    "mask": (edited("operators", 0, "ranges", value={"x": ["1", "0", "2"]}), "'channels' must be"),
+    "deep operators": (edited("operators", value=[DEEP]), "at most 8 deep"),
+    "no gated": (edited("operators", value=[{**DEEP, "operators": []}]), "at least one operator"),
+    **{
+        f"range {low}": (
+            edited("operators", 0, "ranges", "l_mul", value=["1.0", low, "2.0"]),
+            "range of mask 'l_mul' must be three numbers",
+        )
+        for low in ("nan", "x", "3.0", "1.0", "-1e308", "")
+    },
+    "calibration": (
+        edited("calibration", value={"threshold": 2, "confidence": [0.1], "strength": [1]}),
+        "calibration.threshold",
+    ),
+    "knots": (
+        edited("calibration", value={"threshold": 0, "confidence": [0.1], "strength": [1, 1]}),
+        "'strength' must hold one value",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_metadata_is_refused_by_file_and_field_in_little_memory(name, tmp_path):
+    change, message = HOSTILE[name]
+    path = tmp_path / "m.safetensors"
+    opmask.save(small(), path)
+    rewrite(path, change)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=rf"cannot load '.*m\.safetensors': .*{message}"):
+        opmask.load(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_weights_of_another_kind_are_refused(dtype, tmp_path):
+    path = tmp_path / "m.safetensors"
+    opmask.save(small(), path)
+    zeros = torch.zeros(6).to(dtype)
+    rewrite(path, lambda tensors, _: tensors.update({"head.layer.bias": zeros}))
+    with pytest.raises(ValueError, match=r"m\.saf.*'head\.layer\.bias' must be of torch\.float32"):
+        opmask.load(path)
+
+
+def test_a_header_without_end_and_a_pipe_are_refused(tmp_path):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes((10**8).to_bytes(8, "little") + b"{")
+    with pytest.raises(ValueError, match="no whole safetensors file: the header would be 100000"):
+        opmask.load(path)
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(FileNotFoundError, match="must be a checkpoint file"):
+        opmask.load(tmp_path / "pipe.safetensors")
+
+
+def test_every_network_of_opmask_says_what_it_can_be_built_with():
+    for name in opmask.backbones.__all__:
+        kind = getattr(opmask.backbones, name)
+        assert convert_arguments(kind, kind().arguments) == kind().arguments

@@ -92,26 +92,64 @@ def change(*perturbations):
     return json.dumps({"seed": 1, "regions": [{"label": 2, "perturbations": perturbations}]})
 
 
+def degraded(**record):
+    return json.dumps({"seed": 1, "regions": [], "degradation": record})
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "Expecting value"),
-        ("[]", "list indices"),
-        ("3", "not subscriptable"),
-        ("{}", "'seed'"),
-        ('{"seed": 1}', "'regions'"),
-        ('{"seed": 1, "regions": [{"label": 2}]}', "'perturbations'"),
+        ("", "Input data was truncated"),
+        ("[]", "expected `object`, got `array`"),
+        ("3", "expected `object`, got `int`"),
+        ("{}", "missing required field `seed`"),
+        ('{"seed": 1}', "missing required field `regions`"),
+        ('{"seed": 1, "regions": [{"label": 2}]}', "missing required field `perturbations`"),
         (change({"filter": "nope"}), "'name' must be that of a filter, got 'nope'"),
         (change({"filter": "sepia", "amount": -1}), "'amount' must be at least 0"),
         (change({"filter": "moon", "amount": 1}), "'amount' must be None for filter 'moon'"),
-        (change({"curve": 3}), "must be a filter, lab, lab8, cube or own, got {'curve': 3}"),
-        (change("moon"), "must be a filter, lab, lab8, cube or own, got moon"),
-        (change({"lab": [1, 1]}), "must be a filter, lab, lab8, cube or own, got {'lab': "),
+        (change({"curve": 3}), "unknown field `curve`, in the field 'regions[0].pertur"),
+        (change("moon"), "expected `object`, got `str`, in the field"),
+        (change({"lab": [1, 1]}), "expected `array` of length 3"),
+        (change({"lab": [1, 1, "x"]}), "expected `float`, got `str`"),
+        (change({"lab": [1, 1, True]}), "expected `float`, got `bool`"),
+        (change({}), "must be a filter, lab, lab8, cube or own, got {}"),
+        (change({"filter": "moon", "lab": [1, 1, 1]}), "must be a filter, lab, lab8, cube or own"),
+        (
+            change({"filter": "moon", "sha256": "0" * 64}),
+            "must be a filter, lab, lab8, c",
+        ),
+        (change({"filter": ["moon"]}), "expected `str`, got `array`"),
+        (change({"filter": "sepia", "amount": "1"}), "expected `float | null`, got `str`"),
+        (change({"filter": "sepia", "amount": 10**400}), "out of range"),
+        (change({"filter": "sepia", "amount": 1e300}), "'amount' must be at most 1e+06 in size"),
+        (change({"cube": "a.cube", "sha256": "00"}), "matching regex"),
+        (change({"own": "Swap", "parameters": []}), "expected `object | null`, got `array`"),
+        ('{"seed": -1, "regions": []}', "'seed'"),
+        ('{"seed": 1.5, "regions": []}', "got `float`, in the field 'seed'"),
+        ('{"seed": true, "regions": []}', "got `bool`, in the field 'seed'"),
+        (f'{{"seed": {10**400}, "regions": []}}', "'seed'"),
+        (f'{{"seed": 1, "regions": [{{"label": {10**400}, "perturbations": []}}]}}', "label"),
+        ('{"seed": 1, "regions": [], "x": 1}', "unknown field `x`"),
+        ('{"seed": 1, "regions": [' + "[" * 50_000 + "]" * 50_000 + "]}", "expected `object`"),
+        (change({"own": "Swap", "parameters": {"x": 0}}).replace("0", "[" * 10**5), ""),
         (change({"lab8": [1, -1, 1]}), "'factors' must be finite"),
         ('{"seed": 1, "regions": [], "compositing": "xyz"}', "one of rgb-antialiased, rgb-opencv"),
         ('{"seed": 1, "regions": [], "degradation": {"degrade": "fog"}}', "fog"),
         ('{"seed": 1, "regions": [], "degradation": {"degrade": "jpeg", "dpi": 1}}', "dpi"),
-        ('{"seed": 1, "regions": [], "degradation": "jpeg"}', ""),
+        ('{"seed": 1, "regions": [], "degradation": "jpeg"}', "expected `object | null`"),
+        (degraded(degrade="jpeg", quality=9.5), "expected `int`, got `float`, in the field 'qual"),
+        (degraded(degrade="jpeg", quality="9"), "expected `int`, got `str`"),
+        (degraded(degrade="gaussian_blur", sigma=1e9), "'sigma' must be at most 32"),
+        (degraded(degrade="gaussian_noise", scale=1e9, seed=1), "'scale' must be at most 255"),
+        (degraded(degrade="poisson_noise", rate=10**400, seed=1), "out of range"),
+        (degraded(degrade="poisson_noise", rate=9.0, seed=10**400), "'seed'"),
+        (
+            degraded(degrade="motion_blur", angle="x", direction=0.0),
+            "got `str`, in the field",
+        ),
+        (degraded(degrade="motion_blur", angle=1.0), "missing required field `direction`"),
+        (degraded(degrade=["jpeg"]), "'degrade' must be one of"),
     ],
 )
 def test_other_text_is_no_record(text, reason):
@@ -195,6 +233,21 @@ def test_parameters_of_another_version_are_refused():
 def test_perturbations_without_a_name_or_fields_cannot_be_written(perturbation):
     with pytest.raises(TypeError, match="must be a dataclass or a function with a name to be"):
         Applied(0, (RegionChange(1, (perturbation,)),)).to_json()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"order": [1, 2]}, "expected `array` of length 3"),
+        ({"order": [1, 2, "x"]}, "expected `int`, got `str`"),
+        ({"order": 3}, "expected `array`, got `int`"),
+        ({"name": 3}, "expected `str`, got `int`, in the field 'name'"),
+        ({"times": 3}, "unknown field `times`"),
+    ],
+)
+def test_parameters_of_ones_own_are_checked_by_the_types_of_the_fields(parameters, reason):
+    with pytest.raises(ValueError, match=reason):
+        Applied.from_json(change({"own": "Swap", "parameters": parameters}), [Swap])
 
 
 @pytest.mark.parametrize("value", [[1.0], torch.ones(1), (1, [2])])

@@ -17,6 +17,10 @@ SETTINGS: dict[str, Settings] = {
 """The settings that a benchmark can be built with."""
 
 
+LARGEST_SIZE = 8192
+"""The largest height and width of a sample, in pixels."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     r"""What a benchmark is made of: with the files, this decides every pixel.
@@ -33,7 +37,8 @@ class Recipe:
             exact.
 
     Raises:
-        ValueError: If there are no such settings, `size` is below 1 or `clean` not in [1, 100].
+        ValueError: If there are no such settings, `size` is not in [1, 8192], `clean` not in
+            [1, 100], or `seed` needs more than 64 bits.
 
     Example:
         >>> Recipe("ADE20K", "validation", seed=1, size=256).settings
@@ -52,7 +57,11 @@ class Recipe:
             raise ValueError(
                 f"'settings' must be one of {', '.join(SETTINGS)}, got {self.settings!r}."
             )
+        if not -(2**63) <= self.seed < 2**63:
+            raise ValueError(f"'seed' must fit 64 bits, got {self.seed}.")
         if self.size is not None and self.size < 1:
             raise ValueError(f"'size' must be at least 1, got {self.size}.")
+        if self.size is not None and self.size > LARGEST_SIZE:
+            raise ValueError(f"'size' must be at most {LARGEST_SIZE}, got {self.size}.")
         if self.clean is not None:
             JPEG(self.clean)  # which refuses what is no quality

@@ -15,9 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from opmask.datasets._fields import read_line
 from opmask.datasets.benchmark.config import Recipe
-from opmask.datasets.benchmark.manifest import Entry, Header, sha256
+from opmask.datasets.benchmark.manifest import Entry, Header, read_line, sha256
 from opmask.datasets.benchmark.recompression import draw_cleaning
 from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.photos import BrokenPhotoError, UnlabelledPhotoError
@@ -116,7 +115,7 @@ def _drawn_before(
     half.truncate(len(first) + sum(map(len, whole)))  # the last line may have been cut off
     read = partial(Entry.from_json, perturbations=perturbations)
     entries = [read_line(read, half.name, n, line) for n, line in enumerate(whole, 2)]
-    return {e.index: e for e in entries if names[e.index] == (e.photo, e.label_map)}
+    return {e.index: e for e in entries if (e.photo, e.label_map) in names[e.index : e.index + 1]}
 
 
 def _make_entry(

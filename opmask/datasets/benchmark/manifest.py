@@ -13,19 +13,26 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
-from types import NoneType
-from typing import Any
+from itertools import islice
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Annotated, Any, TypedDict, TypeVar
 
-from opmask.datasets._fields import parse, read_line, take
-from opmask.datasets.benchmark.config import Recipe
+from msgspec import Meta, Raw, Struct
+
+from opmask.datasets.benchmark.config import LARGEST_SIZE, Recipe
 from opmask.datasets.benchmark.recompression import Cleaning
 from opmask.datasets.pairs import Counts
-from opmask.files import replacing
+from opmask.files import check_regular, replacing
+from opmask.files.typed_json import Int64, parse_json
 from opmask.perturb import Applied
 
 FORMAT = 1
 """The version of the format that is written, and the only one that is read."""
+
+LARGEST, LONGEST_LINE = 2**31, 2**24
+"""The largest manifest and its longest line, in bytes."""
+
+T = TypeVar("T")
 
 _TEXTS = ("photo", "label_map", "photo_sha256", "label_map_sha256")
 
@@ -90,28 +97,16 @@ class Header:
         Raises:
             ValueError: If the text is something else, or of another version of the format.
         """
-        record = parse(text)
-        version = take(record, "opmask", str)
-        if (found := take(record, "opmask_benchmark", int)) != FORMAT:
+        line = parse_json(text, _HeaderLine, "the header")
+        if line.opmask_benchmark != FORMAT:
             raise ValueError(
-                f"'opmask_benchmark', the version of the format, must be {FORMAT}, got {found}. "
-                f"It was written by opmask {version}."
+                f"'opmask_benchmark', the version of the format, must be {FORMAT}, got "
+                f"{line.opmask_benchmark}. It was written by opmask {line.opmask}."
             )
-        recipe = Recipe(
-            take(record, "data", str),
-            take(record, "split", str),
-            seed=take(record, "seed", int),
-            settings=take(record, "settings", str),
-            size=take(record, "size", int, NoneType),
-            clean=take(record, "clean", int, NoneType),
-        )
-        photos, kept = (take(record, name, int) for name in ("photos", "kept"))
-        unlabelled, broken = (tuple(take(record, name, list)) for name in ("unlabelled", "broken"))
-        table = take(record, "table_1", dict, NoneType)
-        if table is not None:
-            table = Counts(take(table, "photos", int), take(table, "labelled", int))
-        own = take(record, "own_settings", str) if "own_settings" in record else ""
-        return cls(recipe, version, photos, kept, unlabelled, broken, table, own)
+        recipe = Recipe(line.data, line.split, line.seed, line.settings, line.size, line.clean)
+        counts, left_out = (line.photos, line.kept), (tuple(line.unlabelled), tuple(line.broken))
+        table = None if line.table_1 is None else Counts(**line.table_1)
+        return cls(recipe, line.opmask, *counts, *left_out, table, line.own_settings)
 
 
 @dataclass(frozen=True)
@@ -128,7 +123,8 @@ class Entry:
         clean: How the composite was cleaned, if it was.
 
     Example:
-        >>> entry = Entry(41, "images/a.jpg", "annotations/a.png", "00", "11", Applied(7, ()))
+        >>> files = "images/a.jpg", "annotations/a.png", "0" * 64, "1" * 64
+        >>> entry = Entry(41, *files, Applied(7, ()))
         >>> entry.image_name
         '000041-a.png'
         >>> Entry.from_json(entry.to_json()) == entry
@@ -171,14 +167,77 @@ class Entry:
             ValueError: If the text is something else, or names another perturbation.
             FileNotFoundError: If it names a ``.cube`` file that is not there.
         """
-        record = parse(text)
-        applied = _applied(take(record, "applied", dict), perturbations)
-        clean = None
-        if "clean" in record:
-            clean = take(record, "clean", dict)
-            clean = Cleaning(take(clean, "scale", float, int), take(clean, "quality", int))
-        texts = {name: take(record, name, str) for name in _TEXTS}
-        return cls(take(record, "index", int), **texts, applied=applied, clean=clean)
+        line = parse_json(text, _EntryLine, "the sample")
+        files = line.photo, line.label_map, line.photo_sha256, line.label_map_sha256
+        clean = None if line.clean is None else Cleaning(line.clean.scale, line.clean.quality)
+        try:
+            applied = Applied.from_json(bytes(line.applied).decode(), perturbations)
+        except ValueError as error:
+            raise ValueError(f"in the field 'applied', {error}") from error
+        return cls(line.index, *files, applied, clean)
+
+
+Text = Annotated[str, Meta(max_length=4096)]
+Count = Annotated[int, Meta(ge=0, le=10**9)]
+Quality = Annotated[int, Meta(ge=1, le=100)]
+Checksum = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class _HeaderLine(Struct):
+    """The first line of a manifest as it stands there."""
+
+    opmask_benchmark: Count
+    opmask: Text
+    data: Text
+    split: Text
+    seed: Int64
+    settings: Text
+    size: Annotated[int, Meta(ge=1, le=LARGEST_SIZE)] | None
+    clean: Quality | None
+    photos: Count
+    kept: Count
+    unlabelled: list[Text]
+    broken: list[Text]
+    table_1: _Table1 | None
+    own_settings: Text = ""
+
+    def __post_init__(self) -> None:
+        """Refuses more samples than photos."""
+        if self.kept > self.photos:
+            raise ValueError(f"'kept' must be at most 'photos', {self.photos}, got {self.kept}")
+
+
+class _Table1(TypedDict):
+    photos: Count
+    labelled: Count
+
+
+class _CleaningLine(Struct):
+    scale: float
+    quality: int
+
+
+class _EntryLine(Struct):
+    """Another line of a manifest as it stands there."""
+
+    index: Count
+    photo: Text
+    label_map: Text
+    photo_sha256: Checksum
+    label_map_sha256: Checksum
+    applied: Raw
+    clean: _CleaningLine | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses paths that could lead out of the data set, on any system."""
+        for field, name in ("photo", self.photo), ("label_map", self.label_map):
+            windows = PureWindowsPath(name)
+            outside = windows.anchor or ".." in windows.parts or "\0" in name
+            if outside or not windows.parts:
+                raise ValueError(
+                    f"{field!r} must be the path of a file below the root of the data set, "
+                    f"relative and without '..', got {name[:99]!r}"
+                )
 
 
 def write_manifest(path: str | Path, header: Header, entries: Iterable[Entry]) -> None:
@@ -214,7 +273,7 @@ def read_manifest(
     Raises:
         FileNotFoundError: If there is no such file, or no ``.cube`` file that it names.
         ValueError: If a line is not what it must be, naming line and field; if the format is of
-            another version; or if lines are missing.
+            another version; or if there are fewer lines or more than its first one says.
 
     Example:
         >>> import tempfile
@@ -224,16 +283,34 @@ def read_manifest(
         >>> header.recipe.data, entries
         ('LIP', [])
     """
-    first, *others = Path(path).read_bytes().splitlines() or [b""]
-    header = read_line(Header.from_json, path, 1, first)
+    path = Path(path)
+    check_regular(path, LARGEST)
     read = partial(Entry.from_json, perturbations=perturbations)
-    entries = [read_line(read, path, n, line) for n, line in enumerate(others, 2)]
+    with path.open("rb") as file:
+        lines = iter(partial(file.readline, LONGEST_LINE), b"")
+        header = read_line(Header.from_json, path, 1, next(lines, b""))
+        # One more than there must be, so that a longer file is noticed and not read.
+        some = enumerate(islice(lines, header.kept + 1), 2)
+        entries = [read_line(read, path, number, line) for number, line in some]
     if len(entries) != header.kept:
+        more = " or more" if len(entries) > header.kept else ""
         raise ValueError(
             f"{path} must hold as many samples as 'kept' in its first line says, {header.kept}, "
-            f"got {len(entries)}."
+            f"got {len(entries)}{more}."
         )
     return header, entries
+
+
+def read_line(read: Callable[[bytes], T], path: str | Path, number: int, line: bytes) -> T:
+    """What a function makes of a line, whose place errors name."""
+    try:
+        if len(line) == LONGEST_LINE:
+            raise ValueError(f"it must be shorter than {LONGEST_LINE} bytes.")
+        return read(line)
+    except FileNotFoundError as error:  # a .cube file that the line names
+        raise FileNotFoundError(f"{path}, line {number}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}, line {number}: {error}") from error
 
 
 def sha256(path: str | Path) -> str:
@@ -253,10 +330,3 @@ def sha256(path: str | Path) -> str:
         'e3b0c44298fc1c14'
     """
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def _applied(record: dict[str, Any], perturbations: Sequence[Callable[..., Any]]) -> Applied:
-    try:
-        return Applied.from_json(json.dumps(record), perturbations)
-    except ValueError as error:
-        raise ValueError(f"in the field 'applied', {error}") from error

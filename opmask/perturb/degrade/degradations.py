@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 import io
+import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -65,7 +66,7 @@ class GaussianNoise(Degradation):
         seed: The integer that decides the noise.
 
     Raises:
-        ValueError: If `scale` is not positive.
+        ValueError: If `scale` is not positive, or more than 255.
 
     Example:
         >>> GaussianNoise(9.0, seed=0)(torch.full((3, 1, 1), 128, dtype=torch.uint8)).flatten()
@@ -92,7 +93,7 @@ class LaplaceNoise(Degradation):
         seed: The integer that decides the noise.
 
     Raises:
-        ValueError: If `scale` is not positive.
+        ValueError: If `scale` is not positive, or more than 255.
 
     Example:
         >>> LaplaceNoise(9.0, seed=0)(torch.full((3, 1, 1), 128, dtype=torch.uint8)).flatten()
@@ -119,7 +120,7 @@ class PoissonNoise(Degradation):
         seed: The integer that decides the noise.
 
     Raises:
-        ValueError: If `rate` is not positive.
+        ValueError: If `rate` is not positive, or more than 255.
 
     Example:
         >>> PoissonNoise(9.0, seed=0)(torch.full((3, 1, 1), 128, dtype=torch.uint8)).flatten()
@@ -149,7 +150,7 @@ class MotionBlur(Degradation):
         direction: Where the weight lies, from -1, all below the middle, to 1, all above.
 
     Raises:
-        ValueError: If `direction` lies outside [-1, 1].
+        ValueError: If `direction` lies outside [-1, 1], or `angle` is not finite.
 
     Example:
         >>> image = torch.tensor([0, 0, 90], dtype=torch.uint8).expand(3, 1, 3)
@@ -162,6 +163,8 @@ class MotionBlur(Degradation):
     direction: float
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.angle):
+            raise ValueError(f"'angle' must be finite, got {self.angle}.")
         if not -1 <= self.direction <= 1:
             raise ValueError(f"'direction' must lie in [-1, 1], got {self.direction}.")
 
@@ -177,7 +180,7 @@ class GaussianBlur(Degradation):
         sigma: The standard deviation, in pixels. The reference code's is 1.
 
     Raises:
-        ValueError: If `sigma` is not positive.
+        ValueError: If `sigma` is not positive, or more than 32.
 
     Example:
         >>> image = torch.tensor([0, 0, 90], dtype=torch.uint8).expand(3, 1, 3)
@@ -189,7 +192,7 @@ class GaussianBlur(Degradation):
     sigma: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_positive("sigma", self.sigma)
+        _check_positive("sigma", self.sigma, most=32)  # with which a pixel is the mean of 7,000
 
     def _apply(self, image: Tensor) -> Tensor:
         return correlate(image, gaussian_weights(self.sigma))
@@ -227,6 +230,8 @@ class JPEG(Degradation):
         return decoded.permute(2, 0, 1).contiguous().to(image.device)
 
 
-def _check_positive(argument: str, value: float) -> None:
+def _check_positive(argument: str, value: float, most: float = 255) -> None:
     if not value > 0:
         raise ValueError(f"'{argument}' must be positive, got {value}.")
+    if value > most:
+        raise ValueError(f"'{argument}' must be at most {most}, got {value}.")

@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
+from opmask.files.typed_json import from_plain
 from opmask.perturb.degrade.counter import BITS
 from opmask.perturb.degrade.degradations import (
     JPEG,
@@ -94,8 +95,8 @@ def from_record(record: dict[str, Any]) -> Degradation:
         The degradation.
 
     Raises:
-        ValueError: If the record names no degradation.
-        TypeError: If its parameters are those of another.
+        ValueError: If the record names no degradation, or its parameters are of another kind or
+            out of bounds.
 
     Example:
         >>> from_record({"degrade": "jpeg", "quality": 95})
@@ -103,9 +104,9 @@ def from_record(record: dict[str, Any]) -> Degradation:
     """
     parameters = dict(record)
     name = parameters.pop("degrade", None)
-    if name not in _KINDS:
+    if not isinstance(name, str) or name not in _KINDS:
         raise ValueError(f"'degrade' must be one of {', '.join(_KINDS)}, got {name!r}.")
-    return _KINDS[name](**parameters)
+    return from_plain(parameters, _KINDS[name], f"the degradation {name}")
 
 
 def degrade(images: Tensor, degradations: Sequence[Degradation | None]) -> Tensor:

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from os import PathLike, fspath
@@ -21,10 +24,17 @@ import torch
 from torch import Tensor
 
 from opmask.color import to_levels
+from opmask.files import check_regular
 from opmask.perturb.filters.filter import check_eight_bit
 
 SIZES = (2, 256)
 """The smallest and largest number of points along an axis (specification)."""
+
+LARGEST = 2**30
+"""The largest file, in bytes: the largest table with 60 characters a row."""
+
+LONGEST_LINE = 10_000
+"""The longest line of a file, in characters."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,8 @@ class Cube:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no such table, or not the one with that checksum.
+        ValueError: If the file is no such table, or not the one with that checksum; or if it is a
+            pipe or a device.
 
     Example:
         >>> import tempfile
@@ -62,8 +73,8 @@ class Cube:
 
     def __post_init__(self) -> None:
         path = fspath(self.path)
-        content = Path(path).read_bytes()
-        found = hashlib.sha256(content).hexdigest()
+        check_regular(Path(path), LARGEST)
+        found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         if self.sha256 not in ("", found):
             raise ValueError(
                 f"'path' must be the file with the checksum {self.sha256}, got {path} with "
@@ -71,7 +82,7 @@ class Cube:
             )
         object.__setattr__(self, "path", path)
         object.__setattr__(self, "sha256", found)
-        object.__setattr__(self, "_table", _parse(content, path))
+        object.__setattr__(self, "_table", _parse(path, found))
 
     def __call__(self, image: Tensor) -> Tensor:
         r"""Looks up the colours of an image.
@@ -124,13 +135,13 @@ class _Table(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def _parse(content: bytes, path: str) -> _Table:
-    """Reads a file; cached, since each record of a benchmark may name it."""
+def _parse(path: str, checksum: str) -> _Table:
+    """Reads a file; cached by its checksum, since each record of a benchmark may name it."""
     size = 0
     low: tuple[float, ...] = (0.0, 0.0, 0.0)
     high: tuple[float, ...] = (1.0, 1.0, 1.0)
-    rows: list[tuple[float, ...]] = []
-    for number, line in enumerate(content.decode("utf-8-sig", errors="replace").splitlines(), 1):
+    values = array("d")  # tuples of numbers would take ten times the memory
+    for number, line in enumerate(_lines(path), 1):
         where = f"line {number} of {path}"
         match line.split():
             case [] | ["TITLE", *_]:
@@ -148,19 +159,33 @@ def _parse(content: bytes, path: str) -> _Table:
                 low, high = (start,) * 3, (end,) * 3
             case [word, *_] if word[0].isalpha() and word[:3].lower() not in ("nan", "inf"):
                 raise ValueError(
-                    f"'path' must be a file with a 3-D table, got {word} in {where}, "
+                    f"'path' must be a file with a 3-D table, got {word:.40} in {where}, "
                     f"which is not part of one."
                 )
             case words:
-                rows.append(_numbers(words, 3, where))
-    if len(rows) != size**3 or not size:
+                values.extend(_numbers(words, 3, where))
+    rows = len(values) // 3
+    if rows != size**3 or not size:
         wanted = f"{size**3} rows, as LUT_3D_SIZE is {size}" if size else "a line LUT_3D_SIZE"
-        raise ValueError(f"'path' must be a file with {wanted}, got {len(rows)} rows in {path}.")
+        raise ValueError(f"'path' must be a file with {wanted}, got {rows} rows in {path}.")
     if any(a >= b for a, b in zip(low, high, strict=True)):
         raise ValueError(
             f"'path' must be a file with a domain that rises, got {low} to {high} in {path}."
         )
-    return _prepare(torch.tensor(rows, dtype=torch.float64), size, low, high)
+    colors = torch.frombuffer(values, dtype=torch.float64).view(-1, 3)
+    return _prepare(colors, size, low, high)
+
+
+def _lines(path: str) -> Iterator[str]:
+    """The lines of a file, in any encoding that has ASCII's characters, and any line ends."""
+    with Path(path).open(encoding="utf-8-sig", errors="replace") as file:
+        while line := file.readline(LONGEST_LINE):
+            if len(line) == LONGEST_LINE:
+                raise ValueError(
+                    f"'path' must be a file with a 3-D table, got a line of {LONGEST_LINE} "
+                    f"characters in {path}."
+                )
+            yield line
 
 
 def _prepare(colors: Tensor, size: int, low: tuple[float, ...], high: tuple[float, ...]) -> _Table:
@@ -173,11 +198,13 @@ def _prepare(colors: Tensor, size: int, low: tuple[float, ...], high: tuple[floa
 
 
 def _size(words: list[str], where: str) -> int:
-    if len(words) == 1 and words[0].isdecimal() and SIZES[0] <= int(words[0]) <= SIZES[1]:
-        return int(words[0])
+    if len(words) == 1 and re.fullmatch("[0-9]{1,9}", words[0]):
+        size = int(words[0])
+        if SIZES[0] <= size <= SIZES[1]:
+            return size
     raise ValueError(
         f"LUT_3D_SIZE must be an integer in {SIZES[0]}-{SIZES[1]}, "
-        f"got {' '.join(words)!r} in {where}."
+        f"got {' '.join(words)[:40]!r} in {where}."
     )
 
 
@@ -189,6 +216,6 @@ def _numbers(words: list[str], count: int, where: str) -> tuple[float, ...]:
     if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
         raise ValueError(
             f"'path' must be a file with {count} finite numbers where they belong, "
-            f"got {' '.join(words)!r} in {where}."
+            f"got {' '.join(words)[:40]!r} in {where}."
         )
     return numbers

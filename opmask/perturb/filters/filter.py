@@ -69,6 +69,10 @@ CSS_FILTERS: tuple[str, ...] = (
 """The filters of CSS, which have an amount; the paper draws from all of them but brightness."""
 
 
+LARGEST_AMOUNT = 1e6
+"""Beyond, single precision would overflow in some filters."""
+
+
 def apply_filter(images: Tensor, name: str, amount: float | None = None) -> Tensor:
     r"""Applies a photo filter, exactly as pilgram does.
 
@@ -167,6 +171,8 @@ def check_filter(name: str, amount: float | None) -> None:
         raise ValueError(f"'amount' must be None for filter {name!r}, got {amount}.")
     if not math.isfinite(amount):
         raise ValueError(f"'amount' must be finite, got {amount}.")
+    if abs(amount) > LARGEST_AMOUNT:
+        raise ValueError(f"'amount' must be at most {LARGEST_AMOUNT:g} in size, got {amount}.")
     if name != "hue_rotate" and amount < 0:
         raise ValueError(f"'amount' must be at least 0 for filter {name!r}, got {amount}.")
 

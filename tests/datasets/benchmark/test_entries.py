@@ -137,7 +137,9 @@ def test_what_could_not_be_used_is_tried_again(ade20k, out, half):
 def test_a_damaged_line_is_named(ade20k, out, half):
     lines = half.read_bytes().splitlines(keepends=True)
     half.write_bytes(b"".join([lines[0], b"\0\0\n", lines[2]]))
-    with pytest.raises(ValueError, match=r"\.half-made\.jsonl, line 2: must be JSON, got b'\\x00"):
+    with pytest.raises(
+        ValueError, match=r"\.half-made\.jsonl, line 2: the sample: JSON is malformed"
+    ):
         build(Watched(ade20k), ade20k, out, RECIPE)
 
 

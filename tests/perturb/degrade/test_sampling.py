@@ -167,7 +167,7 @@ def test_records_of_something_else_are_refused(record):
 
 
 def test_a_record_with_the_parameters_of_another_is_refused():
-    with pytest.raises(TypeError, match="scale"):
+    with pytest.raises(ValueError, match="unknown field `scale`"):
         from_record({"degrade": "jpeg", "scale": 3})
 
 
@@ -180,6 +180,15 @@ def test_strengths_that_are_not_positive_are_refused(value):
         PoissonNoise(value, 0)
     with pytest.raises(ValueError, match=r"'sigma' must be positive, got "):
         GaussianBlur(value)
+
+
+def test_strengths_that_would_take_all_memory_are_refused():
+    with pytest.raises(ValueError, match=r"'sigma' must be at most 32, got 1000000000\.0"):
+        GaussianBlur(1e9)
+    with pytest.raises(ValueError, match=r"'scale' must be at most 255, got inf"):
+        GaussianNoise(float("inf"), 0)
+    with pytest.raises(ValueError, match=r"'angle' must be finite, got inf"):
+        MotionBlur(float("inf"), 0.0)
 
 
 @pytest.mark.parametrize("direction", [-1.01, 1.01])

@@ -1,8 +1,10 @@
 import copy
 import hashlib
 import json
+import os
 import pickle
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -156,6 +158,10 @@ GOOD = ["LUT_3D_SIZE 2", *["0 0.5 1"] * 8]
         (["#", "LUT_1D_SIZE 3"], "with a 3-D table, got LUT_1D_SIZE in line 2 of .*, which"),
         (["LUT_3D_SIZE 1"], "LUT_3D_SIZE must be an integer in 2-256, got '1' in line 1 of"),
         (["LUT_3D_SIZE 257"], "LUT_3D_SIZE must be an integer in 2-256, got '257' in line 1 of"),
+        (["LUT_3D_SIZE 1" + "0" * 5000], "LUT_3D_SIZE must be .*, got '10000.* in line 1 of"),
+        (["LUT_3D_SIZE \u0662"], "LUT_3D_SIZE must be an integer in 2-256"),
+        (["LUT_3D_SIZE -2"], "LUT_3D_SIZE must be an integer in 2-256"),
+        (["0 " * 20_000], "got a line of 10000 characters in"),
         (["LUT_3D_SIZE 2 2"], "LUT_3D_SIZE must be an integer in 2-256, got '2 2' in line 1 of"),
         (["LUT_3D_SIZE 2.0"], "LUT_3D_SIZE must be an integer in 2-256, got '2.0' in line 1 of"),
         (GOOD[:-1], "with 8 rows, as LUT_3D_SIZE is 2, got 7 rows in"),
@@ -178,6 +184,30 @@ def test_a_size_of_256_points_is_accepted(tmp_path):
     path.write_text("LUT_3D_SIZE 256\n0 0 0")
     with pytest.raises(ValueError, match="with 16777216 rows, as LUT_3D_SIZE is 256, got 1 rows"):
         Cube(path)
+
+
+def test_a_device_a_pipe_and_a_folder_are_refused_instead_of_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.cube")
+    for path in ("/dev/zero", tmp_path / "pipe.cube", tmp_path):
+        with pytest.raises(ValueError, match="must be a file"):
+            Cube(path)
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path):
+    with (tmp_path / "large.cube").open("wb") as file:
+        file.truncate(2**40)  # sparse
+    with pytest.raises(ValueError, match="must be at most 1073741824 bytes, got 1099511627776"):
+        Cube(tmp_path / "large.cube")
+
+
+def test_a_table_takes_little_more_memory_than_its_numbers(tmp_path):
+    path = tmp_path / "fine.cube"
+    path.write_text("LUT_3D_SIZE 64\n" + "0.25 0.5 0.75\n" * 64**3)
+    tracemalloc.start()
+    Cube(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 24 * 64**3
 
 
 def test_a_missing_file_is_named(tmp_path):
