@@ -39,24 +39,7 @@ ROOMS: dict[str, set[str]] = {
 ABOVE = {"cli", "editor", "__main__", "opmask"}
 """What may import every room, and is imported by no other; `opmask` is the package's own file."""
 
-FLAT = {
-    "baseline": "wrapper",
-    "calibration": "wrapper",
-    "heads": "wrapper",
-    "probing": "wrapper",
-    "sizes": "wrapper",
-    "commands": "cli",
-    "lab8": "color",
-    "pictures": "inference",
-    "perturb.fit": "fitting",
-    "perturb.least_squares": "fitting",
-}
-"""Modules that are yet to be moved into their rooms."""
-
-BROKEN = {("perturb", "fitting")}
-"""Arrows that are yet to go: `Applied.fit`, and `opmask.perturb.fit_masks`."""
-
-FOR_TYPES = {("metrics", "datasets"), ("perturb", "retouch")}
+FOR_TYPES = {("metrics", "datasets")}
 """Arrows for type checkers alone, which no program follows."""
 
 
@@ -75,8 +58,7 @@ class Arrow(NamedTuple):
 
 def room(module: str) -> str:
     """The room of a module of the package: `opmask.color.spaces` is in `color`."""
-    name = module.removeprefix("opmask.")
-    return FLAT.get(name) or name.split(".")[0]
+    return module.removeprefix("opmask.").split(".")[0]
 
 
 def read(text: str, module: str, package: str, modules: set[str]) -> Iterator[Arrow]:
@@ -134,14 +116,11 @@ def allowed(source: str, target: str) -> bool:
 
 def test_no_room_imports_what_the_design_does_not_allow(arrows):
     wrong = [arrow for arrow in arrows if not allowed(*arrow.rooms)]
-    new = [
-        arrow for arrow in wrong if arrow.rooms not in (FOR_TYPES if arrow.for_types else BROKEN)
-    ]
+    new = [arrow for arrow in wrong if not (arrow.for_types and arrow.rooms in FOR_TYPES)]
     assert not new, "\n".join(f"{a.source}:{a.line} imports {a.target}" for a in new)
 
 
 def test_arrows_that_have_gone_are_no_longer_excused(arrows):
-    assert {arrow.rooms for arrow in arrows if not arrow.for_types} >= BROKEN
     assert {arrow.rooms for arrow in arrows if arrow.for_types} >= FOR_TYPES
 
 
