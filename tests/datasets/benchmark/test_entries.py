@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 import opmask
-from opmask.datasets import ADE20K, Counts, Recipe, building
+from opmask.datasets import ADE20K, Counts, Recipe
 from opmask.datasets import build_benchmark as build
+from opmask.datasets.benchmark import build as building
 from opmask.datasets.benchmark.manifest import Header
 from opmask.perturb import DEFAULT
 
