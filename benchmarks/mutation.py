@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 TESTS = {
     "opmask/backbones/attention_unet.py": ["tests/backbones", "tests/checkpoints"],
     "opmask/checkpoints/reference.py": ["tests/checkpoints"],
+    "opmask/pthfiles.py": ["tests/test_pthfiles.py", "tests/checkpoints"],
     "opmask/color.py": ["tests/test_color.py"],
     "opmask/datasets/benchmark.py": ["tests/datasets/test_benchmark.py"],
     "opmask/datasets/building.py": [
