@@ -37,6 +37,12 @@ TESTS = {
     "opmask/datasets/benchmark/build.py": [
         "tests/datasets/benchmark/test_build.py",
         "tests/datasets/benchmark/test_entries.py",
+    "opmask/files/pth.py": ["tests/test_pthfiles.py", "tests/checkpoints"],
+    "opmask/color/spaces.py": ["tests/test_color.py"],
+    "opmask/datasets/benchmark.py": ["tests/datasets/test_benchmark.py"],
+    "opmask/datasets/benchmark/build.py": [
+        "tests/datasets/test_building.py",
+        "tests/datasets/test_drawing.py",
     ],
     "opmask/datasets/benchmark/recompression.py": ["tests/datasets/benchmark/test_recompression.py"],
     "opmask/datasets/benchmark/entries.py": [

@@ -125,7 +125,7 @@ def test_the_folder_of_another_benchmark_is_refused(root, tmp_path, capsys):
     ("change", "message"),
     [
         ({"opmask_benchmark": 9}, "'opmask_benchmark', the version of the format, must be 1"),
-        ({"seed": None}, "the field 'seed' must be an integer, got None"),
+        ({"seed": None}, "the header: expected `int`, got `null`, in the field 'seed'"),
     ],
 )
 def test_a_manifest_of_another_kind_is_refused(root, tmp_path, capsys, change, message):

@@ -116,7 +116,7 @@ def test_no_network_scores_unless_asked(torch_home):
     torch_home.mkdir(parents=True)
     (torch_home / "vgg16-397923af.pth").write_bytes(b"not to be read")
     assert not any("lpips" in name for name in evaluate(None, batches(1))[0])
-    with pytest.raises(ValueError, match=r"vgg16-397923af.pth' must be a file of weights"):
+    with pytest.raises(ValueError, match=r"vgg16-397923af.pth' is damaged, or no file"):
         evaluate(None, batches(1), lpips=None)
 
 
