@@ -1,6 +1,6 @@
 """What a model for photos can do and cannot: calibrates it, scores it, draws it.
 
-    python examples/small/card.py runs/small --photos runs/small/photos --out runs/small/card
+    PYTHONPATH=examples python -m small.card runs/small --photos runs/small/photos --out card
 
 Writes into `--out`: `small.safetensors`, the model in half precision with its calibration; the
 tables, `tables.md`; `panel.png`, twenty composites of validation that nobody chose; `worst.png`,

@@ -1,6 +1,6 @@
 """Compare models for photos at equal harm: blind, a model that does less also harms less.
 
-    python examples/small/compare.py runs/a runs/b --photos runs/a/photos/validation
+    PYTHONPATH=examples python -m small.compare runs/a runs/b --photos runs/a/photos/validation
 
 Each model gets one strength for all images: that at which untouched photos come back with the MSE
 `--harm`. The table holds that strength, with what is left at it of the composites' MSE and the

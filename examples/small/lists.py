@@ -1,7 +1,7 @@
 """Which photographs the small model is trained, validated and tested on: `photos.csv`.
 
-    python examples/small/lists.py --data ROOT            writes photos.csv and sources.md
-    python examples/small/lists.py --data ROOT --check    compares them with what it would write
+    PYTHONPATH=examples python -m small.lists --data ROOT          writes photos.csv and sources.md
+    PYTHONPATH=examples python -m small.lists --data ROOT --check  compares them with these
 
 The split follows from the name of a file alone, so that it stays when photographs are added:
 

@@ -1,6 +1,6 @@
 """The photographs of `photos.csv`, made small once, for training that reads them many times.
 
-    python examples/small/pool.py --data ROOT --out DIR --size 256
+    PYTHONPATH=examples python -m small.pool --data ROOT --out DIR --size 256
 
 writes a folder for each split: `images.npy` (N, 3, S, S) and `labels.npy` (N, S, S), both `uint8`,
 and `photos.json`, the names of the photographs. What was interrupted goes on when it is called
