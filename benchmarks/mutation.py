@@ -37,12 +37,6 @@ TESTS = {
     "opmask/datasets/benchmark/build.py": [
         "tests/datasets/benchmark/test_build.py",
         "tests/datasets/benchmark/test_entries.py",
-    "opmask/files/pth.py": ["tests/test_pthfiles.py", "tests/checkpoints"],
-    "opmask/color/spaces.py": ["tests/test_color.py"],
-    "opmask/datasets/benchmark.py": ["tests/datasets/test_benchmark.py"],
-    "opmask/datasets/benchmark/build.py": [
-        "tests/datasets/test_building.py",
-        "tests/datasets/test_drawing.py",
     ],
     "opmask/datasets/benchmark/recompression.py": ["tests/datasets/benchmark/test_recompression.py"],
     "opmask/datasets/benchmark/entries.py": [
@@ -57,6 +51,7 @@ TESTS = {
     "opmask/datasets/reading.py": ["tests/datasets/test_reading.py"],
     "opmask/datasets/benchmark/triptych.py": ["tests/datasets/benchmark/test_triptych.py"],
     "opmask/datasets/workers.py": ["tests/datasets/benchmark/test_build.py"],
+    "opmask/files/pth.py": ["tests/files/test_pth.py", "tests/checkpoints"],
     "opmask/discriminator.py": ["tests/test_discriminator.py"],
     "opmask/files/pictures.py": ["tests/files/test_pictures.py"],
     "opmask/color/opencv_lab.py": ["tests/color/test_opencv_lab.py"],
