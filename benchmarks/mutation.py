@@ -38,7 +38,9 @@ TESTS = {
         "tests/datasets/benchmark/test_build.py",
         "tests/datasets/benchmark/test_entries.py",
     ],
-    "opmask/datasets/benchmark/recompression.py": ["tests/datasets/benchmark/test_recompression.py"],
+    "opmask/datasets/benchmark/recompression.py": [
+        "tests/datasets/benchmark/test_recompression.py"
+    ],
     "opmask/datasets/benchmark/entries.py": [
         "tests/datasets/benchmark/test_build.py",
         "tests/datasets/benchmark/test_entries.py",

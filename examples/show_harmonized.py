@@ -40,7 +40,7 @@ from opmask.datasets import (
 from opmask.files.pictures import picture_files
 from opmask.perturb import Perturber, sample_seed
 from opmask.visualize import PanelRow, save_panel
-from opmask.wrapper.sizes import fit_longer_side
+from opmask.wrapper.model import fit_longer_side
 
 SIZE = 256
 SAMPLES = ("astronaut", "chelsea", "coffee", "rocket")

@@ -21,7 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "retouch": {"color", "operators"},
     "testing": {"color", "operators"},
     "wrapper": {"color", "operators", "retouch"},
-    "discriminator": set(),
+    "discriminator": {"color"},
     "backbones": {"color"},
     "losses": {"color", "backbones"},
     "metrics": {"color", "losses"},

@@ -20,8 +20,9 @@ from PIL import Image
 from opmask.checkpoints import load
 from opmask.files import check_outputs, replacing
 from opmask.files.pictures import open_picture, upright
-from opmask.inference.harmonize import check_options, check_size, harmonize, to_plane
+from opmask.inference.harmonize import check_options, check_size, harmonize
 from opmask.inference.images import check_mode, kept_info, like, to_pixels
+from opmask.inference.regions import to_plane
 from opmask.wrapper import OperatorMaskWrapper
 
 # How to save for each suffix: as good as it gets, since what was not changed should stay.
