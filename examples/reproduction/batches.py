@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from opmask.datasets import Composites, Photos, Resized, Sample, Source, Sources
-from opmask.perturb import Perturber
-from reproduction.recipes import PERTURBATIONS
+from opmask.perturb import PRESETS, Perturber
 from reproduction.report import to_device
 from reproduction.run_folder import ignore_interrupts
 
@@ -33,7 +32,7 @@ class Batch(NamedTuple):
 
 
 def make_composites(photos: Photos, perturb: str, args: argparse.Namespace) -> Composites:
-    perturber = Perturber(PERTURBATIONS[perturb])
+    perturber = Perturber(PRESETS[perturb])
     if perturb != "default":
         # As in the published code, photos are changed at their own size, and resized then.
         return Composites(photos, perturber, size=args.size, shuffle=True, seed=args.seed)

@@ -17,7 +17,15 @@ from opmask.perturb.lab import LabScaling, LabScaling8
 from opmask.perturb.records import Applied, Perturbation, RegionChange
 from opmask.perturb.regions import choose_regions
 from opmask.perturb.rng import sample_seed
-from opmask.perturb.settings import DEFAULT, REFERENCE, REFERENCE_RGB, Settings, draw, draw_filter
+from opmask.perturb.settings import (
+    DEFAULT,
+    PRESETS,
+    REFERENCE,
+    REFERENCE_RGB,
+    Settings,
+    draw,
+    draw_filter,
+)
 
 __all__ = [
     "CSS_FILTERS",
@@ -25,6 +33,7 @@ __all__ = [
     "FILTERS",
     "JPEG",
     "OTHER_FILTERS",
+    "PRESETS",
     "REFERENCE",
     "REFERENCE_RGB",
     "Applied",
