@@ -15,9 +15,9 @@ from PIL import Image
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from opmask.color.opencv_lab import rgb_to_lab8
-from opmask.datasets.iharmony4 import IHarmony4, resize_triple
+from opmask.datasets import IHarmony4
 from opmask.losses import LPIPS
-from opmask.metrics import PROTOCOLS, reference_panel, score
+from opmask.metrics import PROTOCOLS, reference_panel, score, to_uint8
 
 SIZE = 64
 
@@ -42,9 +42,9 @@ def photographs(data_root, interpolation):
     """The composites of the sample as outputs, at the size of the tables."""
     made = []
     for subset in ("HCOCO", "HAdobe5k", "unnamed"):
-        for triple in IHarmony4(data_root / "iharmony4_sample", "test", subset):
-            planes = resize_triple(triple, 256, interpolation)[:3]
-            output, real, region = (plane.permute(1, 2, 0).numpy() for plane in planes)
+        root = data_root / "iharmony4_sample"
+        for sample in IHarmony4(root, "test", subset, size=256, interpolation=interpolation):
+            output, real, region = map(to_uint8, sample[:3])
             made.append((output, real, region[..., 0]))
     return made
 
@@ -325,8 +325,7 @@ def test_dovenets_own_resizing_gives_dovenets_numbers(data_root):
     )
     mask = Image.open(root / "masks/a0002_1.png").convert("1").resize((256, 256))
     expected = dovenet(comp, real, 255 * np.array(mask, dtype=np.uint8))
-    triple = resize_triple(IHarmony4(data_root / "iharmony4_sample", "test", "HAdobe5k")[0], 256)
-    planes = (plane.permute(1, 2, 0).numpy() for plane in triple[:3])
-    output, target, region = planes
+    sample = IHarmony4(data_root / "iharmony4_sample", "test", "HAdobe5k", size=256)[0]
+    output, target, region = map(to_uint8, sample[:3])
     row = score(output, target, region[..., 0], protocol="dovenet", lpips=())
     assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-3)
