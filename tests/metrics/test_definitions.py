@@ -37,6 +37,12 @@ def made_up():
     return output, real, cv2.blur(region, (5, 5))
 
 
+def arrays(sample):
+    """Output, real image and region of a sample, 8-bit."""
+    output, real, region = (to_uint8(plane.expand(3, -1, -1)) for plane in sample[:3])
+    return output, real, region[..., 0]
+
+
 @cache
 def photographs(data_root, interpolation):
     """The composites of the sample as outputs, at the size of the tables."""
@@ -44,8 +50,7 @@ def photographs(data_root, interpolation):
     for subset in ("HCOCO", "HAdobe5k", "unnamed"):
         root = data_root / "iharmony4_sample"
         for sample in IHarmony4(root, "test", subset, size=256, interpolation=interpolation):
-            output, real, region = map(to_uint8, sample[:3])
-            made.append((output, real, region[..., 0]))
+            made.append(arrays(sample))
     return made
 
 
@@ -326,6 +331,5 @@ def test_dovenets_own_resizing_gives_dovenets_numbers(data_root):
     mask = Image.open(root / "masks/a0002_1.png").convert("1").resize((256, 256))
     expected = dovenet(comp, real, 255 * np.array(mask, dtype=np.uint8))
     sample = IHarmony4(data_root / "iharmony4_sample", "test", "HAdobe5k", size=256)[0]
-    output, target, region = map(to_uint8, sample[:3])
-    row = score(output, target, region[..., 0], protocol="dovenet", lpips=())
+    row = score(*arrays(sample), protocol="dovenet", lpips=())
     assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-3)
