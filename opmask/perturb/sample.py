@@ -6,12 +6,13 @@ r"""A sample, and a batch of them: what training, evaluation and pictures have i
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import default_collate, get_worker_info
 
 from opmask.perturb.records import Applied
 
@@ -72,6 +73,7 @@ def collate(samples: Sequence[Composite]) -> CompositeBatch:
 
     Raises:
         ValueError: If there are no samples, or their sizes differ.
+        TypeError: If a record cannot leave the worker process of a data loader.
 
     Example:
         >>> black, region = torch.zeros(3, 4, 6), torch.ones(1, 4, 6)
@@ -85,6 +87,20 @@ def collate(samples: Sequence[Composite]) -> CompositeBatch:
             f"'samples' must hold samples of one size, got sizes {sizes}. "
             "Resize them with the argument 'size' of their data set."
         )
+    records = tuple(sample.applied for sample in samples)
+    if get_worker_info() is not None:
+        _check_picklable(records)
     # In a worker process it stacks into shared memory.
     composite, real, region = default_collate([sample[:3] for sample in samples])
-    return CompositeBatch(composite, real, region, tuple(sample.applied for sample in samples))
+    return CompositeBatch(composite, real, region, records)
+
+
+def _check_picklable(records: tuple[Applied | None, ...]) -> None:
+    """A data loader would wait for ever for what cannot be pickled."""
+    try:
+        pickle.dumps(records)
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise TypeError(
+            f"'applied' must be picklable to leave a worker process, got: {error}. Define "
+            "perturbations of your own at module level."
+        ) from error

@@ -7,9 +7,11 @@ from torch.utils.data import DataLoader
 from opmask.perturb import (
     DEFAULT,
     REFERENCE,
+    Applied,
     Composite,
     CompositeBatch,
     Perturber,
+    RegionChange,
     collate,
     composite,
     draw,
@@ -49,6 +51,16 @@ def test_records_come_out_of_worker_processes_as_they_went_in(settings):
     (batch,) = DataLoader(made, 3, collate_fn=collate, num_workers=1)
     assert same(batch, collate(made))
     assert all(same(pickle.loads(pickle.dumps(sample)), sample) for sample in made)
+
+
+def test_records_that_cannot_leave_a_worker_process_are_refused():
+    local = RegionChange(1, (lambda image: image,))
+    made = [sample._replace(applied=Applied(0, (local,))) for sample in samples()]
+    assert len(collate(made).applied) == 3
+    with pytest.raises(
+        TypeError, match=r"'applied' must be picklable to leave a worker process, "
+    ):
+        list(DataLoader(made, 3, collate_fn=collate, num_workers=1))
 
 
 def test_samples_without_a_record_have_none_in_a_batch():
