@@ -13,9 +13,10 @@ from reproduction import report, scoring
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.backbones import SmallUNet
-from opmask.datasets import Sample
+from opmask.datasets import IHarmony4
 from opmask.datasets.benchmark.triptych import write_triptych
 from opmask.metrics import PROTOCOLS, reference_panel, score
+from opmask.perturb import Composite
 
 
 @pytest.fixture
@@ -167,7 +168,7 @@ def triptychs(tmp_path):
         region = torch.zeros(1, 32, 32)
         region[..., :columns] = 1
         write_triptych(
-            folder / f"{name}.png", Sample(real * (1 - region / 2), real, region, 0, "")
+            folder / f"{name}.png", Composite(real * (1 - region / 2), real, region, None)
         )
     return folder
 
@@ -341,11 +342,11 @@ def test_other_protocols_resize_as_their_code_does(
 ):
     seen = []
     monkeypatch.setattr(
-        scoring, "resize_triple", lambda *args: seen.append(args[1:]) or resize(*args)
+        scoring, "IHarmony4", lambda *args, **how: seen.append(how) or IHarmony4(*args, **how)
     )
-    resize = opmask.datasets.iharmony4.resize_triple
     run(monkeypatch, str(blind), "--iharmony4", str(iharmony4), "--protocol", protocol)
-    assert set(seen) == {(32, PROTOCOLS[protocol].interpolation)}
+    how = {"size": 32, "interpolation": PROTOCOLS[protocol].interpolation}
+    assert seen == [how] * len(seen) != []
     assert f"Protocol {protocol}: " in capsys.readouterr().out
 
 

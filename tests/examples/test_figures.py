@@ -9,6 +9,7 @@ from reproduction import report
 
 import opmask
 from opmask.backbones import SmallUNet
+from opmask.perturb import CompositeBatch
 from opmask.retouch import lab_retoucher, paper_hls_retoucher
 
 
@@ -56,7 +57,7 @@ def test_hue_is_told_in_degrees():
 def test_a_sweep_goes_through_the_output_and_changes_one_channel(folder):
     model = opmask.load(folder / "om" / "model.safetensors").eval()
     image = torch.rand(1, 3, 32, 32) * 0.2 + 0.4
-    batch = report.Sample(image, image, torch.ones(1, 1, 32, 32), torch.tensor([0]), [""])
+    batch = CompositeBatch(image, image, torch.ones(1, 1, 32, 32), (None,))
     row = figures.sweeps(model, batch)["l_add"]
     assert list(row.images) == [
         "composite", "L* -30", "L* -20", "L* -10", "output", "L* +10", "L* +20", "L* +30",

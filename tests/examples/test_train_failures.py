@@ -52,10 +52,10 @@ def test_a_loss_that_is_not_finite_names_its_batch_and_keeps_the_checkpoint(monk
         run(monkeypatch, tmp_path, "--save-every", "1")
     photos = Resized(SyntheticScenes(8, size=32, seed=0), 32)
     composites = Composites(photos, Perturber(), shuffle=True, seed=0)
-    sources = [composites.source(position) for position in (6, 7)]
+    seeds = [composites.source(position)[1] for position in (6, 7)]
     text = str(stopped.value)
-    assert "The loss of om is not finite at step 4. Its batch: positions 6-7; " in text
-    assert f"photos {[s.photo for s in sources]}; seeds {[s.seed for s in sources]}" in text
+    assert "The loss of om is not finite at step 4. Its batch: " in text
+    assert f"positions 6-7; seeds {seeds}" in text
     assert f"The last good checkpoint stays in {tmp_path / 'om' / 'checkpoint'}" in text
     state = torch.load(tmp_path / "om" / "checkpoint" / "state.pt", weights_only=True)
     assert state["step"] == 3

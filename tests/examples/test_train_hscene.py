@@ -15,6 +15,7 @@ from small_training import shrink
 import opmask
 from opmask.backbones import AttentionUNet, SmallUNet
 from opmask.color import HLS_CLAMPED
+from opmask.perturb import CompositeBatch
 from opmask.retouch import paper_hls_retoucher
 
 
@@ -100,7 +101,7 @@ def test_the_masks_in_hls_are_the_paper_s(monkeypatch, tmp_path):
 
 def test_the_panel_shows_the_first_masks_that_there_are():
     sample = torch.rand(1, 3, 32, 32)
-    batch = report.Sample(sample, sample, sample[:, :1], 0, "")
+    batch = CompositeBatch(sample, sample, sample[:, :1], (None,))
     retouchers = {"om": None, "om-hls": paper_hls_retoucher()}
     models = {
         name: opmask.OperatorMaskWrapper(SmallUNet(width=8), retoucher).eval()
