@@ -71,7 +71,6 @@ def composite(
     applied: Applied,
     *,
     size: int | None = None,
-    compile: bool = False,
 ) -> Composite:
     r"""Makes the composite that a record describes.
 
@@ -88,8 +87,6 @@ def composite(
         applied: What to do, see :func:`opmask.perturb.draw`.
         size: The height and width to which all is resized at the end, without keeping the aspect
             ratio. Default: it is not resized.
-        compile: Whether filters are compiled with ``torch.compile``, which takes a minute once and
-            gives the same bits.
 
     Returns:
         The composite, the real image, the region and the record.
@@ -109,7 +106,7 @@ def composite(
     check_eight_bit(image, "image", "(3, H, W)")
     _check_label_map(label_map, "label_map", "image", image.shape[1:])
     _check_size(size)
-    made, real, region = _compose(image[None], label_map[None], [applied], size, compile)
+    made, real, region = _compose(image[None], label_map[None], [applied], size)
     return Composite(made[0], real[0], region[0], applied)
 
 
@@ -118,9 +115,10 @@ def _compose(
     label_maps: Tensor,
     applied: Sequence[Applied],
     size: int | None,
-    compile: bool,
+    compile: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Composites, real images and regions; all records have one compositing."""
+    compile = compile and images.is_cuda
     changed = change_regions(images, label_maps, applied, compile=compile)
     how = applied[0].compositing
     # Each pixel is converted for itself, so that the changed ones can be converted alone.
@@ -139,7 +137,8 @@ class Perturber:
     Args:
         settings: How composites are drawn and put together, such as
             :data:`opmask.perturb.REFERENCE`.
-        compile: Whether filters are compiled, see :func:`opmask.perturb.composite`.
+        compile: Whether filters and resizing are compiled with ``torch.compile`` on a GPU, which
+            takes a minute once and gives the same bits. On a CPU nothing is compiled.
 
     Example:
         >>> images = torch.full((2, 3, 1, 3), 128, dtype=torch.uint8)

@@ -10,14 +10,14 @@ Photos, label maps, records -> ``change_regions`` -> changed pixels, for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache, lru_cache, reduce
+from collections.abc import Sequence
+from functools import lru_cache, reduce
 
 import torch
 from torch import Tensor
 
 from opmask.perturb.batched import change_together
-from opmask.perturb.filters.lookup import Program, run_tensors
+from opmask.perturb.filters.lookup import Program
 from opmask.perturb.records import Applied, RegionChange
 from opmask.perturb.steps import (
     Changed,
@@ -29,12 +29,6 @@ from opmask.perturb.steps import (
     where,
 )
 
-_FEW = 64
-"""Below so many pixels a compiled program is not worth its call."""
-
-_LONG = 4
-"""The most stages of a program that is compiled; no drawn one has more."""
-
 
 def change_regions(
     images: Tensor, label_maps: Tensor, applied: Sequence[Applied], *, compile: bool = False
@@ -45,7 +39,7 @@ def change_regions(
         images: The RGB photos, ``uint8``, with shape :math:`(B, 3, H, W)`, in 0-255.
         label_maps: The class of each pixel, integers, with shape :math:`(B, H, W)`.
         applied: What to do to each photo.
-        compile: Whether programs are compiled, which gives the same bits.
+        compile: Whether programs are compiled, which only a GPU gains from: the bits are the same.
 
     Returns:
         The changed pixels.
@@ -68,42 +62,32 @@ def change_regions(
         if not len(here):
             raise missing_label(change.label)
         inside[photo].view(-1).logical_or_(own)
-        levels.append(_changed(images[photo], here, change, compile))
+        levels.append(_changed(images[photo], here, change))
         places.append(here + 3 * size * photo)
     if not changes:
         return Changed(images.new_empty(3, 0), torch.empty(0, dtype=torch.long), inside)
     return Changed(torch.cat(levels, 1), torch.cat(places), inside)
 
 
-def _changed(image: Tensor, places: Tensor, change: RegionChange, compile: bool) -> Tensor:
+def _changed(image: Tensor, places: Tensor, change: RegionChange) -> Tensor:
     """The pixels at some places of the changed image, with shape (3, N)."""
     steps = steps_of(change)
     if steps is None:
         return levels_after(change, image, places)
     levels = levels_at(places, image.flatten(1))
     for step in steps:
-        levels = _after(step, levels, places, image.shape[1:], compile)
+        levels = _after(step, levels, places, image.shape[1:])
     return levels
 
 
-def _after(step: Step, levels: Tensor, places: Tensor, size: torch.Size, compile: bool) -> Tensor:
+def _after(step: Step, levels: Tensor, places: Tensor, size: torch.Size) -> Tensor:
     if not isinstance(step, tuple):
         return step(levels[:, None])[:, 0]
     program = _joined(step)
     keys = program.keys(size[0], size[1], levels.device)
-    here = None if keys is None else keys.index_select(0, places)
-    if compile and len(places) >= _FEW and program.is_plain and len(program.stages) <= _LONG:
-        # Always keys, so that there is one kernel for each number of stages.
-        of_pixels = torch.zeros_like(places, dtype=torch.int16) if here is None else here
-        return _compiled()(levels, of_pixels, *program.tensors(levels.device))
-    return program.run(levels, here)
+    return program.run(levels, None if keys is None else keys.index_select(0, places))
 
 
 @lru_cache(maxsize=256)
 def _joined(chain: tuple[Program, ...]) -> Program:
     return reduce(Program.then, chain)
-
-
-@cache
-def _compiled() -> Callable[..., Tensor]:
-    return torch.compile(run_tensors, dynamic=True)

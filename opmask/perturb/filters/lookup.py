@@ -13,7 +13,6 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -92,29 +91,6 @@ class Program:
             pixels = look_up(stage.table, multiply(stage.matrix, pixels), None)
         return pixels
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether keys do not depend on colours."""
-        return self.tint is None
-
-    @lru_cache(maxsize=256)  # noqa: B019  (few programs live, and most of them for ever)
-    def tensors(self, device: torch.device) -> tuple[Tensor, ...]:
-        r"""The program for :func:`run_tensors`, apart from `tint`.
-
-        Args:
-            device: Where they go.
-
-        Returns:
-            The head with at least two keys, the tables, and the two summands of the matrices.
-        """
-        head = self.head if self.has_keys else np.repeat(self.head, 2, axis=0)
-        matrices = np.array([stage.matrix for stage in self.stages], np.float32).reshape(-1, 3, 3)
-        # The upper 16 bits of a float32 and the rest: times 8 bits, both are exact.
-        upper = (matrices.view(np.uint32) & 0xFFFFFF00).view(np.float32)
-        tables = np.array([stage.table for stage in self.stages], np.uint8).reshape(-1, 3, 256)
-        arrays = (head, tables, upper, matrices - upper)
-        return tuple(torch.from_numpy(np.asarray(array)).to(device) for array in arrays)
-
     def keys(self, height: int, width: int, device: torch.device) -> Tensor | None:
         r"""The keys of an image's pixels with shape :math:`(H W)`, if places differ."""
         return key_map(self.gradients, height, width, device) if self.gradients else None
@@ -122,37 +98,6 @@ class Program:
 
 Chain = tuple[Program, ...]
 """Programs that follow one another, of which only the first has keys."""
-
-
-def run_tensors(
-    pixels: Tensor, keys: Tensor, head: Tensor, tables: Tensor, upper: Tensor, lower: Tensor
-) -> Tensor:
-    r"""Runs a program, as :meth:`Program.run` does, in a form for ``torch.compile``.
-
-    Compilers may fuse a product and a sum, which skips a rounding. Here that changes nothing: each
-    product is the sum of two that are exact, and no other product is added to anything.
-
-    Args:
-        pixels: The RGB levels, ``uint8``, with shape :math:`(3, N)`, in 0-255.
-        keys: The keys of the pixels with shape :math:`(N)`, 0 if there is but one.
-        head: The head, see :meth:`Program.tensors`.
-        tables: The tables of the stages.
-        upper: The greater summand of their matrices.
-        lower: The smaller summand of their matrices.
-
-    Returns:
-        The new levels, with the type and shape of `pixels`.
-    """
-    row = keys.int()
-    levels = [head[row, c, pixels[c].int()] for c in range(3)]
-    for high, low, table in zip(upper.unbind(), lower.unbind(), tables.unbind(), strict=True):
-        values = [level.float() for level in levels]
-        products = [
-            [high[i, j] * values[j] + low[i, j] * values[j] for j in range(3)] for i in range(3)
-        ]
-        sums = [red + green + blue + 0.5 for red, green, blue in products]
-        levels = [table[c, sums[c].clamp(0, 255).int()] for c in range(3)]
-    return torch.stack(levels)
 
 
 def identity_table() -> Bytes:
