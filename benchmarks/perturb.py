@@ -44,7 +44,7 @@ from opmask.perturb import (
     draw,
 )
 from opmask.perturb.regions import choose_regions
-from opmask.perturb.rng import stream
+from opmask.perturb.rng import make_rng
 
 SIZE = 256
 Sample = tuple[Tensor, Tensor, Applied]
@@ -96,7 +96,7 @@ def choose_regions_numpy(labels: np.ndarray, seed: int) -> None:
 
 def ours(image: Tensor, labels: Tensor, applied: Applied, seed: int) -> list[Tensor]:
     """The engine, draw of regions included."""
-    choose_regions(labels, stream(seed))
+    choose_regions(labels, make_rng(seed))
     made = composite(image, labels, applied, size=SIZE)
     return [made.composite, made.real, made.region]
 
@@ -122,8 +122,8 @@ def samples(
 def record(present: list[int], regions: int, seed: int, settings: Settings) -> Applied:
     """Changes drawn as the reference draws them, on labels that were drawn."""
     settings = replace(settings, degradation_rate=0)
-    numbers, changes = stream(seed), []
-    order = sorted(present, key=lambda _: numbers())[:regions]
+    rng, changes = make_rng(seed), []
+    order = sorted(present, key=lambda _: rng.random())[:regions]
     for place, label in enumerate(order):
         single = torch.tensor([[label]])
         changes += draw(single, 1000 * seed + place, settings).regions

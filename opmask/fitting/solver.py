@@ -1,4 +1,4 @@
-r"""The solver behind :func:`opmask.perturb.fit_masks`: a few constants for each of many regions.
+r"""The solver behind :func:`opmask.fit_masks`: a few constants for each of many regions.
 
 All regions are fitted at once, and each drops out when it is done. Linear regression in the
 operators' colour space comes first, and is good enough for most regions; the method of Levenberg

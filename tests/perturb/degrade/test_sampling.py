@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from changes import rng_of
 from PIL import Image
 
 from opmask.perturb.degrade.kernels import correlate, motion_weights
@@ -22,7 +23,7 @@ from opmask.perturb.degrade.sampling import (
     draw_degradation,
     from_record,
 )
-from opmask.perturb.rng import stream
+from opmask.perturb.rng import make_rng
 
 SIX = [
     GaussianNoise(8.5, 1),
@@ -215,14 +216,14 @@ def test_images_that_are_not_8_bit_rgb_are_refused(degradation):
 
 def test_draws_are_uniform_over_families_and_then_over_their_members():
     n = 18_000
-    drawn = Counter(type(draw_degradation(stream(seed))) for seed in range(n))
+    drawn = Counter(type(draw_degradation(make_rng(seed))) for seed in range(n))
     for kind, members in zip([type(one) for one in SIX], (3, 3, 3, 2, 2, 1), strict=True):
         p = 1 / 3 / members
         assert abs(drawn[kind] - n * p) < 4.5 * (n * p * (1 - p)) ** 0.5
 
 
 def test_parameters_are_uniform_over_the_ranges_of_the_reference_code():
-    drawn = [draw_degradation(stream(seed)) for seed in range(18_000)]
+    drawn = [draw_degradation(make_rng(seed)) for seed in range(18_000)]
     blurs = [one for one in drawn if isinstance(one, MotionBlur)]
     for values, low, high in (
         ([one.scale for one in drawn if isinstance(one, GaussianNoise)], 8, 10),
@@ -237,16 +238,16 @@ def test_parameters_are_uniform_over_the_ranges_of_the_reference_code():
 
 
 def test_drawn_blurs_and_compressions_have_the_parameters_of_the_reference_code():
-    drawn = {draw_degradation(stream(seed)) for seed in range(300)}
+    drawn = {draw_degradation(make_rng(seed)) for seed in range(300)}
     assert {one for one in drawn if isinstance(one, (GaussianBlur, JPEG))} == {
         GaussianBlur(1.0),
         JPEG(95),
     }
 
 
-def test_a_draw_takes_the_numbers_of_the_stream_in_order():
+def test_a_draw_takes_the_numbers_of_the_generator_in_order():
     def draw_from(*numbers):
-        return draw_degradation(iter(numbers).__next__)
+        return draw_degradation(rng_of(numbers))
 
     assert draw_from(0.0, 0.4, 0.25, 0.5) == LaplaceNoise(8.5, 2**52)
     assert draw_from(0.3, 0.9, 0.75, 1 - 2**-53) == PoissonNoise(9.5, 2**53 - 1)
@@ -256,5 +257,5 @@ def test_a_draw_takes_the_numbers_of_the_stream_in_order():
 
 
 def test_drawing_is_repeatable():
-    numbers = random.Random(4).random
-    assert draw_degradation(numbers) == draw_degradation(stream(4))
+    rng = random.Random(4)
+    assert draw_degradation(rng) == draw_degradation(make_rng(4))
