@@ -35,9 +35,9 @@ from opmask.perturb import (
     DEFAULT,
     REFERENCE,
     REFERENCE_RGB,
-    Applied,
     Filter,
     LabScaling8,
+    PerturbationRecord,
     Perturber,
     Settings,
     composite,
@@ -47,7 +47,7 @@ from opmask.perturb.regions import choose_regions
 from opmask.perturb.rng import make_rng
 
 SIZE = 256
-Sample = tuple[Tensor, Tensor, Applied]
+Sample = tuple[Tensor, Tensor, PerturbationRecord]
 HEADINGS = (
     "data", "size", "K", "photos", "reference ms", "opmask ms", "gain",
 )  # fmt: skip
@@ -65,7 +65,9 @@ def changed_by(photo: np.ndarray, perturbation: Filter | LabScaling8) -> np.ndar
     return np.array(getattr(module, name)(Image.fromarray(photo), *amount))
 
 
-def reference(photo: np.ndarray, labels: np.ndarray, applied: Applied, seed: int) -> list[Tensor]:
+def reference(
+    photo: np.ndarray, labels: np.ndarray, applied: PerturbationRecord, seed: int
+) -> list[Tensor]:
     """The reference pipeline, from 8-bit arrays to tensors in [-1, 1], and the region."""
     choose_regions_numpy(labels, seed)
     is_lab = applied.compositing == REFERENCE.compositing
@@ -94,7 +96,7 @@ def choose_regions_numpy(labels: np.ndarray, seed: int) -> None:
     np.random.default_rng(seed).choice(present, len(present) // 5 + 1)
 
 
-def ours(image: Tensor, labels: Tensor, applied: Applied, seed: int) -> list[Tensor]:
+def ours(image: Tensor, labels: Tensor, applied: PerturbationRecord, seed: int) -> list[Tensor]:
     """The engine, draw of regions included."""
     choose_regions(labels, make_rng(seed))
     made = composite(image, labels, applied, size=SIZE)
@@ -119,7 +121,7 @@ def samples(
     return made
 
 
-def record(present: list[int], regions: int, seed: int, settings: Settings) -> Applied:
+def record(present: list[int], regions: int, seed: int, settings: Settings) -> PerturbationRecord:
     """Changes drawn as the reference draws them, on labels that were drawn."""
     settings = replace(settings, degradation_rate=0)
     rng, changes = make_rng(seed), []
@@ -127,7 +129,7 @@ def record(present: list[int], regions: int, seed: int, settings: Settings) -> A
     for place, label in enumerate(order):
         single = torch.tensor([[label]])
         changes += draw(single, 1000 * seed + place, settings).regions
-    return Applied(seed, tuple(changes), None, settings.compositing)
+    return PerturbationRecord(seed, tuple(changes), None, settings.compositing)
 
 
 def median_times(
@@ -147,7 +149,7 @@ def median_times(
     return [1000 * statistics.mean(map(statistics.median, table)) for table in times]
 
 
-def compare(outputs: list[list[Tensor]], applied: Applied) -> None:
+def compare(outputs: list[list[Tensor]], applied: PerturbationRecord) -> None:
     """The engine gives the reference's tensors but for its rounding."""
     theirs, (*images, region) = outputs
     for image, expected in zip(images, theirs, strict=False):

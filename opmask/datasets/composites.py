@@ -41,7 +41,8 @@ class Sample(NamedTuple):
         real: The image to restore, with the type, shape and range of `composite`.
         region: 1 where the image was changed and 0 elsewhere, with shape :math:`(1, H, W)`.
         photo: The place of its photo in the data set; stacked, a tensor.
-        applied: What was done, see :meth:`opmask.perturb.Applied.from_json`; stacked, a list.
+        applied: What was done, see :meth:`opmask.perturb.PerturbationRecord.from_json`; stacked,
+            a list.
     """
 
     composite: Tensor

@@ -14,7 +14,7 @@ from torch import Tensor
 from opmask.fitting.solver import Bounds, Problem, Scene, minimise, pixels_at
 
 if TYPE_CHECKING:
-    from opmask.perturb import Applied
+    from opmask.perturb import PerturbationRecord
     from opmask.retouch import Retoucher
 
 
@@ -45,8 +45,8 @@ def fit_masks(
             :math:`[0, 1]`.
         real: The images to restore :math:`y`, with the shape and range of `composite`.
         regions: The region of each pixel, as integers in 0-65535, with shape :math:`(B, H, W)`,
-            see :meth:`opmask.perturb.Applied.region_map`; 0 is outside of all. The same number in
-            two images is two regions.
+            see :meth:`opmask.perturb.PerturbationRecord.region_map`; 0 is outside of all. The
+            same number in two images is two regions.
         pixels: At how many pixels of a region, evenly spread, colours are compared at most.
 
     Returns:
@@ -94,7 +94,11 @@ def fit_masks(
 
 
 def fit_record(
-    record: Applied, retoucher: Retoucher, composite: Tensor, real: Tensor, label_map: Tensor
+    record: PerturbationRecord,
+    retoucher: Retoucher,
+    composite: Tensor,
+    real: Tensor,
+    label_map: Tensor,
 ) -> dict[str, Tensor]:
     r"""The masks, constant in each region, that best undo what a record says was done.
 
@@ -118,10 +122,10 @@ def fit_record(
 
     Example:
         >>> import opmask
-        >>> from opmask.perturb import Applied, Filter, RegionChange, composite
+        >>> from opmask.perturb import PerturbationRecord, Filter, RegionChange, composite
         >>> image = torch.full((3, 1, 4), 128, dtype=torch.uint8)
         >>> label_map = torch.tensor([[1, 3, 3, 0]])
-        >>> record = Applied(7, (RegionChange(3, (Filter("brightness", 1.25),)),))
+        >>> record = PerturbationRecord(7, (RegionChange(3, (Filter("brightness", 1.25),)),))
         >>> changed, real, _, _ = composite(image, label_map, record)
         >>> retoucher = opmask.Retoucher(opmask.Mul(opmask.RGB))
         >>> masks = fit_record(record, retoucher, changed, real, label_map)

@@ -14,7 +14,7 @@ from opmask.perturb.degrade.sampling import (
 from opmask.perturb.filters.cube import Cube
 from opmask.perturb.filters.filter import CSS_FILTERS, FILTERS, OTHER_FILTERS, Filter, apply_filter
 from opmask.perturb.lab import LabScaling, LabScaling8
-from opmask.perturb.records import Applied, Perturbation, RegionChange
+from opmask.perturb.records import Perturbation, PerturbationRecord, RegionChange
 from opmask.perturb.regions import choose_regions
 from opmask.perturb.rng import sample_seed
 from opmask.perturb.settings import DEFAULT, REFERENCE, REFERENCE_RGB, Settings, draw, draw_filter
@@ -27,7 +27,6 @@ __all__ = [
     "OTHER_FILTERS",
     "REFERENCE",
     "REFERENCE_RGB",
-    "Applied",
     "Composite",
     "CompositeBatch",
     "Compositing",
@@ -41,6 +40,7 @@ __all__ = [
     "LaplaceNoise",
     "MotionBlur",
     "Perturbation",
+    "PerturbationRecord",
     "Perturber",
     "PoissonNoise",
     "RegionChange",

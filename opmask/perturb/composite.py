@@ -1,8 +1,8 @@
 r"""Composites: photos of which some regions were changed, each in its own way.
 
 Sampling (:func:`opmask.perturb.draw`) is apart from applying (:func:`composite`), so that a
-composite can be rebuilt from the record of what was drawn, :class:`opmask.perturb.Applied`.
-:class:`Perturber` does both, for a batch.
+composite can be rebuilt from the record of what was drawn,
+:class:`opmask.perturb.PerturbationRecord`. :class:`Perturber` does both, for a batch.
 
 8-bit photo + label map + seed -> (composite, real, region, applied), the training sample.
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from opmask.perturb.degrade.sampling import degrade
 from opmask.perturb.engine import change_regions
 from opmask.perturb.filters.filter import check_eight_bit
-from opmask.perturb.records import Applied
+from opmask.perturb.records import PerturbationRecord
 from opmask.perturb.regions import present_labels
 from opmask.perturb.settings import DEFAULT, Settings, draw_for
 
@@ -44,7 +44,7 @@ class Composite(NamedTuple):
     composite: Tensor
     real: Tensor
     region: Tensor
-    applied: Applied
+    applied: PerturbationRecord
 
 
 class CompositeBatch(NamedTuple):
@@ -62,13 +62,13 @@ class CompositeBatch(NamedTuple):
     composite: Tensor
     real: Tensor
     region: Tensor
-    applied: tuple[Applied, ...]
+    applied: tuple[PerturbationRecord, ...]
 
 
 def composite(
     image: Tensor,
     label_map: Tensor,
-    applied: Applied,
+    applied: PerturbationRecord,
     *,
     size: int | None = None,
 ) -> Composite:
@@ -113,7 +113,7 @@ def composite(
 def _compose(
     images: Tensor,
     label_maps: Tensor,
-    applied: Sequence[Applied],
+    applied: Sequence[PerturbationRecord],
     size: int | None,
     compile: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:

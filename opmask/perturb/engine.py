@@ -18,7 +18,7 @@ from torch import Tensor
 
 from opmask.perturb.batched import change_together
 from opmask.perturb.filters.lookup import Program
-from opmask.perturb.records import Applied, RegionChange
+from opmask.perturb.records import PerturbationRecord, RegionChange
 from opmask.perturb.steps import (
     Changed,
     Step,
@@ -31,7 +31,11 @@ from opmask.perturb.steps import (
 
 
 def change_regions(
-    images: Tensor, label_maps: Tensor, applied: Sequence[Applied], *, compile: bool = False
+    images: Tensor,
+    label_maps: Tensor,
+    applied: Sequence[PerturbationRecord],
+    *,
+    compile: bool = False,
 ) -> Changed:
     r"""Changes the regions of photos.
 

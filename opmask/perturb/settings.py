@@ -5,7 +5,8 @@ needs its data. :data:`DEFAULT` draws the same kinds of changes, but so that eac
 and spares images the losses of 8-bit LAB. Numbers measured under different settings cannot be
 compared.
 
-Label map + seed -> ``draw`` -> ``Applied`` -> :func:`opmask.perturb.composite.composite`.
+Label map + seed -> ``draw`` -> ``PerturbationRecord``, for
+:func:`opmask.perturb.composite.composite`.
 
 References:
     | Semantic-guided Multi-mask Image Harmonization (Ren and Liu, 2022)
@@ -23,7 +24,7 @@ from opmask.perturb.compositing import LAB8_OPENCV, RGB_ANTIALIASED, RGB_OPENCV,
 from opmask.perturb.degrade.sampling import draw_degradation
 from opmask.perturb.filters.filter import FILTERS, Filter
 from opmask.perturb.lab import Factors, LabScaling, LabScaling8
-from opmask.perturb.records import Applied, Perturbation, RegionChange
+from opmask.perturb.records import Perturbation, PerturbationRecord, RegionChange
 from opmask.perturb.regions import choose_labels, present_labels
 from opmask.perturb.rng import make_rng, pick, sample_seed, uniform
 
@@ -146,7 +147,7 @@ DEFAULT = Settings(RGB_ANTIALIASED, draw_default_second)
 """opmask's own. Every drawn change has an effect, and what was not changed stays exact."""
 
 
-def draw(label_map: Tensor, seed: int, settings: Settings = DEFAULT) -> Applied:
+def draw(label_map: Tensor, seed: int, settings: Settings = DEFAULT) -> PerturbationRecord:
     r"""Decides what is done to a photo: which regions, and how each is changed.
 
     A change that the policy refuses is drawn again, up to 100 times, with numbers of its
@@ -174,7 +175,7 @@ def draw(label_map: Tensor, seed: int, settings: Settings = DEFAULT) -> Applied:
     return draw_for(present_labels(label_map[None])[0], seed, settings)
 
 
-def draw_for(classes: Sequence[int], seed: int, settings: Settings) -> Applied:
+def draw_for(classes: Sequence[int], seed: int, settings: Settings) -> PerturbationRecord:
     r"""Decides what is done to a photo with some classes, see :func:`draw`.
 
     Args:
@@ -200,7 +201,7 @@ def draw_for(classes: Sequence[int], seed: int, settings: Settings) -> Applied:
     degradation = draw_degradation(rng) if degraded else None
     if settings.policy is not None:
         regions = _obey(settings, settings.policy, regions, classes, seed)
-    return Applied(seed, regions, degradation, settings.compositing)
+    return PerturbationRecord(seed, regions, degradation, settings.compositing)
 
 
 def _obey(

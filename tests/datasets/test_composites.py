@@ -17,7 +17,15 @@ from opmask.datasets import (
     Sources,
     random_crop,
 )
-from opmask.perturb import DEFAULT, REFERENCE, Applied, Perturber, composite, draw, sample_seed
+from opmask.perturb import (
+    DEFAULT,
+    REFERENCE,
+    PerturbationRecord,
+    Perturber,
+    composite,
+    draw,
+    sample_seed,
+)
 
 
 def photo(number, height=20, width=28):
@@ -73,7 +81,7 @@ def test_there_are_as_many_as_photos_and_reading_ends_there():
 def test_positions_beyond_the_length_are_later_epochs():
     sample = composites(seed=4)[5 * 7 + 3]
     assert sample.photo == 3
-    assert Applied.from_json(sample.applied).seed == sample_seed(4, 7, 3)
+    assert PerturbationRecord.from_json(sample.applied).seed == sample_seed(4, 7, 3)
 
 
 def test_epochs_change_the_photos_in_other_ways():
@@ -132,7 +140,7 @@ def test_samples_are_what_the_perturber_makes_of_the_size(settings, size):
 
 
 def test_resizing_comes_after_the_change():
-    assert Applied.from_json(composites(size=8)[1].applied) == draw(
+    assert PerturbationRecord.from_json(composites(size=8)[1].applied) == draw(
         PHOTOS[1].label_map, sample_seed(0, 0, 1)
     )
 
@@ -144,7 +152,7 @@ def test_crops_are_drawn_anew_in_each_epoch_apart_from_the_change():
         piece = random_crop(PHOTOS[2], 12, sample_seed(seed, 0, 0))
         sample = data[5 * epoch + 2]
         assert torch.equal(sample.real, piece.image / 255)
-        assert Applied.from_json(sample.applied) == draw(piece.label_map, seed)
+        assert PerturbationRecord.from_json(sample.applied) == draw(piece.label_map, seed)
 
 
 def test_samples_can_be_cropped_and_then_resized():
@@ -156,7 +164,7 @@ def test_samples_collate_into_batches():
     assert batch.composite.shape == batch.real.shape == (3, 3, 8, 8)
     assert batch.region.shape == (3, 1, 8, 8)
     assert batch.photo.tolist() == [0, 1, 2]
-    assert Applied.from_json(batch.applied[2]).seed == sample_seed(0, 0, 2)
+    assert PerturbationRecord.from_json(batch.applied[2]).seed == sample_seed(0, 0, 2)
 
 
 def test_workers_give_the_same_batches_as_none():
@@ -214,7 +222,7 @@ def test_a_broken_photo_is_skipped_with_a_warning():
     with pytest.warns(UserWarning, match=r"^photo skipped: 1.jpg cannot be read$"):
         sample = data[1]
     assert sample.photo == 2
-    assert Applied.from_json(sample.applied).seed == sample_seed(0, 0, 1)
+    assert PerturbationRecord.from_json(sample.applied).seed == sample_seed(0, 0, 1)
 
 
 def test_a_broken_photo_is_reported_once():

@@ -11,8 +11,8 @@ from opmask.fitting import fit_masks, fit_record
 from opmask.fitting.solver import Bounds, solve_within
 from opmask.perturb import (
     DEFAULT,
-    Applied,
     Filter,
+    PerturbationRecord,
     RegionChange,
     composite,
     draw,
@@ -394,7 +394,7 @@ def test_input_that_does_not_fit_is_refused(change, kind, message):
 def test_a_record_fits_its_own_regions():
     image = torch.randint(0, 256, (3, 24, 24), dtype=torch.uint8)
     label_map = halves(image[None])[0]
-    applied = Applied(0, (RegionChange(3, (Filter("brightness", 0.8),)),))
+    applied = PerturbationRecord(0, (RegionChange(3, (Filter("brightness", 0.8),)),))
     sample = composite(image, label_map, applied)
     masks = fit_record(applied, opmask.Retoucher(opmask.Mul(opmask.RGB)), *sample[:2], label_map)
     assert masks["r_mul"].shape == (1, 24, 24)

@@ -6,7 +6,7 @@ from opmask.perturb import FILTERS, OTHER_FILTERS, Cube, Filter, LabScaling, Reg
 from opmask.perturb.batched import change_together
 from opmask.perturb.filters.batched_lookup import NO_CHANGE, Bundle
 from opmask.perturb.filters.filter import program_of
-from opmask.perturb.records import Applied
+from opmask.perturb.records import PerturbationRecord
 
 CPU = torch.device("cpu")
 
@@ -22,8 +22,8 @@ def together(samples, **options):
 def check(chains, **options):
     """Two photos, the second with all chains in regions of its own."""
     regions = tuple(RegionChange(n, chain) for n, chain in enumerate(chains, 1))
-    some = Applied(0, (RegionChange(5, (Filter("rise"),)),))
-    samples = [(*photo(0), some), (*photo(1), Applied(0, regions))]
+    some = PerturbationRecord(0, (RegionChange(5, (Filter("rise"),)),))
+    samples = [(*photo(0), some), (*photo(1), PerturbationRecord(0, regions))]
     changed, inside = together(samples, **options)
     for made, region, sample in zip(changed, inside, samples, strict=True):
         assert torch.equal(made, by_definition(*sample))
@@ -75,13 +75,15 @@ def test_drawn_changes_equal_their_definition(settings):
 def test_labels_beyond_those_of_regions_are_of_no_region():
     image, label_map = photo()
     label_map[label_map > 5] = 1000
-    check_one = Applied(0, (RegionChange(5, (Filter("moon"),)),))
+    check_one = PerturbationRecord(0, (RegionChange(5, (Filter("moon"),)),))
     changed, _ = together([(image, label_map, check_one)])
     assert torch.equal(changed[0], by_definition(image, label_map, check_one))
 
 
 def test_labels_that_no_pixel_has_are_named():
-    applied = Applied(0, (RegionChange(3, (Filter("moon"),)), RegionChange(77, (Filter("moon"),))))
+    applied = PerturbationRecord(
+        0, (RegionChange(3, (Filter("moon"),)), RegionChange(77, (Filter("moon"),)))
+    )
     with pytest.raises(ValueError, match="must name labels of 'label_map', got 77, which no"):
         together([(*photo(), applied)])
 
@@ -98,7 +100,7 @@ def test_bundles_are_compiled_if_asked(monkeypatch, compile):
 
     calls = []
     monkeypatch.setattr(bundles, "_compiled", lambda: lambda *x: calls.append(1) or x[0])
-    check_one = Applied(0, (RegionChange(5, (Filter("moon"),)),))
+    check_one = PerturbationRecord(0, (RegionChange(5, (Filter("moon"),)),))
     together([(*photo(), check_one)], compile=compile)
     assert len(calls) == compile
 

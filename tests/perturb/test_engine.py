@@ -8,8 +8,8 @@ from opmask.perturb import (
     FILTERS,
     OTHER_FILTERS,
     REFERENCE,
-    Applied,
     Filter,
+    PerturbationRecord,
     Perturber,
     RegionChange,
     draw,
@@ -19,7 +19,7 @@ from opmask.perturb.engine import change_regions
 
 def check(chain, **options):
     image, label_map = photo()
-    applied = Applied(0, (RegionChange(3, chain), RegionChange(7, (Filter("moon"),))))
+    applied = PerturbationRecord(0, (RegionChange(3, chain), RegionChange(7, (Filter("moon"),))))
     changed, region = change(image, label_map, applied, **options)
     assert torch.equal(changed, by_definition(image, label_map, applied))
     assert torch.equal(region, (label_map == 3) | (label_map == 7))
@@ -118,7 +118,7 @@ def test_compiled_composites_are_the_same_on_a_gpu(settings):
 @pytest.mark.parametrize("chain", CHAINS)
 def test_regions_are_changed_the_same_on_a_gpu(chain, compile):
     image, label_map = photo()
-    applied = Applied(0, (RegionChange(3, chain), RegionChange(7, (Filter("rise"),))))
+    applied = PerturbationRecord(0, (RegionChange(3, chain), RegionChange(7, (Filter("rise"),))))
     expected, _ = change(image, label_map, applied)
     changed, _ = change(image.cuda(), label_map.cuda(), applied, compile=compile)
     assert torch.equal(changed.cpu(), expected)

@@ -18,7 +18,7 @@ from opmask.datasets import (
 from opmask.datasets.benchmark.config import SETTINGS
 from opmask.datasets.benchmark.recompression import draw_cleaning
 from opmask.datasets.benchmark.triptych import to_triptych
-from opmask.perturb import Applied, Perturber, composite, sample_seed
+from opmask.perturb import PerturbationRecord, Perturber, composite, sample_seed
 
 
 @pytest.fixture
@@ -147,6 +147,6 @@ def test_records_of_real_people_rebuild_their_samples(data_root, tmp_path):
     benchmark = build_benchmark(photos, root, tmp_path / "b", Recipe("LIP", "val", size=64))
     for sample in benchmark:
         photo: Photo = read_photo(*photos.pairs[sample.photo])
-        applied = Applied.from_json(sample.applied)
+        applied = PerturbationRecord.from_json(sample.applied)
         again = composite(photo.image, photo.label_map, applied, size=64)
         assert all(map(torch.equal, sample[:3], again[:3]))
