@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opmask.perturb.filters.batched_lookup import NO_CHANGE, Bundle
+from opmask.perturb.filters.batched_lookup import NO_CHANGE, BatchedLookup
 from opmask.perturb.filters.cube import Cube
-from opmask.perturb.filters.lookup import Chain
+from opmask.perturb.filters.lookup import Pipelines
 from opmask.perturb.lab import LabScaling, LabScaling8
 from opmask.perturb.records import RegionChange
 from opmask.perturb.steps import Changed, levels_after, levels_at, missing_label, steps_of, where
@@ -37,7 +37,7 @@ def change_together(
         images: The RGB photos, ``uint8``, with shape :math:`(B, 3, H, W)`, in 0-255.
         label_maps: The class of each pixel, integers, with shape :math:`(B, H, W)`.
         changes: What is done, and to which photo.
-        compile: Whether programs are compiled, which gives the same bits.
+        compile: Whether filters are compiled, which gives the same bits.
 
     Returns:
         The changed pixels.
@@ -118,11 +118,11 @@ def _take(pixels: _Pixels, steps: Mapping[int, Any], count: int, compile: bool) 
     return pixels
 
 
-def _run(pixels: _Pixels, chains: Mapping[int, Chain], compile: bool) -> Tensor:
-    """The levels after programs."""
-    every = [chains.get(region, NO_CHANGE) for region in range(max(chains) + 1)]
-    bundle = Bundle(every, *pixels.size, pixels.levels.device)
-    return bundle.run(pixels.levels, pixels.regions, pixels.places, compile=compile)
+def _run(pixels: _Pixels, pipelines: Mapping[int, Pipelines], compile: bool) -> Tensor:
+    """The levels after look-up pipelines."""
+    every = [pipelines.get(region, NO_CHANGE) for region in range(max(pipelines) + 1)]
+    lookup = BatchedLookup(every, *pixels.size, pixels.levels.device)
+    return lookup.run(pixels.levels, pixels.regions, pixels.places, compile=compile)
 
 
 def _scale(pixels: _Pixels, scalings: Mapping[int, LabScaling], compile: bool) -> Tensor:

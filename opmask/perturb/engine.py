@@ -1,6 +1,6 @@
-r"""Changes the regions of photos, each by its own program and no pixel but theirs.
+r"""Changes the regions of photos, each by its own perturbations and no pixel but theirs.
 
-The regions of a photo do not overlap, so that all programs together visit each pixel at most once,
+The regions of a photo do not overlap, so that all changes together visit each pixel at most once,
 however many regions there are. What cannot be told from single pixels, such as a blur that a user
 wrote, sees the whole image instead.
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from opmask.perturb.batched import change_together
-from opmask.perturb.filters.lookup import Program
+from opmask.perturb.filters.lookup import LookupPipeline, Pipelines
 from opmask.perturb.records import PerturbationRecord, RegionChange
 from opmask.perturb.steps import (
     Changed,
@@ -43,7 +43,7 @@ def change_regions(
         images: The RGB photos, ``uint8``, with shape :math:`(B, 3, H, W)`, in 0-255.
         label_maps: The class of each pixel, integers, with shape :math:`(B, H, W)`.
         applied: What to do to each photo.
-        compile: Whether programs are compiled, which only a GPU gains from: the bits are the same.
+        compile: Whether filters are compiled, on a GPU; the bits are the same.
 
     Returns:
         The changed pixels.
@@ -87,11 +87,11 @@ def _changed(image: Tensor, places: Tensor, change: RegionChange) -> Tensor:
 def _after(step: Step, levels: Tensor, places: Tensor, size: torch.Size) -> Tensor:
     if not isinstance(step, tuple):
         return step(levels[:, None])[:, 0]
-    program = _joined(step)
-    keys = program.keys(size[0], size[1], levels.device)
-    return program.run(levels, None if keys is None else keys.index_select(0, places))
+    pipeline = _joined(step)
+    keys = pipeline.keys(size[0], size[1], levels.device)
+    return pipeline.run(levels, None if keys is None else keys.index_select(0, places))
 
 
 @lru_cache(maxsize=256)
-def _joined(chain: tuple[Program, ...]) -> Program:
-    return reduce(Program.then, chain)
+def _joined(pipelines: Pipelines) -> LookupPipeline:
+    return reduce(LookupPipeline.then, pipelines)

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from opmask.perturb.filters.cube import Cube
-from opmask.perturb.filters.filter import Filter, program_of
-from opmask.perturb.filters.lookup import Chain
+from opmask.perturb.filters.filter import Filter, filter_pipeline
+from opmask.perturb.filters.lookup import Pipelines
 from opmask.perturb.lab import LabScaling, LabScaling8
 from opmask.perturb.records import Perturbation, RegionChange
 
 _PIXELWISE = (Filter, LabScaling, LabScaling8, Cube)
 """What changes a pixel by its colour and place alone, whatever the other pixels are."""
 
-Step = Chain | LabScaling | LabScaling8 | Cube
+Step = Pipelines | LabScaling | LabScaling8 | Cube
 """What is done to pixels at once, such as filters that follow one another."""
 
 
@@ -120,15 +120,15 @@ def missing_label(label: int) -> ValueError:
 
 @lru_cache(maxsize=256)
 def _steps(perturbations: tuple[Perturbation, ...]) -> tuple[Step, ...]:
-    """Filters as programs, in one step where one may follow the other."""
+    """Filters as look-up pipelines, in one step where one may follow the other."""
     steps: list[Any] = []
     for perturbation in perturbations:
         if not isinstance(perturbation, Filter):
             steps.append(perturbation)
             continue
-        program = program_of(perturbation.name, perturbation.amount)
-        if steps and isinstance(steps[-1], tuple) and not program.has_keys:
-            steps[-1] += (program,)
+        pipeline = filter_pipeline(perturbation.name, perturbation.amount)
+        if steps and isinstance(steps[-1], tuple) and not pipeline.has_keys:
+            steps[-1] += (pipeline,)
         else:
-            steps.append((program,))
+            steps.append((pipeline,))
     return tuple(steps)

@@ -4,8 +4,8 @@ from changes import ALL, CHAINS, by_definition, photo, swap
 
 from opmask.perturb import FILTERS, OTHER_FILTERS, Cube, Filter, LabScaling, RegionChange, draw
 from opmask.perturb.batched import change_together
-from opmask.perturb.filters.batched_lookup import NO_CHANGE, Bundle
-from opmask.perturb.filters.filter import program_of
+from opmask.perturb.filters.batched_lookup import NO_CHANGE, BatchedLookup
+from opmask.perturb.filters.filter import filter_pipeline
 from opmask.perturb.records import PerturbationRecord
 
 CPU = torch.device("cpu")
@@ -55,7 +55,7 @@ def test_scalings_have_their_own_factors():
 
 def test_colour_tables_are_looked_up_for_their_regions(tmp_path):
     corners = [f"{1 - r} {g} {b / 2}" for b in (0, 1) for g in (0, 1) for r in (0, 1)]
-    path = tmp_path / "look.cube"
+    path = tmp_path / "warm.cube"
     path.write_text("\n".join(["LUT_3D_SIZE 2", *corners]))
     check([(Cube(path),), (Filter("moon"), Cube(path)), (Filter("maven"),)])
 
@@ -89,29 +89,31 @@ def test_labels_that_no_pixel_has_are_named():
 
 
 @pytest.mark.slow
-def test_compiled_bundles_give_the_same_bits():
+def test_compiled_lookups_give_the_same_bits():
     for some in (CHAINS[:1], CHAINS[1:4], CHAINS[4:], CHAINS, [(swap,), ()]):
         check(some, compile=True)
 
 
 @pytest.mark.parametrize("compile", [False, True])
-def test_bundles_are_compiled_if_asked(monkeypatch, compile):
-    from opmask.perturb.filters import batched_lookup as bundles
+def test_lookups_are_compiled_if_asked(monkeypatch, compile):
+    from opmask.perturb.filters import batched_lookup
 
     calls = []
-    monkeypatch.setattr(bundles, "_compiled", lambda: lambda *x: calls.append(1) or x[0])
+    monkeypatch.setattr(batched_lookup, "_compiled", lambda: lambda *x: calls.append(1) or x[0])
     check_one = PerturbationRecord(0, (RegionChange(5, (Filter("moon"),)),))
     together([(*photo(), check_one)], compile=compile)
     assert len(calls) == compile
 
 
-def test_a_chain_that_does_nothing_leaves_levels_alone():
+def test_a_pipeline_that_does_nothing_leaves_levels_alone():
     levels = torch.randint(0, 256, (3, 40), dtype=torch.uint8)
     regions = torch.arange(40, dtype=torch.int32) % 2
-    chains = [NO_CHANGE, (program_of("walden", None),)]
-    made = Bundle(chains, 5, 8, CPU).run(levels, regions, torch.arange(40).int(), compile=False)
+    pipelines = [NO_CHANGE, (filter_pipeline("walden", None),)]
+    made = BatchedLookup(pipelines, 5, 8, CPU).run(
+        levels, regions, torch.arange(40).int(), compile=False
+    )
     assert torch.equal(made[:, ::2], levels[:, ::2])
-    assert torch.equal(made[:, 1::2], program_of("walden", None).run(levels[:, 1::2], None))
+    assert torch.equal(made[:, 1::2], filter_pipeline("walden", None).run(levels[:, 1::2], None))
 
 
 @pytest.mark.gpu

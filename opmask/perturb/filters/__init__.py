@@ -1,1 +1,1 @@
-"""The photo filters, as exact programs of tables and matrices."""
+"""The photo filters, as exact look-up pipelines of tables and matrices."""

@@ -1,4 +1,4 @@
-r"""Looks from ``.cube`` files, the 3-D tables that photo and film editors write.
+r"""Colour tables from ``.cube`` files, the 3-D tables that photo and film editors write.
 
 8-bit image -> ``Cube`` -> 8-bit image, for :func:`opmask.perturb.composite.composite`.
 
