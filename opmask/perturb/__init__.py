@@ -2,7 +2,7 @@
 
 from opmask.perturb.composite import Composite, CompositeBatch, Perturber, composite
 from opmask.perturb.compositing import Compositing
-from opmask.perturb.degrade.sampling import (
+from opmask.perturb.degrade import (
     JPEG,
     Degradation,
     GaussianBlur,
@@ -11,8 +11,14 @@ from opmask.perturb.degrade.sampling import (
     MotionBlur,
     PoissonNoise,
 )
-from opmask.perturb.filters.cube import Cube
-from opmask.perturb.filters.filter import CSS_FILTERS, FILTERS, OTHER_FILTERS, Filter, apply_filter
+from opmask.perturb.filters import (
+    CSS_FILTERS,
+    FILTERS,
+    OTHER_FILTERS,
+    Cube,
+    Filter,
+    apply_filter,
+)
 from opmask.perturb.lab import LabScaling, LabScaling8
 from opmask.perturb.records import Perturbation, PerturbationRecord, RegionChange
 from opmask.perturb.regions import choose_regions

@@ -19,12 +19,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from opmask.perturb.degrade.sampling import degrade
+from opmask.perturb.degrade import degrade
 from opmask.perturb.engine import change_regions
-from opmask.perturb.filters.filter import check_eight_bit
+from opmask.perturb.filters import check_eight_bit
 from opmask.perturb.records import PerturbationRecord
 from opmask.perturb.regions import present_labels
-from opmask.perturb.settings import DEFAULT, Settings, draw_for
+from opmask.perturb.settings import DEFAULT, Settings, draw_for_classes
 
 
 class Composite(NamedTuple):
@@ -124,7 +124,7 @@ def _compose(
     # Each pixel is converted for itself, so that the changed ones can be converted alone.
     real, codes = how.to_codes(images), how.to_codes(changed.levels[:, None])[:, 0]
     real = degrade(real, [record.degradation for record in applied])
-    composites, regions = changed.put(real, codes), changed.inside[:, None].float()
+    composites, regions = changed.scatter(real, codes), changed.inside[:, None].float()
     if size is not None and images.shape[2:] != (size, size):
         composites, real, regions = how.resize(composites, real, regions, size, compile=compile)
     return how.to_rgb(composites), how.to_rgb(real), regions
@@ -201,7 +201,7 @@ class Perturber:
         self, images: Tensor, label_maps: Tensor, seeds: Sequence[int], size: int | None
     ) -> CompositeBatch:
         applied = tuple(
-            draw_for(classes, seed, self.settings)
+            draw_for_classes(classes, seed, self.settings)
             for classes, seed in zip(present_labels(label_maps), seeds, strict=True)
         )
         made = _compose(images, label_maps, applied, size, self.compile)

@@ -16,17 +16,17 @@ from functools import lru_cache, reduce
 import torch
 from torch import Tensor
 
-from opmask.perturb.batched import change_together
+from opmask.perturb.batched import change_regions_batched
 from opmask.perturb.filters.lookup import LookupPipeline, Pipelines
 from opmask.perturb.records import PerturbationRecord, RegionChange
 from opmask.perturb.steps import (
-    Changed,
+    ChangedPixels,
     Step,
-    levels_after,
-    levels_at,
-    missing_label,
-    steps_of,
-    where,
+    change_whole_image,
+    gather_pixels,
+    missing_label_error,
+    pixelwise_steps,
+    true_indices,
 )
 
 
@@ -36,7 +36,7 @@ def change_regions(
     applied: Sequence[PerturbationRecord],
     *,
     compile: bool = False,
-) -> Changed:
+) -> ChangedPixels:
     r"""Changes the regions of photos.
 
     Args:
@@ -57,34 +57,34 @@ def change_regions(
         for change in {change.label: change for change in record.regions}.values()
     ]
     if images.is_cuda:
-        return change_together(images, label_maps, changes, compile=compile)
+        return change_regions_batched(images, label_maps, changes, compile=compile)
     inside = torch.zeros(label_maps.shape, dtype=torch.bool)
     size, places, levels = inside[0].numel(), [], []
     for photo, change in changes:
         own = label_maps[photo].flatten() == change.label
-        here = where(own)
+        here = true_indices(own)
         if not len(here):
-            raise missing_label(change.label)
+            raise missing_label_error(change.label)
         inside[photo].view(-1).logical_or_(own)
-        levels.append(_changed(images[photo], here, change))
+        levels.append(_change_region(images[photo], here, change))
         places.append(here + 3 * size * photo)
     if not changes:
-        return Changed(images.new_empty(3, 0), torch.empty(0, dtype=torch.long), inside)
-    return Changed(torch.cat(levels, 1), torch.cat(places), inside)
+        return ChangedPixels(images.new_empty(3, 0), torch.empty(0, dtype=torch.long), inside)
+    return ChangedPixels(torch.cat(levels, 1), torch.cat(places), inside)
 
 
-def _changed(image: Tensor, places: Tensor, change: RegionChange) -> Tensor:
+def _change_region(image: Tensor, places: Tensor, change: RegionChange) -> Tensor:
     """The pixels at some places of the changed image, with shape (3, N)."""
-    steps = steps_of(change)
+    steps = pixelwise_steps(change)
     if steps is None:
-        return levels_after(change, image, places)
-    levels = levels_at(places, image.flatten(1))
+        return change_whole_image(change, image, places)
+    levels = gather_pixels(image.flatten(1), places)
     for step in steps:
-        levels = _after(step, levels, places, image.shape[1:])
+        levels = _apply_step(step, levels, places, image.shape[1:])
     return levels
 
 
-def _after(step: Step, levels: Tensor, places: Tensor, size: torch.Size) -> Tensor:
+def _apply_step(step: Step, levels: Tensor, places: Tensor, size: torch.Size) -> Tensor:
     if not isinstance(step, tuple):
         return step(levels[:, None])[:, 0]
     pipeline = _joined(step)

@@ -19,9 +19,8 @@ from torch import Tensor
 
 from opmask.files.typed_json import Int64, from_plain, parse_json
 from opmask.perturb.compositing import COMPOSITINGS, RGB_ANTIALIASED, Compositing
-from opmask.perturb.degrade import sampling as degrade
-from opmask.perturb.filters.cube import Cube
-from opmask.perturb.filters.filter import Filter
+from opmask.perturb.degrade import Degradation, degradation_from_dict
+from opmask.perturb.filters import Cube, Filter
 from opmask.perturb.lab import Factors, LabScaling, LabScaling8
 from opmask.perturb.resize import resize_nearest
 
@@ -58,9 +57,9 @@ class RegionChange:
     label: int
     perturbations: tuple[Perturbation, ...]
 
-    def to_record(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The change as plain values, for JSON."""
-        return {"label": self.label, "perturbations": [_record(p) for p in self.perturbations]}
+        return {"label": self.label, "perturbations": [_to_dict(p) for p in self.perturbations]}
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class PerturbationRecord:
 
     seed: int
     regions: tuple[RegionChange, ...]
-    degradation: degrade.Degradation | None = None
+    degradation: Degradation | None = None
     compositing: Compositing = RGB_ANTIALIASED
 
     def to_json(self) -> str:
@@ -93,9 +92,9 @@ class PerturbationRecord:
             TypeError: If a perturbation of your own cannot be written, see
                 :class:`Perturbation`.
         """
-        record = {"seed": self.seed, "regions": [change.to_record() for change in self.regions]}
+        record = {"seed": self.seed, "regions": [change.to_dict() for change in self.regions]}
         if self.degradation is not None:
-            record["degradation"] = self.degradation.to_record()
+            record["degradation"] = self.degradation.to_dict()
         if self.compositing != RGB_ANTIALIASED:
             record["compositing"] = self.compositing.name
         return json.dumps(record)
@@ -189,9 +188,9 @@ class _NotGivenError(ValueError):
     """The record is in order, but the caller has to say what a name stands for."""
 
 
-def _record(perturbation: Perturbation) -> dict[str, Any]:
+def _to_dict(perturbation: Perturbation) -> dict[str, Any]:
     if isinstance(perturbation, Filter | LabScaling | LabScaling8 | Cube):
-        return perturbation.to_record()
+        return perturbation.to_dict()
     if isinstance(perturbation, FunctionType) and perturbation.__name__ != "<lambda>":
         return {"own": perturbation.__name__}
     if not is_dataclass(perturbation) or isinstance(perturbation, type):
@@ -244,8 +243,8 @@ def _perturbation(record: _PerturbationFields, own: dict[str, Any]) -> Perturbat
             )
 
 
-def _degradation(record: dict[str, Any] | None) -> degrade.Degradation | None:
-    return None if record is None else degrade.from_record(record)
+def _degradation(record: dict[str, Any] | None) -> Degradation | None:
+    return None if record is None else degradation_from_dict(record)
 
 
 def _compositing(name: str) -> Compositing:

@@ -21,8 +21,8 @@ from random import Random
 from torch import Tensor
 
 from opmask.perturb.compositing import LAB8_OPENCV, RGB_ANTIALIASED, RGB_OPENCV, Compositing
-from opmask.perturb.degrade.sampling import draw_degradation
-from opmask.perturb.filters.filter import FILTERS, Filter
+from opmask.perturb.degrade import draw_degradation
+from opmask.perturb.filters import FILTERS, Filter
 from opmask.perturb.lab import Factors, LabScaling, LabScaling8
 from opmask.perturb.records import Perturbation, PerturbationRecord, RegionChange
 from opmask.perturb.regions import choose_labels, present_labels
@@ -56,7 +56,7 @@ DrawPerturbation = Callable[[Random], Perturbation]
 Policy = Callable[[int, Perturbation], bool]
 """Whether a region of a class, given by its label, may be changed by a perturbation."""
 
-REDRAWS = 100
+MAX_REDRAWS = 100
 """How often a change is drawn again that a policy refuses."""
 
 
@@ -172,10 +172,10 @@ def draw(label_map: Tensor, seed: int, settings: Settings = DEFAULT) -> Perturba
         >>> draw(torch.tensor([[0, 1, 2]]), seed=0).regions
         (RegionChange(label=2, perturbations=(Filter(name='slumber', amount=None),)),)
     """
-    return draw_for(present_labels(label_map[None])[0], seed, settings)
+    return draw_for_classes(present_labels(label_map[None])[0], seed, settings)
 
 
-def draw_for(classes: Sequence[int], seed: int, settings: Settings) -> PerturbationRecord:
+def draw_for_classes(classes: Sequence[int], seed: int, settings: Settings) -> PerturbationRecord:
     r"""Decides what is done to a photo with some classes, see :func:`draw`.
 
     Args:
@@ -200,11 +200,11 @@ def draw_for(classes: Sequence[int], seed: int, settings: Settings) -> Perturbat
     degraded = rng.random() > 1 - settings.degradation_rate
     degradation = draw_degradation(rng) if degraded else None
     if settings.policy is not None:
-        regions = _obey(settings, settings.policy, regions, classes, seed)
+        regions = _apply_policy(settings, settings.policy, regions, classes, seed)
     return PerturbationRecord(seed, regions, degradation, settings.compositing)
 
 
-def _obey(
+def _apply_policy(
     settings: Settings,
     policy: Policy,
     regions: tuple[RegionChange, ...],
@@ -212,7 +212,7 @@ def _obey(
     seed: int,
 ) -> tuple[RegionChange, ...]:
     """The changes that a policy allows, at least one."""
-    changes = [_allowed(settings, policy, change, seed) for change in regions]
+    changes = [_allowed_change(settings, policy, change, seed) for change in regions]
     if kept := tuple(change for change in changes if change is not None):
         return kept
     drawn = {change.label for change in regions}
@@ -222,15 +222,15 @@ def _obey(
         rng = make_rng(sample_seed(seed, label, 2))
         first = settings.draw_first(rng)
         change = RegionChange(label, (first, *_draw_seconds(settings, rng)))
-        if (kept_change := _allowed(settings, policy, change, seed)) is not None:
+        if (kept_change := _allowed_change(settings, policy, change, seed)) is not None:
             return (kept_change,)
     raise ValueError(
-        f"'policy' must allow some change of some class, but refused {REDRAWS + 1} changes of "
+        f"'policy' must allow some change of some class, but refused {MAX_REDRAWS + 1} changes of "
         f"each of {list(classes)}. Leave such photos out."
     )
 
 
-def _allowed(
+def _allowed_change(
     settings: Settings, policy: Policy, change: RegionChange, seed: int
 ) -> RegionChange | None:
     """The change of a region as far as a policy allows it; nothing without its first part."""
@@ -253,7 +253,7 @@ def _redraw(
     """One perturbation of a change, or the first drawn anew that a policy allows."""
     perturbation = change.perturbations[place]
     rng = make_rng(sample_seed(seed, change.label, place))
-    for _ in range(REDRAWS):
+    for _ in range(MAX_REDRAWS):
         if policy(change.label, perturbation):
             return perturbation
         perturbation = again(rng)

@@ -3,9 +3,9 @@ import torch
 from changes import ALL, CHAINS, by_definition, photo, swap
 
 from opmask.perturb import FILTERS, OTHER_FILTERS, Cube, Filter, LabScaling, RegionChange, draw
-from opmask.perturb.batched import change_together
+from opmask.perturb.batched import change_regions_batched
+from opmask.perturb.filters import filter_pipeline
 from opmask.perturb.filters.batched_lookup import NO_CHANGE, BatchedLookup
-from opmask.perturb.filters.filter import filter_pipeline
 from opmask.perturb.records import PerturbationRecord
 
 CPU = torch.device("cpu")
@@ -15,8 +15,8 @@ def together(samples, **options):
     """The changed photos, and their regions, of several samples made at once."""
     images, label_maps, applied = zip(*samples, strict=True)
     changes = [(i, change) for i, record in enumerate(applied) for change in record.regions]
-    made = change_together(torch.stack(images), torch.stack(label_maps), changes, **options)
-    return made.put(torch.stack(images), made.levels), made.inside
+    made = change_regions_batched(torch.stack(images), torch.stack(label_maps), changes, **options)
+    return made.scatter(torch.stack(images), made.levels), made.inside
 
 
 def check(chains, **options):

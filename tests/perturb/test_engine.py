@@ -28,7 +28,7 @@ def check(chain, **options):
 def change(image, label_map, applied, **options):
     """The changed photo and region of one sample."""
     made = change_regions(image[None], label_map[None], [applied], **options)
-    return made.put(image[None], made.levels)[0], made.inside[0]
+    return made.scatter(image[None], made.levels)[0], made.inside[0]
 
 
 @pytest.mark.parametrize("name", FILTERS + OTHER_FILTERS)

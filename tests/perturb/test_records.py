@@ -83,7 +83,7 @@ def test_full_records_have_a_format_that_does_not_change():
             {"label": 6, "perturbations": [{"lab8": [0.8, 1.2, 1.0]}]},
             {"label": 7, "perturbations": []},
         ],
-        "degradation": FULL.degradation.to_record(),
+        "degradation": FULL.degradation.to_dict(),
         "compositing": "lab8-opencv",
     }
 

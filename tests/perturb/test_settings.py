@@ -320,7 +320,7 @@ def refuse_all(_label, _perturbation):
 
 
 def no_sepia(_label, perturbation):
-    return perturbation.to_record().get("filter") != "sepia"
+    return perturbation.to_dict().get("filter") != "sepia"
 
 
 def not_class_three(label, _perturbation):

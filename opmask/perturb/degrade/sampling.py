@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from opmask.files.typed_json import from_plain
-from opmask.perturb.degrade.counter import BITS
+from opmask.perturb.degrade.counter import RANDOM_BITS
 from opmask.perturb.degrade.degradations import (
     JPEG,
     Degradation,
@@ -30,20 +30,6 @@ from opmask.perturb.degrade.degradations import (
     PoissonNoise,
 )
 from opmask.perturb.rng import pick, uniform
-
-__all__ = [
-    "JPEG",
-    "NOISE_STRENGTHS",
-    "Degradation",
-    "GaussianBlur",
-    "GaussianNoise",
-    "LaplaceNoise",
-    "MotionBlur",
-    "PoissonNoise",
-    "degrade",
-    "draw_degradation",
-    "from_record",
-]
 
 NOISE_STRENGTHS = (8.0, 10.0)
 """Between which the scale or rate of noise is drawn, in 8-bit levels (reference code)."""
@@ -86,8 +72,8 @@ def draw_degradation(rng: Random) -> Degradation:
     return family(rng)
 
 
-def from_record(record: dict[str, Any]) -> Degradation:
-    r"""Reads what ``to_record`` of a degradation wrote.
+def degradation_from_dict(record: dict[str, Any]) -> Degradation:
+    r"""Reads what ``to_dict`` of a degradation wrote.
 
     Args:
         record: The plain values.
@@ -100,7 +86,7 @@ def from_record(record: dict[str, Any]) -> Degradation:
             out of bounds.
 
     Example:
-        >>> from_record({"degrade": "jpeg", "quality": 95})
+        >>> degradation_from_dict({"degrade": "jpeg", "quality": 95})
         JPEG(quality=95)
     """
     parameters = dict(record)
@@ -144,7 +130,7 @@ def degrade(images: Tensor, degradations: Sequence[Degradation | None]) -> Tenso
 
 
 def _draw_noise(rng: Random) -> Degradation:
-    return pick(_NOISES, rng)(uniform(*NOISE_STRENGTHS, rng), int(rng.random() * 2**BITS))
+    return pick(_NOISES, rng)(uniform(*NOISE_STRENGTHS, rng), int(rng.random() * 2**RANDOM_BITS))
 
 
 def _draw_blur(rng: Random) -> Degradation:

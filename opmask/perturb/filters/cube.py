@@ -120,7 +120,7 @@ class Cube:
         # The table stays in its file: a pickle of a thousand records would repeat it.
         return Cube, (fspath(self.path), self.sha256)
 
-    def to_record(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The file and its checksum, for JSON."""
         return {"cube": self.path, "sha256": self.sha256}
 

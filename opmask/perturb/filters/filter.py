@@ -126,7 +126,7 @@ class Filter:
     Example:
         >>> Filter("moon")(torch.full((3, 1, 1), 128, dtype=torch.uint8)).flatten()
         tensor([156, 156, 156], dtype=torch.uint8)
-        >>> Filter("sepia", 0.5).to_record()
+        >>> Filter("sepia", 0.5).to_dict()
         {'filter': 'sepia', 'amount': 0.5}
     """
 
@@ -152,7 +152,7 @@ class Filter:
         check_eight_bit(image, "image", "(3, H, W)")
         return apply_filter(image[None], self.name, self.amount)[0]
 
-    def to_record(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The filter as plain values, for JSON."""
         amount = {} if self.amount is None else {"amount": self.amount}
         return {"filter": self.name, **amount}

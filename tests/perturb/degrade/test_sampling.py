@@ -11,18 +11,18 @@ import torch
 from changes import rng_of
 from PIL import Image
 
-from opmask.perturb.degrade.kernels import correlate, motion_weights
-from opmask.perturb.degrade.noise import add_noise, gaussian_table, laplace_table, poisson_table
-from opmask.perturb.degrade.sampling import (
+from opmask.perturb.degrade import (
     JPEG,
     GaussianBlur,
     GaussianNoise,
     LaplaceNoise,
     MotionBlur,
     PoissonNoise,
+    degradation_from_dict,
     draw_degradation,
-    from_record,
 )
+from opmask.perturb.degrade.kernels import correlate, motion_kernel
+from opmask.perturb.degrade.noise import add_noise, gaussian_cdf, laplace_cdf, poisson_cdf
 from opmask.perturb.rng import make_rng
 
 SIX = [
@@ -42,8 +42,8 @@ NAMES = [
     "jpeg",
 ]
 EVERY_ONE = pytest.mark.parametrize("degradation", SIX, ids=NAMES)
-NOISES = [(GaussianNoise, gaussian_table), (LaplaceNoise, laplace_table)]
-NOISES += [(PoissonNoise, poisson_table)]
+NOISES = [(GaussianNoise, gaussian_cdf), (LaplaceNoise, laplace_cdf)]
+NOISES += [(PoissonNoise, poisson_cdf)]
 
 
 def noise(*shape):
@@ -115,7 +115,7 @@ def test_noise_depends_on_the_seed_the_channel_and_the_strength(kind, table):
 
 def test_a_motion_blur_correlates_with_its_weights():
     image = noise(3, 20, 30)
-    expected = correlate(image, motion_weights(77.0, 0.3))
+    expected = correlate(image, motion_kernel(77.0, 0.3))
     assert torch.equal(MotionBlur(77.0, 0.3)(image), expected)
 
 
@@ -142,34 +142,34 @@ def test_jpeg_is_of_quality_95_and_halves_the_chroma():
 
 @EVERY_ONE
 def test_degradations_survive_json(degradation):
-    record = json.loads(json.dumps(degradation.to_record()))
+    record = json.loads(json.dumps(degradation.to_dict()))
     assert record["degrade"] == NAMES[SIX.index(degradation)]
-    assert from_record(record) == degradation
+    assert degradation_from_dict(record) == degradation
 
 
 def test_records_hold_the_parameters_by_name():
-    assert SIX[0].to_record() == {"degrade": "gaussian_noise", "scale": 8.5, "seed": 1}
-    assert SIX[2].to_record() == {"degrade": "poisson_noise", "rate": 8.5, "seed": 1}
-    assert SIX[3].to_record() == {"degrade": "motion_blur", "angle": 77.0, "direction": 0.3}
-    assert SIX[4].to_record() == {"degrade": "gaussian_blur", "sigma": 1.0}
-    assert SIX[5].to_record() == {"degrade": "jpeg", "quality": 95}
+    assert SIX[0].to_dict() == {"degrade": "gaussian_noise", "scale": 8.5, "seed": 1}
+    assert SIX[2].to_dict() == {"degrade": "poisson_noise", "rate": 8.5, "seed": 1}
+    assert SIX[3].to_dict() == {"degrade": "motion_blur", "angle": 77.0, "direction": 0.3}
+    assert SIX[4].to_dict() == {"degrade": "gaussian_blur", "sigma": 1.0}
+    assert SIX[5].to_dict() == {"degrade": "jpeg", "quality": 95}
 
 
 def test_reading_a_record_leaves_it_as_it_was():
     record = {"degrade": "jpeg", "quality": 95}
-    from_record(record)
+    degradation_from_dict(record)
     assert record == {"degrade": "jpeg", "quality": 95}
 
 
 @pytest.mark.parametrize("record", [{}, {"degrade": "fog"}, {"filter": "moon"}])
 def test_records_of_something_else_are_refused(record):
     with pytest.raises(ValueError, match=r"'degrade' must be one of gaussian_noise, .*jpeg, got"):
-        from_record(record)
+        degradation_from_dict(record)
 
 
 def test_a_record_with_the_parameters_of_another_is_refused():
     with pytest.raises(ValueError, match="unknown field `scale`"):
-        from_record({"degrade": "jpeg", "scale": 3})
+        degradation_from_dict({"degrade": "jpeg", "scale": 3})
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])

@@ -218,10 +218,10 @@ def test_a_missing_file_is_named(tmp_path):
 def test_records_hold_the_file_and_its_checksum(tmp_path):
     path = write(tmp_path / "l.cube", 3, look)
     cube = Cube(path)
-    assert cube.to_record() == {"cube": str(path), "sha256": cube.sha256}
+    assert cube.to_dict() == {"cube": str(path), "sha256": cube.sha256}
     assert cube.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     applied = PerturbationRecord(1, (RegionChange(2, (cube,)),))
-    assert json.loads(applied.to_json())["regions"][0]["perturbations"] == [cube.to_record()]
+    assert json.loads(applied.to_json())["regions"][0]["perturbations"] == [cube.to_dict()]
     assert PerturbationRecord.from_json(applied.to_json()) == applied
 
 

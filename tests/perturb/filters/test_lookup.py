@@ -8,10 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from opmask.perturb.filters import blends
+from opmask.perturb.filters import blends, filter_pipeline
 from opmask.perturb.filters.css import css_pipeline
 from opmask.perturb.filters.cssgram import CSSGRAM_FILTERS
-from opmask.perturb.filters.filter import filter_pipeline
 from opmask.perturb.filters.gradients import (
     RadialGradient,
     RotatedGradient,
