@@ -8,7 +8,7 @@ import torch.nn.functional as F
 import opmask
 from opmask.datasets import ADE20K
 from opmask.fitting import fit_masks, fit_record
-from opmask.fitting.solver import Bounds, solve_within
+from opmask.fitting.solver import MaskBounds, solve_bounded
 from opmask.perturb import (
     DEFAULT,
     Filter,
@@ -278,9 +278,9 @@ def test_a_step_within_bounds_is_the_best_of_a_grid(seed):
     hessian = root @ root.T + 0.1 * torch.eye(2)
     gradient = 2 * torch.randn(2, generator=generator, dtype=torch.float64)
     one = torch.ones(2, dtype=torch.float64)
-    found = solve_within(hessian[None], gradient[None], 0 * one[None], Bounds(0 * one, -one, one))[
-        0
-    ]
+    found = solve_bounded(
+        hessian[None], gradient[None], 0 * one[None], MaskBounds(0 * one, -one, one)
+    )[0]
 
     def value(x):
         return ((x @ hessian) * x).sum(-1) / 2 + x @ gradient
@@ -298,7 +298,7 @@ def test_what_is_furthest_beyond_its_range_is_bounded_first():
     gradient = -(hessian @ torch.tensor([12.0, 0.3]))
     high = torch.tensor([10.0, 0.1])
     # By halves of the range, the first is 0.2 beyond and the second 2; then the first is not.
-    found = solve_within(hessian, gradient, torch.zeros(1, 2), Bounds(0 * high, -high, high))
+    found = solve_bounded(hessian, gradient, torch.zeros(1, 2), MaskBounds(0 * high, -high, high))
     torch.testing.assert_close(found, torch.tensor([[9.0, 0.1]]), rtol=1e-4, atol=0)
 
 
