@@ -61,7 +61,7 @@ class Clock:
         self.last = now
 
     def medians(self) -> dict[str, float]:
-        """In milliseconds, without the first step, in which workers start and programs compile."""
+        """In milliseconds, without the first step, in which workers start and filters compile."""
         return {part: 1000 * statistics.median(laps[1:]) for part, laps in self.laps.items()}
 
 

@@ -2,7 +2,7 @@
 
 from opmask.perturb.composite import Perturber, composite
 from opmask.perturb.compositing import Compositing
-from opmask.perturb.degrade.sampling import (
+from opmask.perturb.degrade import (
     JPEG,
     Degradation,
     GaussianBlur,
@@ -11,10 +11,16 @@ from opmask.perturb.degrade.sampling import (
     MotionBlur,
     PoissonNoise,
 )
-from opmask.perturb.filters.cube import Cube
-from opmask.perturb.filters.filter import CSS_FILTERS, FILTERS, OTHER_FILTERS, Filter, apply_filter
+from opmask.perturb.filters import (
+    CSS_FILTERS,
+    FILTERS,
+    OTHER_FILTERS,
+    Cube,
+    Filter,
+    apply_filter,
+)
 from opmask.perturb.lab import LabScaling, LabScaling8
-from opmask.perturb.records import Applied, Perturbation, RegionChange
+from opmask.perturb.records import Perturbation, PerturbationRecord, RegionChange
 from opmask.perturb.regions import choose_regions
 from opmask.perturb.rng import sample_seed
 from opmask.perturb.sample import Composite, CompositeBatch, collate
@@ -37,7 +43,6 @@ __all__ = [
     "PRESETS",
     "REFERENCE",
     "REFERENCE_RGB",
-    "Applied",
     "Composite",
     "CompositeBatch",
     "Compositing",
@@ -51,6 +56,7 @@ __all__ = [
     "LaplaceNoise",
     "MotionBlur",
     "Perturbation",
+    "PerturbationRecord",
     "Perturber",
     "PoissonNoise",
     "RegionChange",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
-from opmask.perturb.records import Applied
+from opmask.perturb.records import PerturbationRecord
 
 
 class Composite(NamedTuple):
@@ -35,7 +35,7 @@ class Composite(NamedTuple):
     composite: Tensor
     real: Tensor
     region: Tensor
-    applied: Applied | None
+    applied: PerturbationRecord | None
 
 
 class CompositeBatch(NamedTuple):
@@ -53,7 +53,7 @@ class CompositeBatch(NamedTuple):
     composite: Tensor
     real: Tensor
     region: Tensor
-    applied: tuple[Applied | None, ...]
+    applied: tuple[PerturbationRecord | None, ...]
 
     def to(self, device: torch.device | str) -> CompositeBatch:
         """The batch with its images and regions on a device; the records stay as they are."""
@@ -95,7 +95,7 @@ def collate(samples: Sequence[Composite]) -> CompositeBatch:
     return CompositeBatch(composite, real, region, records)
 
 
-def _check_picklable(records: tuple[Applied | None, ...]) -> None:
+def _check_picklable(records: tuple[PerturbationRecord | None, ...]) -> None:
     """A data loader would wait for ever for what cannot be pickled."""
     try:
         pickle.dumps(records)

@@ -7,9 +7,9 @@ from torch.utils.data import DataLoader
 from opmask.perturb import (
     DEFAULT,
     REFERENCE,
-    Applied,
     Composite,
     CompositeBatch,
+    PerturbationRecord,
     Perturber,
     RegionChange,
     collate,
@@ -55,7 +55,7 @@ def test_records_come_out_of_worker_processes_as_they_went_in(settings):
 
 def test_records_that_cannot_leave_a_worker_process_are_refused():
     local = RegionChange(1, (lambda image: image,))
-    made = [sample._replace(applied=Applied(0, (local,))) for sample in samples()]
+    made = [sample._replace(applied=PerturbationRecord(0, (local,))) for sample in samples()]
     assert len(collate(made).applied) == 3
     with pytest.raises(
         TypeError, match=r"'applied' must be picklable to leave a worker process, "

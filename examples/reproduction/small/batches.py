@@ -18,7 +18,7 @@ from tqdm import tqdm
 from opmask.color import to_levels
 from opmask.datasets import HINTS, SyntheticScenes, region_hint
 from opmask.perturb import JPEG, CompositeBatch, Degradation, GaussianNoise, Perturber
-from opmask.perturb.degrade.sampling import degrade
+from opmask.perturb.degrade import degrade
 from reproduction.small.pool import Packed, listed
 
 SCENES = 1  # the seed of the synthetic ones

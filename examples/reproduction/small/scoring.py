@@ -18,7 +18,7 @@ from tqdm import tqdm
 from opmask import OperatorMaskWrapper
 from opmask.datasets import HINTS, region_hint
 from opmask.metrics import psnr_from_mse
-from opmask.perturb import CSS_FILTERS, Applied, CompositeBatch, Perturber, sample_seed
+from opmask.perturb import CSS_FILTERS, CompositeBatch, PerturbationRecord, Perturber, sample_seed
 from reproduction.small.batches import treat
 from reproduction.small.pool import Packed
 
@@ -149,7 +149,7 @@ def psnr(mse: Errors) -> Errors:
     return np.minimum(BEST, psnr_from_mse(mse))
 
 
-def family(applied: Applied) -> str:
+def family(applied: PerturbationRecord) -> str:
     """With what the first region of a composite was changed."""
     first, *more = applied.regions[0].perturbations
     kind = "CSS filter" if first.name in CSS_FILTERS else "photo filter"

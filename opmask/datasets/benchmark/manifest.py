@@ -24,7 +24,7 @@ from opmask.datasets.benchmark.recompression import Cleaning
 from opmask.datasets.pairs import Counts
 from opmask.files import check_regular, replacing
 from opmask.files.typed_json import Int64, parse_json
-from opmask.perturb import Applied
+from opmask.perturb import PerturbationRecord
 
 FORMAT = 1
 """The version of the format that is written, and the only one that is read."""
@@ -124,7 +124,7 @@ class Entry:
 
     Example:
         >>> files = "images/a.jpg", "annotations/a.png", "0" * 64, "1" * 64
-        >>> entry = Entry(41, *files, Applied(7, ()))
+        >>> entry = Entry(41, *files, PerturbationRecord(7, ()))
         >>> entry.image_name
         '000041-a.png'
         >>> Entry.from_json(entry.to_json()) == entry
@@ -136,7 +136,7 @@ class Entry:
     label_map: str
     photo_sha256: str
     label_map_sha256: str
-    applied: Applied
+    applied: PerturbationRecord
     clean: Cleaning | None = None
 
     @property
@@ -161,7 +161,7 @@ class Entry:
         Args:
             text: The line.
             perturbations: The perturbations of your own that may occur in it, see
-                :meth:`opmask.perturb.Applied.from_json`.
+                :meth:`opmask.perturb.PerturbationRecord.from_json`.
 
         Raises:
             ValueError: If the text is something else, or names another perturbation.
@@ -171,7 +171,7 @@ class Entry:
         files = line.photo, line.label_map, line.photo_sha256, line.label_map_sha256
         clean = None if line.clean is None else Cleaning(line.clean.scale, line.clean.quality)
         try:
-            applied = Applied.from_json(bytes(line.applied).decode(), perturbations)
+            applied = PerturbationRecord.from_json(bytes(line.applied).decode(), perturbations)
         except ValueError as error:
             raise ValueError(f"in the field 'applied', {error}") from error
         return cls(line.index, *files, applied, clean)

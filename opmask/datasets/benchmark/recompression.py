@@ -19,7 +19,7 @@ from torch import Tensor
 from opmask.color import to_levels
 from opmask.perturb import JPEG, Composite, sample_seed
 from opmask.perturb.compositing import RGB_ANTIALIASED
-from opmask.perturb.rng import stream, uniform
+from opmask.perturb.rng import make_rng, uniform
 
 CLEAN_SCALES = (0.5, 0.9)
 """Between which the factor is drawn by which :class:`Cleaning` scales height and width."""
@@ -118,7 +118,7 @@ def draw_cleaning(seed: int, quality: int = CLEAN_QUALITY) -> Cleaning:
         >>> draw_cleaning(7)
         Cleaning(scale=0.718..., quality=90)
     """
-    return Cleaning(uniform(*CLEAN_SCALES, stream(sample_seed(seed, 0, _STREAM))), quality)
+    return Cleaning(uniform(*CLEAN_SCALES, make_rng(sample_seed(seed, 0, _STREAM))), quality)
 
 
 def _fade(region: Tensor) -> Tensor:

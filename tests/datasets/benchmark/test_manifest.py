@@ -16,9 +16,9 @@ from opmask.datasets.benchmark.manifest import (
 )
 from opmask.datasets.benchmark.recompression import Cleaning
 from opmask.datasets.pairs import Counts
-from opmask.perturb import Applied, Cube, Filter, GaussianBlur, LabScaling, RegionChange
+from opmask.perturb import Cube, Filter, GaussianBlur, LabScaling, PerturbationRecord, RegionChange
 
-APPLIED = Applied(
+APPLIED = PerturbationRecord(
     7,
     (RegionChange(3, (Filter("moon"), LabScaling((1.1, 0.9, 1 / 3)))), RegionChange(5, ())),
     GaussianBlur(),
@@ -29,7 +29,13 @@ HEADER = Header(RECIPE, "0.9", 5, 2, ("a.jpg", "b.jpg"), ("c.jpg",), Counts(1000
 ENTRIES = [
     Entry(1, "images/a.jpg", "labels/a.png", SHA[0], SHA[1], APPLIED),
     Entry(
-        4, "images/d é.jpg", "labels/d é.png", SHA[2], SHA[3], Applied(0, ()), Cleaning(0.1 + 0.2)
+        4,
+        "images/d é.jpg",
+        "labels/d é.png",
+        SHA[2],
+        SHA[3],
+        PerturbationRecord(0, ()),
+        Cleaning(0.1 + 0.2),
     ),
 ]
 
@@ -136,7 +142,7 @@ def negative(image):
 
 
 def test_perturbations_of_ones_own_must_be_given(tmp_path):
-    applied = Applied(7, (RegionChange(3, (negative,)),))
+    applied = PerturbationRecord(7, (RegionChange(3, (negative,)),))
     entry = Entry(0, "a.jpg", "a.png", SHA[0], SHA[1], applied)
     write_manifest(tmp_path / "m.jsonl", Header(RECIPE, "0.9", 1, 1), [entry])
     assert read_manifest(tmp_path / "m.jsonl", [negative])[1] == [entry]
@@ -148,7 +154,7 @@ def test_perturbations_of_ones_own_must_be_given(tmp_path):
 def test_a_missing_cube_file_is_named_with_its_line(tmp_path):
     lines = [f"{g} {g} {g}" for g in (0, 1) for _ in range(4)]
     (tmp_path / "look.cube").write_text("\n".join(["LUT_3D_SIZE 2", *lines]))
-    applied = Applied(7, (RegionChange(3, (Cube(tmp_path / "look.cube"),)),))
+    applied = PerturbationRecord(7, (RegionChange(3, (Cube(tmp_path / "look.cube"),)),))
     entry = Entry(0, "a.jpg", "a.png", SHA[0], SHA[1], applied)
     write_manifest(tmp_path / "m.jsonl", Header(RECIPE, "0.9", 1, 1), [entry])
     assert read_manifest(tmp_path / "m.jsonl")[1] == [entry]
