@@ -6,6 +6,7 @@ configuration, if there is one.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -102,7 +103,7 @@ def start_from(path: Path, model: nn.Module, average: nn.Module | None) -> None:
         start, averaged = load_start(path)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"--init: {error}") from error
-    mine, theirs = describe(model), describe(start)
+    mine, theirs = (json.loads(describe(network)) for network in (model, start))
     if changed := [name for name in mine if mine[name] != theirs.get(name)]:
         raise SystemExit(
             f"--init {path} holds a model of another configuration: "
