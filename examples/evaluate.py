@@ -47,7 +47,6 @@ from torch import nn
 from tqdm import tqdm
 
 import opmask
-from opmask.datasets import Sample
 from opmask.files import replacing
 from opmask.losses import LPIPS
 from opmask.metrics import (
@@ -59,10 +58,11 @@ from opmask.metrics import (
     write_scores,
 )
 from opmask.metrics.localization import SWEEP
+from opmask.perturb import CompositeBatch
 
 TRUNKS = {"vgg": "vgg16", "alex": "alexnet"}  # what the names of the weights' files begin with
 Rows = list[dict[str, str | float]]
-Change = Callable[[Sample], Sample]
+Change = Callable[[CompositeBatch], CompositeBatch]
 
 
 def find_checkpoints(path: Path | None) -> dict[str, Path]:

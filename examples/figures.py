@@ -20,12 +20,12 @@ from pathlib import Path
 import torch
 from evaluate import find_checkpoints
 from reproduction.arguments import add_overwrite, at_least, available_device, check_files, existing
-from reproduction.report import MASKED, inputs, to_device
+from reproduction.report import MASKED, inputs
 from reproduction.scoring import open_samples
 from torch import nn
 
 import opmask
-from opmask.datasets import Sample
+from opmask.perturb import Composite, CompositeBatch, collate
 from opmask.visualize import PanelRow, save_panel
 
 # What one unit of each channel is: in CIE LAB, or in degrees and percent.
@@ -58,18 +58,17 @@ def added(model: nn.Module) -> dict[str, tuple[str, float, float]]:
 
 
 @torch.no_grad()
-def most_changed(args: argparse.Namespace) -> Sample:
+def most_changed(args: argparse.Namespace) -> CompositeBatch:
     """The samples that were changed most, of those there are."""
-    samples = [sample[:4] for sample in open_samples(args, None).loader]
-    composite, real, region, photo = (torch.cat(part) for part in zip(*samples, strict=True))
-    change = (composite - real).square().mean((1, 2, 3))
-    few = change.topk(min(args.rows, len(change))).indices
-    chosen = Sample(composite[few], real[few], region[few], photo[few], "")
-    return to_device(chosen, torch.device(args.device))
+    batches = open_samples(args, None).loader
+    samples = [Composite(*parts) for batch in batches for parts in zip(*batch, strict=True)]
+    change = torch.stack([(s.composite - s.real).square().mean() for s in samples])
+    few = change.topk(min(args.rows, len(change))).indices.tolist()
+    return collate([samples[i] for i in few]).to(args.device)
 
 
 @torch.no_grad()
-def panels(models: dict[str, nn.Module], batch: Sample) -> list[PanelRow]:
+def panels(models: dict[str, nn.Module], batch: CompositeBatch) -> list[PanelRow]:
     """A row for each sample; the masks are those of the first model in MASKED."""
     results = {name: model(*inputs(batch, model.region)) for name, model in models.items()}
     masked = [name for name in (*MASKED, *models) if name in models and added(models[name])]
@@ -93,9 +92,9 @@ def panels(models: dict[str, nn.Module], batch: Sample) -> list[PanelRow]:
 
 
 @torch.no_grad()
-def sweeps(model: opmask.OperatorMaskWrapper, batch: Sample) -> dict[str, PanelRow]:
+def sweeps(model: opmask.OperatorMaskWrapper, batch: CompositeBatch) -> dict[str, PanelRow]:
     """For each addition the first result, and what becomes of it as the mask is edited."""
-    first, rows = type(batch)(*(part[:1] for part in batch)), {}
+    first, rows = CompositeBatch(*(part[:1] for part in batch)), {}
     _, masks = model(*inputs(first, model.region))
     for mask, (title, unit, reach) in added(model).items():
         images = {"composite": first.composite[0]}

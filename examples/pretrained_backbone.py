@@ -29,7 +29,7 @@ from reproduction.arguments import (
     existing,
     positive,
 )
-from reproduction.report import moved, panel_rows, to_device, validation_loader
+from reproduction.report import moved, panel_rows, validation_loader
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ import opmask
 from opmask.datasets import ADE20K, Composites, Resized, SyntheticScenes
 from opmask.losses import charbonnier
 from opmask.metrics import average, evaluate, to_markdown
-from opmask.perturb import Perturber
+from opmask.perturb import Composite, Perturber, collate
 from opmask.visualize import save_panel
 
 SCENES = 2048  # synthetic scenes to train on
@@ -138,14 +138,20 @@ def parameter_groups(net: smp.Unet, model: nn.Module, args: argparse.Namespace) 
     return [{"params": encoder, "lr": args.encoder_rate}, {"params": rest, "lr": args.rate}]
 
 
-def training_loader(args: argparse.Namespace) -> DataLoader[opmask.datasets.Sample]:
+def training_loader(args: argparse.Namespace) -> DataLoader[Composite]:
     photos = (
         ADE20K(args.data, "training") if args.data else SyntheticScenes(SCENES, size=args.size)
     )
     crop = args.size if args.data else None
     composites = Composites(Resized(photos, args.size), Perturber(), crop=crop, shuffle=True)
     positions = range(args.steps * args.batch_size)
-    return DataLoader(composites, args.batch_size, sampler=positions, num_workers=args.workers)
+    return DataLoader(
+        composites,
+        args.batch_size,
+        sampler=positions,
+        num_workers=args.workers,
+        collate_fn=collate,
+    )
 
 
 def train(net: smp.Unet, model: nn.Module, args: argparse.Namespace) -> None:
@@ -153,7 +159,7 @@ def train(net: smp.Unet, model: nn.Module, args: argparse.Namespace) -> None:
     rates = [group["lr"] for group in optimizer.param_groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=args.steps + 1)
     for batch in tqdm(training_loader(args), "train"):
-        batch = to_device(batch, args.device)
+        batch = batch.to(args.device)
         optimizer.zero_grad()
         charbonnier(model(batch.composite).image, batch.real).backward()
         optimizer.step()

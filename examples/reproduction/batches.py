@@ -9,14 +9,13 @@ import argparse
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from opmask.datasets import Composites, Photos, Resized, Sample, Source, Sources
-from opmask.perturb import Perturber
-from reproduction.recipes import PERTURBATIONS
-from reproduction.report import to_device
+from opmask.datasets import Composites, Photo, Photos, Resized, Sources
+from opmask.perturb import PRESETS, CompositeBatch, Perturber, collate
 from reproduction.run_folder import ignore_interrupts
 
 
@@ -28,12 +27,12 @@ class Batch(NamedTuple):
         label_map: The classes of the pixels, or None where workers made the composites.
     """
 
-    sample: Sample
+    sample: CompositeBatch
     label_map: Tensor | None
 
 
 def make_composites(photos: Photos, perturb: str, args: argparse.Namespace) -> Composites:
-    perturber = Perturber(PERTURBATIONS[perturb])
+    perturber = Perturber(PRESETS[perturb])
     if perturb != "default":
         # As in the published code, photos are changed at their own size, and resized then.
         return Composites(photos, perturber, size=args.size, shuffle=True, seed=args.seed)
@@ -54,19 +53,23 @@ def read_batches(
     composites: Composites, steps: range, accelerator: Accelerator, args: argparse.Namespace
 ) -> Iterator[list[Batch]]:
     """The batches of this process, step by step."""
+    # Where photos have one size, workers only read; the training device changes them.
+    only_read = composites.size is None
     loader = DataLoader(
-        # Where photos have one size, workers only read; the training device changes them.
-        Sources(composites) if composites.size is None else composites,
+        Sources(composites) if only_read else composites,
+        collate_fn=None if only_read else collate,
         batch_sampler=[part for step in steps for part in positions(step, accelerator, args)],
         num_workers=args.workers,
         worker_init_fn=ignore_interrupts,
     )
-    items = (to_device(item, accelerator.device) for item in loader)
-    batches = (as_batch(item, composites) for item in items)
+    batches = (as_batch(item, composites, accelerator.device) for item in loader)
     return zip(*[batches] * args.accumulate, strict=True)
 
 
-def as_batch(item: Sample | Source, composites: Composites) -> Batch:
-    if isinstance(item, Sample):
-        return Batch(item, None)
-    return Batch(composites.compose(item), item.label_map)
+def as_batch(
+    item: CompositeBatch | list[Photo | Tensor], composites: Composites, device: torch.device
+) -> Batch:
+    if isinstance(item, CompositeBatch):
+        return Batch(item.to(device), None)
+    photos, seeds = item[0].to(device), item[1]
+    return Batch(composites.compose(photos, seeds), photos.label_map)

@@ -7,7 +7,6 @@ and `torchrun` end them. The checkpoint on disk is the last good one in any case
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,10 +20,9 @@ from reproduction.learners import Run
 
 def describe_batches(batches: Sequence[Batch], positions: Sequence[range]) -> str:
     """Enough to make the same composites again, see `opmask.datasets.Composites`."""
-    photos = [int(photo) for batch in batches for photo in batch.sample.photo]
-    seeds = [json.loads(record)["seed"] for batch in batches for record in batch.sample.applied]
+    seeds = [record.seed for batch in batches for record in batch.sample.applied]
     places = ", ".join(f"{part.start}-{part.stop - 1}" for part in positions)
-    return f"positions {places}; photos {photos}; seeds {seeds}"
+    return f"positions {places}; seeds {seeds}"
 
 
 def stop_if_not_finite(

@@ -24,7 +24,6 @@ from opmask.losses import (
     relativistic_discriminator_loss,
     relativistic_generator_loss,
 )
-from opmask.perturb import Applied
 from reproduction.batches import Batch
 from reproduction.recipes import SPACES, Recipe
 
@@ -104,7 +103,7 @@ def fitted_masks(batch: Batch, retoucher: Retoucher) -> dict[str, Tensor]:
     sample = batch.sample
     regions = torch.stack(
         [
-            Applied.from_json(record).region_map(label_map)
+            record.region_map(label_map)
             for record, label_map in zip(sample.applied, batch.label_map, strict=True)
         ]
     )

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
+from opmask.perturb import PRESETS
 from reproduction.arguments import at_least, existing, positive, weight
 from reproduction.objective import OF_MASKS, PERCEPTUAL
-from reproduction.recipes import CHOICES, MODELS, PERTURBATIONS, RATES, SPACES, Family
+from reproduction.recipes import CHOICES, MODELS, RATES, SPACES, Family
 
 
 def add_run(parser: argparse.ArgumentParser, out: str) -> None:
@@ -44,7 +45,7 @@ def add_recipe(parser: argparse.ArgumentParser, families: dict[str, Family]) -> 
     group.add_argument("--steps", type=at_least(1))
     group.add_argument("--size", type=at_least(32), help="of the images, in pixels")
     group.add_argument("--batch-size", type=at_least(1), help="per process")
-    group.add_argument("--perturb", choices=PERTURBATIONS, help="how composites are made")
+    group.add_argument("--perturb", choices=PRESETS, help="how composites are made")
     group.add_argument("--head", choices=["identity", "published"], help="where om starts")
     group.add_argument("--masks", choices=["add-mul", "add"], help="those of om")
     group.add_argument("--space", choices=SPACES, help="where images are compared")

@@ -16,7 +16,6 @@ from dataclasses import dataclass, fields, replace
 from torch import Tensor
 
 from opmask import LAB_CENTERED, RGB, ColorSpace
-from opmask.perturb import DEFAULT, REFERENCE, REFERENCE_RGB, Settings
 
 MODELS = ("rgb", "rgb-residual", "om")
 CHOICES = (*MODELS, "om-hls", "omgan")
@@ -41,12 +40,6 @@ SPACES: dict[str, ColorSpace] = {
     "lab-centered": LAB_CENTERED,
 }
 
-PERTURBATIONS: dict[str, Settings] = {
-    "default": DEFAULT,
-    "reference-lab": REFERENCE,
-    "reference-rgb": REFERENCE_RGB,
-}
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -62,7 +55,7 @@ class Recipe:
         head: `identity`, or `published`: masks as the published network puts them out, which
             starts far from the identity.
         masks: Those of the model om: `add-mul`, or `add` alone.
-        perturb: One of PERTURBATIONS.
+        perturb: One of opmask.perturb.PRESETS.
         space: One of SPACES.
         eps: That of the Charbonnier loss, in units of `space`.
         perceptual: `none`, `lpips-vgg`, `lpips-alex` or `vgg19-lab`; its weight is 1.
@@ -126,7 +119,7 @@ _PUBLISHED = Recipe(
     batch=256,
     backbone="attention-unet",
     head="published",
-    perturb="reference-lab",
+    perturb="reference",
     space="lab-centered",
     eps=1e-6,
     ema=0.999,

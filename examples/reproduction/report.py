@@ -4,42 +4,39 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from opmask.datasets import ADE20K, LIP, Composites, Sample, Source, SyntheticScenes, labelled
+from opmask.datasets import ADE20K, LIP, Composites, SyntheticScenes, labelled
 from opmask.datasets.benchmark.recompression import draw_cleaning
 from opmask.files import replacing
 from opmask.metrics import average, evaluate, results_table, to_markdown
 from opmask.metrics.evaluation import HEADLINE
-from opmask.perturb import Perturber, composite, draw
+from opmask.perturb import Composite, CompositeBatch, Perturber, collate, composite, draw
 from opmask.visualize import PanelRow, save_curves, save_panel
 from reproduction.run_folder import read_log
-
-Batch = TypeVar("Batch", Sample, Source)
 
 VALIDATION = 256  # composites to validate on, or more where there are more photos
 MASKED = ("omgan", "om", "om-hls")  # the models whose masks are shown, the first that there is
 VALIDATION_SEED = 7  # so that every run is scored on the same composites
 
 
-class CleanComposites(Dataset[Sample]):
+class CleanComposites(Dataset[Composite]):
     """The same composites without the traces that only synthetic ones have."""
 
     def __init__(self, composites: Composites) -> None:
         self.composites = composites
 
-    def __getitem__(self, position: int) -> Sample:
-        image, label_map, photo, seed = self.composites.source(position)
+    def __getitem__(self, position: int) -> Composite:
+        (image, label_map, _), seed = self.composites.source(position)
         applied = draw(label_map, seed, self.composites.perturber.settings)
-        made = draw_cleaning(seed)(composite(image, label_map, applied), size=self.composites.size)
-        return Sample(*made[:3], photo, applied.to_json())
+        made = composite(image, label_map, applied)
+        return draw_cleaning(seed)(made, size=self.composites.size)
 
 
 def validation_set(data: Path | None, size: int, workers: int = 0) -> Composites:
@@ -55,30 +52,27 @@ def validation_set(data: Path | None, size: int, workers: int = 0) -> Composites
 
 def validation_loader(
     data: Path | None, size: int, workers: int = 0, *, clean: bool = False
-) -> DataLoader[Sample]:
+) -> DataLoader[Composite]:
     """Those fixed composites, in batches."""
     composites = validation_set(data, size, workers)
     positions = range(max(len(composites), VALIDATION))
     samples = CleanComposites(composites) if clean else composites
-    return DataLoader(samples, 16, sampler=positions, num_workers=workers)
+    return DataLoader(samples, 16, sampler=positions, num_workers=workers, collate_fn=collate)
 
 
-def inputs(batch: Sample, guided: bool) -> tuple[Tensor, ...]:
+def inputs(batch: CompositeBatch, guided: bool) -> tuple[Tensor, ...]:
     return (batch.composite, batch.region) if guided else (batch.composite,)
 
 
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    values = (value.to(device) if isinstance(value, Tensor) else value for value in batch)
-    return type(batch)(*values)
-
-
-def moved(loader: DataLoader[Sample], device: torch.device) -> Iterator[Sample]:
-    return (to_device(batch, device) for batch in loader)
+def moved(
+    loader: Iterable[CompositeBatch], device: torch.device | str
+) -> Iterator[CompositeBatch]:
+    return (batch.to(device) for batch in loader)
 
 
 @torch.no_grad()
 def panel_rows(
-    models: dict[str, nn.Module], batch: Sample, guided: bool, count: int = 5
+    models: dict[str, nn.Module], batch: CompositeBatch, guided: bool, count: int = 5
 ) -> list[PanelRow]:
     """What each model makes of the composites that were changed most, and the masks' additions."""
     results = {name: model(*inputs(batch, guided)) for name, model in models.items()}

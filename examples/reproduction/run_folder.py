@@ -36,7 +36,7 @@ def open_run(folder: Path, settings: dict[str, str], *, resume: bool) -> None:
     found = [] if path.exists() or not folder.is_dir() else sorted(folder.iterdir())
     if files := [p.name for p in found if p.is_file() and not p.name.startswith(".")]:
         raise SystemExit(f"{folder} holds {files[0]}, but no run. Give another --out.")
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = read_settings(path) if path.exists() else {}
     # A model that was not trained before has no settings there yet.
     changed = [name for name in settings if before.get(name, settings[name]) != settings[name]]
     told = {name: f"{name} was {before[name]}, is {settings[name]}" for name in changed}
@@ -48,6 +48,14 @@ def open_run(folder: Path, settings: dict[str, str], *, resume: bool) -> None:
         print(f"Resuming although {text}. {MAY_CHANGE[name]}")
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({**before, **settings}, indent=1) + "\n")
+
+
+def read_settings(path: Path) -> dict[str, str]:
+    """The settings of a run; older ones have another name for the perturbations `reference`."""
+    return {
+        name: "reference" if (value, name[:8]) == ("reference-lab", "perturb ") else value
+        for name, value in json.loads(path.read_text()).items()
+    }
 
 
 def keep(folder: Path, parts: dict[str, Any], step: int) -> None:

@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import opmask
-from opmask.datasets import Sample, Triptychs
-from opmask.datasets.iharmony4 import IHarmony4, resize_triple, to_sample
+from opmask.datasets import IHarmony4, Triptychs
 from opmask.files.pictures import check_opaque, open_picture, picture_files, to_rgb
 from opmask.fitting import fit_masks
 from opmask.losses import LPIPS
@@ -32,7 +31,16 @@ from opmask.metrics import (
     to_uint8,
 )
 from opmask.metrics.localization import SWEEP
-from opmask.perturb import DEFAULT, REFERENCE, REFERENCE_RGB, composite, draw
+from opmask.perturb import (
+    DEFAULT,
+    REFERENCE,
+    REFERENCE_RGB,
+    Composite,
+    CompositeBatch,
+    collate,
+    composite,
+    draw,
+)
 from reproduction import report
 from reproduction.report import inputs, moved, validation_loader, validation_set
 
@@ -43,27 +51,16 @@ Pictures = Callable[[Tensor], np.ndarray]
 class Samples(NamedTuple):
     """What is scored on, in batches, and the name of each image."""
 
-    loader: DataLoader[Sample]
+    loader: DataLoader[Composite]
     names: list[str]
-
-
-class Harmony(Dataset[Sample]):
-    """iHarmony4, resized as the code does whose protocol it is."""
-
-    def __init__(self, triples: IHarmony4, size: int, interpolation: str) -> None:
-        self.triples, self.size, self.interpolation = triples, size, interpolation
-
-    def __getitem__(self, index: int) -> Sample:
-        triple = resize_triple(self.triples[index], self.size, self.interpolation)
-        return to_sample(triple, index)
 
 
 def open_samples(args: argparse.Namespace, model: nn.Module | None, batch: int = 16) -> Samples:
     """The samples for one model; the reference code reads its pictures in the model's colours."""
     if args.iharmony4:
-        triples = IHarmony4(args.iharmony4, args.split, args.subset)
-        data = Harmony(triples, args.size, PROTOCOLS[args.protocol].interpolation)
-        names = [path.stem for path in triples.paths]
+        how = {"size": args.size, "interpolation": PROTOCOLS[args.protocol].interpolation}
+        data = IHarmony4(args.iharmony4, args.split, args.subset, **how)
+        names = [path.stem for path in data.paths]
     elif args.triptychs:
         rgb = isinstance(model, opmask.DirectRGB)
         settings = (REFERENCE_RGB if rgb else REFERENCE) if paneled(args) else DEFAULT
@@ -73,7 +70,9 @@ def open_samples(args: argparse.Namespace, model: nn.Module | None, batch: int =
         data = validation_loader(args.data, args.size, args.workers, clean=args.clean)
         data, count = data.dataset, len(data.sampler)
         names = [f"{position:06d}" for position in range(count)]
-    loader = DataLoader(data, batch, sampler=range(len(names)), num_workers=args.workers)
+    loader = DataLoader(
+        data, batch, sampler=range(len(names)), num_workers=args.workers, collate_fn=collate
+    )
     return Samples(loader, names)
 
 
@@ -133,9 +132,9 @@ def score_masks(
     composites, found = validation_set(args.data, args.size, args.workers), []
     count = max(len(composites), report.VALIDATION)
     for position in tqdm(range(count), "masks", leave=False):
-        photo, label_map, _, seed = composites.source(position)
+        (image, label_map, _), seed = composites.source(position)
         applied = draw(label_map, seed, composites.perturber.settings)
-        made = composite(photo, label_map, applied, size=args.size)
+        made = composite(image, label_map, applied, size=args.size)
         regions = applied.region_map(label_map, made.real.shape[1:])
         images = [plane[None].to(args.device) for plane in made[:3]]
         with torch.enable_grad():
@@ -171,7 +170,7 @@ class Speed(NamedTuple):
 def measure_speed(model: nn.Module, args: argparse.Namespace) -> Speed:
     samples, device = open_samples(args, model, batch=1), torch.device(args.device)
 
-    def run(sample: Sample) -> Tensor:
+    def run(sample: CompositeBatch) -> Tensor:
         return model(*inputs(sample, model.region)).image
 
     def synchronized() -> float:

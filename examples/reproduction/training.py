@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import opmask
-from opmask.datasets import Photos, Sample
-from opmask.perturb import sample_seed
+from opmask.datasets import Photos
+from opmask.perturb import CompositeBatch, sample_seed
 from reproduction.batches import Batch, make_composites, positions, read_batches
 from reproduction.failures import (
     explained_memory,
@@ -185,7 +185,7 @@ def save(
 
 
 @torch.no_grad()
-def picture(run: Run, sample: Sample, guided: bool) -> Tensor:
+def picture(run: Run, sample: CompositeBatch, guided: bool) -> Tensor:
     """The first composites of a batch, what is made of them, and the real images, (3, H, W)."""
     run.model.eval()
     few = type(sample)(*(value[:SHOWN] for value in sample))

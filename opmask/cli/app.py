@@ -22,8 +22,8 @@ from opmask.cli.harmonize import harmonize_file
 from opmask.cli.study import app as study
 from opmask.datasets import ADE20K, LIP, Recipe, build_benchmark
 from opmask.datasets.benchmark.build import IMAGES, finished_files
-from opmask.datasets.benchmark.config import SETTINGS
 from opmask.datasets.benchmark.recompression import CLEAN_QUALITY
+from opmask.perturb import PRESETS
 
 # For each data set its class, and the split that the paper tests on.
 DATA: dict[str, tuple[type[ADE20K] | type[LIP], str]] = {
@@ -53,7 +53,7 @@ def _build_benchmark(
         str, typer.Option(help="Its split. Default: the one that the paper tests on.")
     ] = "",
     seed: Annotated[int, typer.Option(help="The integer that decides all samples.")] = 0,
-    settings: Annotated[str, typer.Option(help=f"One of {', '.join(SETTINGS)}.")] = "default",
+    settings: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = "default",
     size: Annotated[
         int | None, typer.Option(help="Resize samples to a square of so many pixels.")
     ] = None,

@@ -5,8 +5,8 @@ from opmask.datasets.benchmark.build import build_benchmark
 from opmask.datasets.benchmark.config import Recipe
 from opmask.datasets.benchmark.dataset import Benchmark
 from opmask.datasets.benchmark.triptych import Triptychs
-from opmask.datasets.composites import Composites, Sample, Source, Sources
-from opmask.datasets.iharmony4 import HarmonyTriple, IHarmony4, resize_triple, to_sample
+from opmask.datasets.composites import Composites, Sources
+from opmask.datasets.iharmony4 import IHarmony4
 from opmask.datasets.labelled import labelled
 from opmask.datasets.lip import LIP
 from opmask.datasets.pairs import TABLE_1, Counts, PhotoFiles, pair_files
@@ -33,15 +33,12 @@ __all__ = [
     "BrokenPhotoError",
     "Composites",
     "Counts",
-    "HarmonyTriple",
     "IHarmony4",
     "Photo",
     "PhotoFiles",
     "Photos",
     "Recipe",
     "Resized",
-    "Sample",
-    "Source",
     "Sources",
     "SyntheticScenes",
     "Triptychs",
@@ -56,7 +53,5 @@ __all__ = [
     "read_region",
     "region_hint",
     "resize_photo",
-    "resize_triple",
     "segment",
-    "to_sample",
 ]

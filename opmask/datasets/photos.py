@@ -35,6 +35,10 @@ class Photo(NamedTuple):
     label_map: Tensor
     name: str
 
+    def to(self, device: torch.device | str) -> Photo:
+        """The photo, or photos that were stacked, with image and label map on a device."""
+        return Photo(self.image.to(device), self.label_map.to(device), self.name)
+
 
 class Photos(Protocol):
     """What holds photos: a data set or a list of them."""

@@ -1,6 +1,6 @@
 """Perturbations: composites made from photos with label maps, each from one integer seed."""
 
-from opmask.perturb.composite import Composite, CompositeBatch, Perturber, composite
+from opmask.perturb.composite import Perturber, composite
 from opmask.perturb.compositing import Compositing
 from opmask.perturb.degrade.sampling import (
     JPEG,
@@ -17,7 +17,16 @@ from opmask.perturb.lab import LabScaling, LabScaling8
 from opmask.perturb.records import Applied, Perturbation, RegionChange
 from opmask.perturb.regions import choose_regions
 from opmask.perturb.rng import sample_seed
-from opmask.perturb.settings import DEFAULT, REFERENCE, REFERENCE_RGB, Settings, draw, draw_filter
+from opmask.perturb.sample import Composite, CompositeBatch, collate
+from opmask.perturb.settings import (
+    DEFAULT,
+    PRESETS,
+    REFERENCE,
+    REFERENCE_RGB,
+    Settings,
+    draw,
+    draw_filter,
+)
 
 __all__ = [
     "CSS_FILTERS",
@@ -25,6 +34,7 @@ __all__ = [
     "FILTERS",
     "JPEG",
     "OTHER_FILTERS",
+    "PRESETS",
     "REFERENCE",
     "REFERENCE_RGB",
     "Applied",
@@ -47,6 +57,7 @@ __all__ = [
     "Settings",
     "apply_filter",
     "choose_regions",
+    "collate",
     "composite",
     "draw",
     "draw_filter",

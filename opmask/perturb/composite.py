@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,45 +23,8 @@ from opmask.perturb.engine import change_regions
 from opmask.perturb.filters.filter import check_eight_bit
 from opmask.perturb.records import Applied
 from opmask.perturb.regions import present_labels
+from opmask.perturb.sample import Composite, CompositeBatch
 from opmask.perturb.settings import DEFAULT, Settings, draw_for
-
-
-class Composite(NamedTuple):
-    r"""A composite and what it was made from.
-
-    Attributes:
-        composite: The changed image, ``float32``, with shape :math:`(3, H, W)`, in
-            :math:`[0, 1]`: multiples of 1/255 unless it was resized. That of
-            :data:`opmask.perturb.REFERENCE` is 8-bit LAB, of which some colours lie outside.
-        real: The image to restore, untouched but for a degradation, with the type, shape and
-            range of `composite`.
-        region: 1 where the image was changed and 0 elsewhere, ``float32``, with shape
-            :math:`(1, H, W)`. Soft at its edges if the reference's settings resized it.
-        applied: The record of what was done.
-    """
-
-    composite: Tensor
-    real: Tensor
-    region: Tensor
-    applied: Applied
-
-
-class CompositeBatch(NamedTuple):
-    r"""Composites of equal size, stacked.
-
-    Attributes:
-        composite: The changed images, ``float32``, with shape :math:`(B, 3, H, W)`, in the
-            range of those of :class:`Composite`.
-        real: The images to restore, with the type, shape and range of `composite`.
-        region: 1 where an image was changed and 0 elsewhere, ``float32``, with shape
-            :math:`(B, 1, H, W)`.
-        applied: The records of what was done, one for each image.
-    """
-
-    composite: Tensor
-    real: Tensor
-    region: Tensor
-    applied: tuple[Applied, ...]
 
 
 def composite(

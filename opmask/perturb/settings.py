@@ -141,6 +141,13 @@ REFERENCE_RGB = Settings(RGB_OPENCV, draw_reference_second)
 DEFAULT = Settings(RGB_ANTIALIASED, draw_default_second)
 """opmask's own. Every drawn change has an effect, and what was not changed stays exact."""
 
+PRESETS: dict[str, Settings] = {
+    "default": DEFAULT,
+    "reference": REFERENCE,
+    "reference-rgb": REFERENCE_RGB,
+}
+"""The settings by name, as commands and files know them."""
+
 
 def draw(label_map: Tensor, seed: int, settings: Settings = DEFAULT) -> Applied:
     r"""Decides what is done to a photo: which regions, and how each is changed.

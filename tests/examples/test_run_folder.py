@@ -54,6 +54,13 @@ def test_a_moved_data_root_is_said_and_allowed(tmp_path, capsys):
     )
 
 
+def test_runs_whose_perturbations_had_an_older_name_are_resumed(tmp_path, capsys):
+    older = {"data": "reference-lab", "perturb of om": "reference-lab"}
+    run_folder.open_run(tmp_path, older, resume=False)
+    run_folder.open_run(tmp_path, {**older, "perturb of om": "reference"}, resume=True)
+    assert capsys.readouterr().out == ""
+
+
 def test_other_photos_are_refused(tmp_path):
     run_folder.open_run(tmp_path, {"data": "/a", "photos": "7, checksum x"}, resume=False)
     with pytest.raises(SystemExit, match="but photos was 7, checksum x, is 7, checksum y"):

@@ -18,7 +18,7 @@ from small_training import shrink
 
 import opmask
 from opmask.color import LAB_CENTERED
-from opmask.perturb import REFERENCE, REFERENCE_RGB
+from opmask.perturb import PRESETS, REFERENCE, REFERENCE_RGB
 
 
 @pytest.fixture(autouse=True)
@@ -76,8 +76,8 @@ def test_the_paper_s_configurations(families, model, steps, milestones, adversar
 
 def test_the_baseline_works_in_rgb_and_masks_in_lab():
     rgb, om = HSCENE["reference"]["rgb"], HSCENE["reference"]["om"]
-    assert recipes.PERTURBATIONS[rgb.perturb] is REFERENCE_RGB
-    assert recipes.PERTURBATIONS[om.perturb] is REFERENCE
+    assert PRESETS[rgb.perturb] is REFERENCE_RGB
+    assert PRESETS[om.perturb] is REFERENCE
     assert recipes.SPACES[om.space] is LAB_CENTERED
     space = recipes.SPACES[rgb.space]
     assert space.from_rgb(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1]
@@ -144,7 +144,7 @@ def test_no_milestones_leave_the_rate_as_it_is(monkeypatch):
         (["--tv", "1"], "--tv, --sparsity, --supervise-masks are losses of masks"),
         (["--model", "omgan", "--adversarial", "0"], "--adversarial must be above 0"),
         (
-            ["--model", "om", "--supervise-masks", "1", "--perturb", "reference-lab"],
+            ["--model", "om", "--supervise-masks", "1", "--perturb", "reference"],
             "--supervise-masks needs --perturb default",
         ),
         (["--mixed-precision", "fp16", "--device", "cpu"], "fp16 needs a CUDA device"),

@@ -11,6 +11,7 @@ from opmask.perturb import (
     DEFAULT,
     FILTERS,
     JPEG,
+    PRESETS,
     REFERENCE,
     REFERENCE_RGB,
     Filter,
@@ -73,6 +74,10 @@ def assert_uniform(values, low, high):
     assert values.max() < high
     for count in np.histogram(values, 8, (low, high))[0]:
         assert_frequency(count, len(values), 1 / 8)
+
+
+def test_presets_have_the_names_of_their_constants():
+    assert PRESETS == {"default": DEFAULT, "reference": REFERENCE, "reference-rgb": REFERENCE_RGB}
 
 
 # --- REFERENCE, over 20,000 draws ---

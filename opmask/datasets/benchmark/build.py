@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from opmask._version import __version__
-from opmask.datasets.benchmark.config import SETTINGS, Recipe
+from opmask.datasets.benchmark.config import Recipe
 from opmask.datasets.benchmark.dataset import MANIFEST, Benchmark
 from opmask.datasets.benchmark.entries import draw_entries, relative_names
 from opmask.datasets.benchmark.locking import LOCK, held
@@ -26,7 +26,7 @@ from opmask.datasets.benchmark.triptych import is_whole_png, write_triptych
 from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.workers import run
 from opmask.files import explaining, is_leftover, remove_leftovers
-from opmask.perturb import Settings
+from opmask.perturb import PRESETS, Settings
 
 IMAGES = "images"
 """The name of the folder of the pictures in that of a benchmark."""
@@ -99,7 +99,7 @@ def build_benchmark(
         ['000001-b.png', 'manifest.jsonl']
     """
     out, names = Path(out), relative_names(photos, Path(root))
-    named = SETTINGS[recipe.settings]
+    named = PRESETS[recipe.settings]
     header = Header(
         recipe,
         __version__,

@@ -15,10 +15,9 @@ from opmask.datasets import (
     build_benchmark,
     read_photo,
 )
-from opmask.datasets.benchmark.config import SETTINGS
 from opmask.datasets.benchmark.recompression import draw_cleaning
 from opmask.datasets.benchmark.triptych import to_triptych
-from opmask.perturb import Applied, Perturber, composite, sample_seed
+from opmask.perturb import PRESETS, Applied, Perturber, composite, sample_seed
 
 
 @pytest.fixture
@@ -37,11 +36,11 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("size", [None, 16])
-@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("settings", PRESETS)
 def test_samples_are_those_of_composites(ade20k, tmp_path, settings, size):
     photos, how = ADE20K(ade20k, "validation"), recipe(seed=3, settings=settings, size=size)
     benchmark = build_benchmark(photos, ade20k, tmp_path / "b", how)
-    composites = Composites(photos, Perturber(SETTINGS[settings]), seed=3, size=size)
+    composites = Composites(photos, Perturber(PRESETS[settings]), seed=3, size=size)
     assert [entry.index for entry in benchmark.entries] == [0, 2, 3, 4]
     for entry, sample in zip(benchmark.entries, benchmark, strict=True):
         assert same(sample, composites[entry.index])
