@@ -24,7 +24,7 @@ from typing import NamedTuple
 import skimage.data
 import torch
 import torch.nn.functional as F
-from reproduction.arguments import add_overwrite, check_files, files_of
+from reproduction.flags import add_overwrite, check_files, files_of
 from torch import Tensor
 from tqdm import tqdm
 

@@ -7,10 +7,11 @@ configuration, if there is one.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import opmask
 from opmask import (
@@ -28,8 +29,11 @@ from opmask.backbones import AttentionUNet, SmallUNet
 from opmask.checkpoints import load_reference_checkpoint
 from opmask.checkpoints.description import describe
 from opmask.color import LAB
+from opmask.losses import LPIPS, VGG19Perceptual
 from opmask.retouch import lab_retoucher, paper_hls_retoucher
 from reproduction.recipes import Recipe
+
+Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 
 def build_network(
@@ -113,3 +117,19 @@ def start_from(path: Path, model: nn.Module, average: nn.Module | None) -> None:
     model.load_state_dict(start.state_dict())
     if average is not None:
         average.load_state_dict(averaged.state_dict())
+
+
+def build_perceptual_loss(
+    name: str, weights: Path | None, device: torch.device
+) -> Perceptual | None:
+    """One of PERCEPTUAL; `weights` is the file of its network."""
+    if name == "none":
+        return None
+    try:
+        if name == "vgg19-lab":
+            network = VGG19Perceptual(weights=weights).to(device)
+            # As the published code configures it, but with the arguments the right way round.
+            return lambda x, y: network(LAB_CENTERED.from_rgb(x), LAB_CENTERED.from_rgb(y))
+        return LPIPS(name.removeprefix("lpips-"), weights=weights).to(device)
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        raise SystemExit(f"--perceptual {name}: {error}") from error

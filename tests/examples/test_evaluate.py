@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from reproduction import report, scoring
+from reproduction import data, scoring
 
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.backbones import SmallUNet
-from opmask.datasets import Sample
 from opmask.datasets.benchmark.triptych import write_triptych
 from opmask.metrics import PROTOCOLS, reference_panel, score
+from opmask.perturb import Composite
 
 
 @pytest.fixture
 def checkpoint(monkeypatch, tmp_path):
-    monkeypatch.setattr(report, "VALIDATION", 4)
+    monkeypatch.setattr(data, "VALIDATION", 4)
     model = OperatorMaskWrapper(SmallUNet(4, width=8), region=True)
     with torch.no_grad():
         model.head.layer.bias.fill_(1.0)
@@ -167,7 +167,7 @@ def triptychs(tmp_path):
         region = torch.zeros(1, 32, 32)
         region[..., :columns] = 1
         write_triptych(
-            folder / f"{name}.png", Sample(real * (1 - region / 2), real, region, 0, "")
+            folder / f"{name}.png", Composite(real * (1 - region / 2), real, region, None)
         )
     return folder
 
@@ -234,9 +234,9 @@ def test_clean_composites_are_the_same_ones_with_other_pixels(monkeypatch, blind
 
 
 def test_clean_composites_are_made_by_the_library(monkeypatch):
-    monkeypatch.setattr(report, "VALIDATION", 4)
-    exact = report.validation_set(None, 32)
-    sample = report.CleanComposites(exact)[1]
+    monkeypatch.setattr(data, "VALIDATION", 4)
+    exact = data.validation_set(None, 32)
+    sample = data.CleanComposites(exact)[1]
     assert sample.applied == exact[1].applied
     assert sample.real.shape == (3, 32, 32)
     assert not torch.equal(sample.real, exact[1].real)
@@ -340,12 +340,15 @@ def test_other_protocols_resize_as_their_code_does(
     monkeypatch, blind, iharmony4, protocol, capsys
 ):
     seen = []
-    monkeypatch.setattr(
-        scoring, "resize_triple", lambda *args: seen.append(args[1:]) or resize(*args)
-    )
-    resize = opmask.datasets.iharmony4.resize_triple
+
+    def opened(*where, **how):
+        seen.append(how)
+        return opmask.datasets.IHarmony4(*where, **how)
+
+    monkeypatch.setattr(scoring, "IHarmony4", opened)
     run(monkeypatch, str(blind), "--iharmony4", str(iharmony4), "--protocol", protocol)
-    assert set(seen) == {(32, PROTOCOLS[protocol].interpolation)}
+    how = {"size": 32, "interpolation": PROTOCOLS[protocol].interpolation}
+    assert all(options == how for options in seen)
     assert f"Protocol {protocol}: " in capsys.readouterr().out
 
 

@@ -27,7 +27,7 @@ from opmask.files import replacing
 from opmask.fitting import fit_masks
 from opmask.metrics.masks import mask_error
 from opmask.visualize import PanelRow, new_figure, save_panel, write_figure
-from reproduction.arguments import add_overwrite, check_files
+from reproduction.flags import add_overwrite, check_files
 from reproduction.small.calibrate import Found, fit, found_regions
 from reproduction.small.pool import Packed
 from reproduction.small.scoring import Row, retouch, scenes, score

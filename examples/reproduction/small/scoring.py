@@ -172,7 +172,7 @@ def gain(rows: Sequence[Row]) -> Gain:
     return Gain(share, mean([row.decibels for row in rows]))
 
 
-def figures(rows: Sequence[Row]) -> dict[str, float]:
+def summarize(rows: Sequence[Row]) -> dict[str, float]:
     """The gains by kind of hint, and the harm to untouched photos."""
     found: dict[str, float] = {}
     for kind in dict.fromkeys(row.hint for row in rows):
