@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from opmask import Retouched
-from opmask.datasets import Sample
 from opmask.losses import LPIPS
 from opmask.metrics import (
     PROTOCOLS,
@@ -14,6 +13,7 @@ from opmask.metrics import (
     to_uint8,
     untouched,
 )
+from opmask.perturb import CompositeBatch
 
 ROW = {"model": "om", "mse": 99.84, "psnr": 30.59, "ssim": 0.96, "iou": 0.5}
 
@@ -23,7 +23,7 @@ def batches(count=2):
     region = torch.zeros(2, 1, 33, 32)
     region[..., :11, :] = 1
     return [
-        Sample(torch.rand(2, 3, 33, 32), torch.rand(2, 3, 33, 32), region, 0, "")
+        CompositeBatch(torch.rand(2, 3, 33, 32), torch.rand(2, 3, 33, 32), region, (None, None))
         for _ in range(count)
     ]
 
