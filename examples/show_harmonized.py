@@ -33,7 +33,7 @@ from opmask.datasets import (
     Photo,
     read_image,
     read_region,
-    region_hint,
+    region_prompt,
     resize_photo,
     segment,
 )
@@ -84,8 +84,8 @@ def panel_row(model: opmask.OperatorMaskWrapper, example: Example) -> PanelRow:
     images = {"composite": example.composite}
     generator = torch.Generator().manual_seed(0)
     for title, kind in TOLD.items():
-        hint = region_hint(example.regions[None], [kind], generator=generator)
-        images[title] = opmask.harmonize(model, example.composite, region=hint)
+        prompt = region_prompt(example.regions[None], [kind], generator=generator)
+        images[title] = opmask.harmonize(model, example.composite, region=prompt)
     images["not told"] = opmask.harmonize(model, example.composite)
     region = (example.regions > 0)[None].float()
     shown = {**images, **example.photo, "region": region}

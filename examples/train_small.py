@@ -99,7 +99,7 @@ def loss_terms(run: Run, batch: Batch) -> dict[str, Tensor]:
     """The terms of the loss, weighted; in half precision where only the network is concerned."""
     recipe, model = run.recipe, run.model
     with torch.autocast(batch.composite.device.type, torch.bfloat16):
-        masks = model.predict(batch.composite, batch.hint)
+        masks = model.predict(batch.composite, batch.prompt)
     image = model.retoucher(batch.composite, masks)
     error = charbonnier(image, batch.real, recipe.eps, "none") - recipe.eps
     gate = masks["gate"].float().clamp(1e-4, 1 - 1e-4)
@@ -162,8 +162,8 @@ def advance(run: Run, seed: int, batch: Batch, out: Path) -> None:
 def look(run: Run, validation: Packed, args: argparse.Namespace) -> str:
     """Scores the averaged weights, and keeps them where they are the best so far."""
     model = run.average.module.eval()
-    hints, size = ("exact", "unknown"), run.recipe.sizes[-1]
-    rows = score(model, validation, hints, size=size, device=args.device)
+    prompts, size = ("exact", "unknown"), run.recipe.sizes[-1]
+    rows = score(model, validation, prompts, size=size, device=args.device)
     found = figures(rows)
     run.scores.append({"step": run.step, **found, "rank": rank(found)})
     if run.scores[-1]["rank"] <= min(row["rank"] for row in run.scores):
@@ -220,7 +220,9 @@ def main() -> None:
     names = ("train", "validation")
     pools = {name: Pool(args.data, name, size=SIDE) for name in names}
     packed = {name: pack(pools[name], folder / name, workers=args.workers) for name in names}
-    settings = {**asdict(args.recipe), "clear": args.clear, "seed": args.seed}
+    settings = asdict(args.recipe)
+    shares = settings.pop("mix")  # each is a setting of its own
+    settings |= {**shares, "clear": args.clear, "seed": args.seed}
     settings["weights"] = args.weights and args.weights.name
     open_run(args.out, {k: str(v) for k, v in settings.items()}, resume=args.resume)
     run = begin(args.recipe, args)

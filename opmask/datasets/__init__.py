@@ -20,14 +20,14 @@ from opmask.datasets.photos import (
     resize_photo,
 )
 from opmask.datasets.reading import read_image, read_label_map, read_photo, read_region
-from opmask.datasets.region_prompts import HINTS, region_hint
+from opmask.datasets.region_prompts import REGION_PROMPTS, region_prompt
 from opmask.datasets.scenes.synthetic import SyntheticScenes
 from opmask.datasets.segmentation import segment
 
 __all__ = [
     "ADE20K",
-    "HINTS",
     "LIP",
+    "REGION_PROMPTS",
     "TABLE_1",
     "Benchmark",
     "BrokenPhotoError",
@@ -54,7 +54,7 @@ __all__ = [
     "read_label_map",
     "read_photo",
     "read_region",
-    "region_hint",
+    "region_prompt",
     "resize_photo",
     "resize_triple",
     "segment",

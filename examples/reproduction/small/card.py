@@ -59,10 +59,10 @@ def localisation(model: OperatorMaskWrapper, photos: Packed, size: int) -> str:
     for scene in scenes(photos, ("exact",)):
         image, region = scene.made.composite, scene.made.region
         fitted = fit_masks(lab_retoucher(), image, scene.made.real, scene.regions)
-        for told, hint in (("unknown", None), ("exact", scene.hints["exact"])):
-            masks = model.predict(image, hint, size=size)
+        for told, prompt in (("unknown", None), ("exact", scene.prompts["exact"])):
+            masks = model.predict(image, prompt, size=size)
             gate = masks["gate"]
-            if hint is None:
+            if prompt is None:
                 gates.append(F.avg_pool2d(gate, 8).flatten())
                 truths.append(F.avg_pool2d(region, 8).flatten() > 0.5)
                 hit, some = (
@@ -115,11 +115,11 @@ def panel(
         shown = [place for place, name in enumerate(scene.names) if name in names]
         if not shown:
             continue
-        made = scene.made.composite, scene.made.real, scene.made.region, scene.hints["exact"]
-        image, real, region, hint = (part[shown] for part in made)
+        made = scene.made.composite, scene.made.real, scene.made.region, scene.prompts["exact"]
+        image, real, region, prompt = (part[shown] for part in made)
         pictures = {
             "composite": image,
-            "told the region": retouch(model, image, hint, size, "exact")["exact"],
+            "told the region": retouch(model, image, prompt, size, "exact")["exact"],
             "not told": retouch(model, image, None, size, "unknown")["auto"],
             "photo": real,
             "region": region,
@@ -163,7 +163,7 @@ def draw_calibration(found: Sequence[Found], calibration: opmask.Calibration, pa
 
 def worst(rows: Sequence[Row]) -> list[str]:
     """The photos whose composites lost most, told the region or not."""
-    lost = sorted((row.decibels, row.name) for row in rows if row.hint in ("exact", "auto"))
+    lost = sorted((row.decibels, row.name) for row in rows if row.prompt in ("exact", "auto"))
     return list(dict.fromkeys(name for _, name in lost))[:6]
 
 
@@ -189,7 +189,7 @@ def main() -> None:
     treated = score(
         model, photos["validation"], ("unknown", "exact"), size=args.size, treated=True
     )
-    compressed = f"### validation, compressed\n\n{table('told', treated, lambda row: row.hint)}"
+    compressed = f"### validation, compressed\n\n{table('told', treated, lambda row: row.prompt)}"
     where = localisation(model, photos["validation"], args.size)
     with replacing(args.out / "tables.md") as temporary:
         parts = model.calibration, tables(rows), compressed, where

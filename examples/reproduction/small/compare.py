@@ -53,9 +53,9 @@ def curve(model: OperatorMaskWrapper, photos: Packed, size: int) -> Curve:
     found: list[list[Tensor]] = []
     for scene in tqdm(scenes(photos, ("exact",)), "compare", leave=False, disable=None):
         made = scene.made
-        tried = (made.real, None), (made.composite, None), (made.composite, scene.hints["exact"])
+        tried = (made.real, None), (made.composite, None), (made.composite, scene.prompts["exact"])
         with torch.autocast("cpu", torch.bfloat16):
-            masks = [model.predict(image, hint, size=size) for image, hint in tried]
+            masks = [model.predict(image, prompt, size=size) for image, prompt in tried]
         pairs = zip(tried, masks, strict=True)
         found.append([errors(model, image, made.real, m) for (image, _), m in pairs])
     return Curve(*(torch.cat(parts).numpy() for parts in zip(*found, strict=True)))

@@ -1,7 +1,7 @@
 """What a model does with photos that it never saw: told exactly, roughly, or not at all.
 
-packed photos -> one fixed composite of each -> model, for each kind of hint -> a row of numbers
-for each image, `Row`.
+packed photos -> one fixed composite of each -> model, for each kind of region prompt -> a row of
+numbers for each image, `Row`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from opmask import OperatorMaskWrapper
-from opmask.datasets import HINTS, region_hint
+from opmask.datasets import REGION_PROMPTS, region_prompt
 from opmask.metrics import psnr_from_mse
 from opmask.perturb import CSS_FILTERS, Applied, CompositeBatch, Perturber, sample_seed
 from reproduction.small.batches import treat
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
     Attributes:
         name: The photo's file.
-        hint: What was told; `untouched` for the photo itself. `auto` is nothing told, with the
+        prompt: What was told; `untouched` for the photo itself. `auto` is nothing told, with the
             strengths that the calibration of the model says.
         changed: With what its first region was changed.
         before: The MSE of the composite, in levels of 255.
@@ -44,7 +44,7 @@ class Row(NamedTuple):
     """
 
     name: str
-    hint: str
+    prompt: str
     changed: str
     before: float
     after: float
@@ -62,10 +62,10 @@ class Scene(NamedTuple):
     names: list[str]
     made: CompositeBatch
     regions: Tensor
-    hints: dict[str, Tensor]
+    prompts: dict[str, Tensor]
 
 
-def scenes(photos: Packed, hints: Sequence[str] = HINTS) -> Iterator[Scene]:
+def scenes(photos: Packed, prompts: Sequence[str] = REGION_PROMPTS) -> Iterator[Scene]:
     """The fixed composites of photos, in order; photos without a label are left out."""
     perturber, usable = Perturber(), photos.labelled.nonzero()[:, 0].tolist()
     for start in range(0, len(usable), BATCH):
@@ -77,7 +77,8 @@ def scenes(photos: Packed, hints: Sequence[str] = HINTS) -> Iterator[Scene]:
         regions = torch.stack([applied.region_map(label_map) for applied, label_map in pairs])
         generator = torch.Generator().manual_seed(sample_seed(SEED, 1, start))
         told = {
-            kind: region_hint(regions, [kind] * len(places), generator=generator) for kind in hints
+            kind: region_prompt(regions, [kind] * len(places), generator=generator)
+            for kind in prompts
         }
         yield Scene([photos.names[place] for place in places], made, regions, told)
 
@@ -86,7 +87,7 @@ def scenes(photos: Packed, hints: Sequence[str] = HINTS) -> Iterator[Scene]:
 def score(
     model: OperatorMaskWrapper,
     photos: Packed,
-    hints: Sequence[str] = HINTS,
+    prompts: Sequence[str] = REGION_PROMPTS,
     *,
     size: int | None = None,
     treated: bool = False,
@@ -100,18 +101,18 @@ def score(
     rows = []
     generator = torch.Generator().manual_seed(SEED)
     total = math.ceil(len(photos) / BATCH)
-    for scene in tqdm(scenes(photos, hints), "score", total, leave=False, disable=None):
+    for scene in tqdm(scenes(photos, prompts), "score", total, leave=False, disable=None):
         made = scene.made
         composite = treat(made.composite, 1.0, generator) if treated else made.composite
         changed = [family(applied) for applied in made.applied]
         foreground = made.region.mean((1, 2, 3)).tolist()
-        tried = {kind: (composite, hint) for kind, hint in scene.hints.items()}
+        tried = {kind: (composite, prompt) for kind, prompt in scene.prompts.items()}
         if not treated:
             tried["untouched"] = made.real, None
         outputs = {
             name: output.cpu()
-            for kind, (image, hint) in tried.items()
-            for name, output in retouch(model, image.to(device), hint, size, kind).items()
+            for kind, (image, prompt) in tried.items()
+            for name, output in retouch(model, image.to(device), prompt, size, kind).items()
         }
         for kind, output in outputs.items():
             before = squared_error(made.real if "untouched" in kind else composite, made.real)
@@ -124,10 +125,10 @@ def score(
 
 
 def retouch(
-    model: OperatorMaskWrapper, image: Tensor, hint: Tensor | None, size: int | None, kind: str
+    model: OperatorMaskWrapper, image: Tensor, prompt: Tensor | None, size: int | None, kind: str
 ) -> dict[str, Tensor]:
     """What the model makes of images; if nothing is told, also as far as it can be trusted."""
-    told = None if hint is None else hint.to(image.device)
+    told = None if prompt is None else prompt.to(image.device)
     with torch.autocast(image.device.type, torch.bfloat16):
         masks = model.predict(image, told, size=size)
     made = {kind: model.retoucher(image, masks)}
@@ -173,10 +174,10 @@ def gain(rows: Sequence[Row]) -> Gain:
 
 
 def figures(rows: Sequence[Row]) -> dict[str, float]:
-    """The gains by kind of hint, and the harm to untouched photos."""
+    """The gains by kind of region prompt, and the harm to untouched photos."""
     found: dict[str, float] = {}
-    for kind in dict.fromkeys(row.hint for row in rows):
-        chosen = [row for row in rows if row.hint == kind]
+    for kind in dict.fromkeys(row.prompt for row in rows):
+        chosen = [row for row in rows if row.prompt == kind]
         if "untouched" in kind:
             found[kind] = mean([row.after for row in chosen])
             found[f"{kind} dB"] = mean([psnr(row.after) for row in chosen])
