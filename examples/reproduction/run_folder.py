@@ -39,12 +39,12 @@ def open_run(folder: Path, settings: dict[str, str], *, resume: bool) -> None:
     before = json.loads(path.read_text()) if path.exists() else {}
     # A model that was not trained before has no settings there yet.
     changed = [name for name in settings if before.get(name, settings[name]) != settings[name]]
-    told = {name: f"{name} was {before[name]}, is {settings[name]}" for name in changed}
-    if refused := [text for name, text in told.items() if name not in MAY_CHANGE]:
+    changes = {name: f"{name} was {before[name]}, is {settings[name]}" for name in changed}
+    if refused := [text for name, text in changes.items() if name not in MAY_CHANGE]:
         raise SystemExit(
             f"--resume needs the settings of the run in {folder}, but {'; '.join(refused)}."
         )
-    for name, text in told.items():
+    for name, text in changes.items():
         print(f"Resuming although {text}. {MAY_CHANGE[name]}")
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({**before, **settings}, indent=1) + "\n")

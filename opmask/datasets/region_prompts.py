@@ -1,6 +1,6 @@
-r"""What somebody may tell a model about the region: all, roughly, some places, or nothing.
+r"""Region prompts: what a model is given of the region, from all of it to nothing.
 
-A model that is told the region is trained with what people give: masks that are too large, boxes,
+A model that takes a region is trained with what people give: masks that are too large, boxes,
 scribbles. Which pixels belong to which changed region -> :func:`region_prompt` -> the region input
 of a model (:class:`opmask.OperatorMaskWrapper` with `region=True`).
 """
@@ -34,7 +34,7 @@ STROKE_RADIUS = 0.015
 def region_prompt(
     regions: Tensor, kinds: Sequence[str], *, generator: Generator | None = None
 ) -> Tensor:
-    r"""Draws what models are told about regions.
+    r"""Draws region prompts, what models are given of the regions that were changed.
 
     * `unknown`: nothing, -1 everywhere.
     * `exact`: 1 inside and 0 outside.
@@ -177,4 +177,4 @@ _DRAW: dict[str, Callable[[Tensor, Generator | None], Tensor]] = {
 }
 
 REGION_PROMPTS = tuple(_DRAW)
-"""What a model may be told about the region, see :func:`region_prompt`."""
+"""The kinds of region prompts, see :func:`region_prompt`."""

@@ -219,7 +219,7 @@ def test_treated_composites_are_farther_from_the_photo_and_untouched_ones_left_o
     assert treated[0].after == pytest.approx(treated[0].before, rel=0.05)
 
 
-def test_checkpoints_are_ranked_by_error_told_or_not_and_by_harm_that_is_seen():
+def test_checkpoints_are_ranked_by_error_given_the_region_or_not_and_by_harm_that_is_seen():
     found = {
         "exact": 0.6,
         "unknown": 0.9,

@@ -1,8 +1,8 @@
-"""Training batches for a model that may be told the region.
+"""Training batches for a model that may be given the region.
 
 Every batch depends on one integer alone, and is made on the device that the photos are on:
 
-packed photos -> crop, flip, colours -> composites -> what is told of their regions -> `Batch`
+packed photos -> crop, flip, colours -> composites -> region prompts -> `Batch`
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Mix:
     """How often a batch holds what; shares in [0, 1].
 
     Args:
-        prompts: What is told of the region, in the order of REGION_PROMPTS.
+        prompts: The kinds of region prompts, in the order of REGION_PROMPTS.
         untouched: Photos that nobody changed. They teach when to do nothing.
         treated: Composites that were then compressed, resampled or made noisy as a whole, as real
             ones are.
@@ -43,7 +43,7 @@ class Mix:
 
 
 class Batch(NamedTuple):
-    """Composites (B, 3, H, W), what they were, where changed (B, 1, H, W), and what is told."""
+    """Composites (B, 3, H, W), what they were, where changed (B, 1, H, W), and region prompts."""
 
     composite: Tensor
     real: Tensor
@@ -105,8 +105,8 @@ def restore(
 ) -> Batch:
     """Some photos are not changed after all; of those the region is mostly unknown."""
     pick = untouched[:, None, None, None]
-    told = torch.rand(len(prompt), generator=generator).to(prompt.device)[:, None, None, None]
-    nothing = torch.where(told < 0.7, -1.0, torch.where(told < 0.8, 0.0, prompt))
+    drawn = torch.rand(len(prompt), generator=generator).to(prompt.device)[:, None, None, None]
+    nothing = torch.where(drawn < 0.7, -1.0, torch.where(drawn < 0.8, 0.0, prompt))
     return Batch(
         torch.where(pick, made.real, composite),
         made.real,

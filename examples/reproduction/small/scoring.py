@@ -1,4 +1,4 @@
-"""What a model does with photos that it never saw: told exactly, roughly, or not at all.
+"""What a model does with new photos, given the region exactly, roughly, or not at all.
 
 packed photos -> one fixed composite of each -> model, for each kind of region prompt -> a row of
 numbers for each image, `Row`.
@@ -22,7 +22,7 @@ from opmask.perturb import CSS_FILTERS, Applied, CompositeBatch, Perturber, samp
 from reproduction.small.batches import treat
 from reproduction.small.pool import Packed
 
-SEED = 7  # of the composites and of what is told, so that every run is scored on the same ones
+SEED = 7  # of the composites and the region prompts, so that every run is scored on the same ones
 BATCH = 16
 AUTO = {"unknown": "auto", "untouched": "untouched auto"}  # with strengths by confidence
 KEPT = 40.0  # dB that untouched photos must have on average, at full strength
@@ -31,11 +31,11 @@ Errors = TypeVar("Errors", float, np.ndarray)
 
 
 class Row(NamedTuple):
-    """One image, told one thing.
+    """One image with one region prompt.
 
     Attributes:
         name: The photo's file.
-        prompt: What was told; `untouched` for the photo itself. `auto` is nothing told, with the
+        prompt: What was given; `untouched` for the photo itself. `auto` is nothing given, with the
             strengths that the calibration of the model says.
         changed: With what its first region was changed.
         before: The MSE of the composite, in levels of 255.
@@ -57,7 +57,7 @@ class Row(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """A batch of fixed composites, with the changed regions and what is told of them by kind."""
+    """A batch of fixed composites, with the changed regions and region prompts by kind."""
 
     names: list[str]
     made: CompositeBatch
@@ -76,11 +76,11 @@ def scenes(photos: Packed, prompts: Sequence[str] = REGION_PROMPTS) -> Iterator[
         pairs = zip(made.applied, label_maps, strict=True)
         regions = torch.stack([applied.region_map(label_map) for applied, label_map in pairs])
         generator = torch.Generator().manual_seed(sample_seed(SEED, 1, start))
-        told = {
+        given = {
             kind: region_prompt(regions, [kind] * len(places), generator=generator)
             for kind in prompts
         }
-        yield Scene([photos.names[place] for place in places], made, regions, told)
+        yield Scene([photos.names[place] for place in places], made, regions, given)
 
 
 @torch.no_grad()
@@ -127,10 +127,10 @@ def score(
 def retouch(
     model: OperatorMaskWrapper, image: Tensor, prompt: Tensor | None, size: int | None, kind: str
 ) -> dict[str, Tensor]:
-    """What the model makes of images; if nothing is told, also as far as it can be trusted."""
-    told = None if prompt is None else prompt.to(image.device)
+    """What the model makes of images; if nothing is given, also as far as it can be trusted."""
+    given = None if prompt is None else prompt.to(image.device)
     with torch.autocast(image.device.type, torch.bfloat16):
-        masks = model.predict(image, told, size=size)
+        masks = model.predict(image, given, size=size)
     made = {kind: model.retoucher(image, masks)}
     if kind in AUTO and model.calibration is not None:
         distrust = 1 - model.calibration.strengths(masks["gate"])
@@ -187,7 +187,7 @@ def figures(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def rank(found: dict[str, float]) -> float:
-    """By which checkpoints are compared, the lower the better: MSE and PSNR, told or not.
+    """By which checkpoints are compared, the lower the better: MSE and PSNR, guided and blind.
 
     Harm to untouched photos counts below KEPT; above it calibration sees to what is left.
     """

@@ -1,6 +1,6 @@
 """Tables of what a model does, with 95 % intervals (bootstrap over images).
 
-rows of `scoring.score` -> :func:`tables` -> Markdown: by what was told, by source, by change.
+rows of `scoring.score` -> :func:`tables` -> Markdown: by region prompt, by source, by change.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def source(row: Row) -> str:
 def tables(rows: dict[str, list[Row]]) -> str:
     parts = []
     for split, some in rows.items():
-        parts += [f"### {split}", table("told", some, lambda row: row.prompt)]
+        parts += [f"### {split}", table("given", some, lambda row: row.prompt)]
     everything = [row for some in rows.values() for row in some]
     for prompt in ("exact", "auto"):
         chosen = [row for row in everything if row.prompt == prompt]

@@ -25,7 +25,7 @@ CLEAN_SCALES = (0.5, 0.9)
 """Between which the factor is drawn by which :class:`Cleaning` scales height and width."""
 
 CLEAN_QUALITY = 90
-"""The JPEG quality that :class:`Cleaning` has unless told otherwise."""
+"""The JPEG quality that :class:`Cleaning` has by default."""
 
 _STREAM = 1  # apart from the perturbation's numbers, and from the crop's, which are stream 0
 _FADE = 5  # pixels, the side of the window over which a region's edge is blended
