@@ -126,7 +126,7 @@ def parse() -> argparse.Namespace:
     folder = args.path if args.path.is_dir() else args.path.parent
     args.out = args.out or folder / "figures"
     # What `open_samples` asks for, and figures leave as it is.
-    args.iharmony4, args.outputs, args.clean, args.protocol = None, None, False, "opmask"
+    args.iharmony4, args.outputs, args.recompress, args.protocol = None, None, False, "opmask"
     return args
 
 

@@ -30,7 +30,7 @@ def prepare(folder: Path) -> None:
     case = Case(0, "texts", 0, folder / "texts")
     FOLDERS["benchmark"] = case.folder / "benchmark"
     plant(FOLDERS["benchmark"] / "root", case, count=3)
-    for name, more in (("plain", []), ("clean", ["--clean", "--size", "16"])):
+    for name, more in (("plain", []), ("recompressed", ["--recompress", "--size", "16"])):
         out = FOLDERS["benchmark"] / name
         command(
             "build-benchmark", "ade20k", FOLDERS["benchmark"] / "root", out, "--workers", 0, *more
@@ -123,12 +123,12 @@ def write_spoiled(case: Case, path: Path, text: str, whole: bool) -> None:
 def manifest(case: Case) -> Use:
     base = FOLDERS["benchmark"]
     root, out = case.folder / "root", case.folder / "out"
-    variant = case.rng.choice(["plain", "clean"])
+    variant = case.rng.choice(["plain", "recompressed"])
     shutil.copytree(base / "root", root)
     text = (base / variant / "manifest.jsonl").read_text()
     out.mkdir()
     case.note(variant)
-    more = [] if variant == "plain" else ["--clean", "--size", "16"]
+    more = [] if variant == "plain" else ["--recompress", "--size", "16"]
     arguments = ("build-benchmark", "ade20k", root, out, "--workers", 0, *more)
     action = case.rng.choices(["manifest", "half", "photo"], [8, 2, 1])[0]
     if action == "half":

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from opmask.datasets import ADE20K, LIP, Composites, Sample, Source, SyntheticScenes, labelled
-from opmask.datasets.benchmark.recompression import draw_cleaning
+from opmask.datasets.benchmark.recompression import draw_recompression
 from opmask.files import replacing
 from opmask.metrics import average, evaluate, results_table, to_markdown
 from opmask.metrics.evaluation import HEADLINE
@@ -29,7 +29,7 @@ MASKED = ("omgan", "om", "om-hls")  # the models whose masks are shown, the firs
 VALIDATION_SEED = 7  # so that every run is scored on the same composites
 
 
-class CleanComposites(Dataset[Sample]):
+class RecompressedComposites(Dataset[Sample]):
     """The same composites without the traces that only synthetic ones have."""
 
     def __init__(self, composites: Composites) -> None:
@@ -38,7 +38,9 @@ class CleanComposites(Dataset[Sample]):
     def __getitem__(self, position: int) -> Sample:
         image, label_map, photo, seed = self.composites.source(position)
         applied = draw(label_map, seed, self.composites.perturber.settings)
-        made = draw_cleaning(seed)(composite(image, label_map, applied), size=self.composites.size)
+        made = draw_recompression(seed)(
+            composite(image, label_map, applied), size=self.composites.size
+        )
         return Sample(*made[:3], photo, applied.to_json())
 
 
@@ -54,12 +56,12 @@ def validation_set(data: Path | None, size: int, workers: int = 0) -> Composites
 
 
 def validation_loader(
-    data: Path | None, size: int, workers: int = 0, *, clean: bool = False
+    data: Path | None, size: int, workers: int = 0, *, recompress: bool = False
 ) -> DataLoader[Sample]:
     """Those fixed composites, in batches."""
     composites = validation_set(data, size, workers)
     positions = range(max(len(composites), VALIDATION))
-    samples = CleanComposites(composites) if clean else composites
+    samples = RecompressedComposites(composites) if recompress else composites
     return DataLoader(samples, 16, sampler=positions, num_workers=workers)
 
 

@@ -70,7 +70,7 @@ def open_samples(args: argparse.Namespace, model: nn.Module | None, batch: int =
         data = Triptychs(args.triptychs, settings, size=args.size)
         names = [path.stem for path in data.paths]
     else:
-        data = validation_loader(args.data, args.size, args.workers, clean=args.clean)
+        data = validation_loader(args.data, args.size, args.workers, recompress=args.recompress)
         data, count = data.dataset, len(data.sampler)
         names = [f"{position:06d}" for position in range(count)]
     loader = DataLoader(data, batch, sampler=range(len(names)), num_workers=args.workers)

@@ -32,13 +32,13 @@ class Recipe:
         settings: One of :data:`SETTINGS`.
         size: The height and width to which samples are resized, without keeping the aspect ratio.
             Default: they are not resized.
-        clean: The JPEG quality of the variant `clean`, see
-            :class:`opmask.datasets.benchmark.recompression.Cleaning`. Default: composites stay
+        recompression: The JPEG quality of composites that are resampled and compressed, see
+            :class:`opmask.datasets.benchmark.recompression.Recompression`. Default: they stay
             exact.
 
     Raises:
-        ValueError: If there are no such settings, `size` is not in [1, 8192], `clean` not in
-            [1, 100], or `seed` needs more than 64 bits.
+        ValueError: If there are no such settings, `size` is not in [1, 8192], `recompression`
+            not in [1, 100], or `seed` needs more than 64 bits.
 
     Example:
         >>> Recipe("ADE20K", "validation", seed=1, size=256).settings
@@ -50,7 +50,7 @@ class Recipe:
     seed: int = 0
     settings: str = "default"
     size: int | None = None
-    clean: int | None = None
+    recompression: int | None = None
 
     def __post_init__(self) -> None:
         if self.settings not in SETTINGS:
@@ -63,5 +63,5 @@ class Recipe:
             raise ValueError(f"'size' must be at least 1, got {self.size}.")
         if self.size is not None and self.size > LARGEST_SIZE:
             raise ValueError(f"'size' must be at most {LARGEST_SIZE}, got {self.size}.")
-        if self.clean is not None:
-            JPEG(self.clean)  # which refuses what is no quality
+        if self.recompression is not None:
+            JPEG(self.recompression)  # which refuses what is no quality

@@ -27,7 +27,7 @@ class Benchmark(Dataset[Sample]):
     r"""The samples of a manifest, rebuilt from the photos.
 
     They are as :func:`opmask.datasets.build_benchmark` made them, whichever machine it was on.
-    Without the variant `clean` they equal those of ``Composites(photos, Perturber(settings),
+    Where nothing was recompressed they equal those of ``Composites(photos, Perturber(settings),
     size=size, seed=seed)`` at the places `entries[i].index`.
 
     Each time a sample is asked for, the checksums of its files are compared first.
@@ -78,10 +78,11 @@ class Benchmark(Dataset[Sample]):
             self._file(index, "label_map", entry.label_map, entry.label_map_sha256),
         )
         size = self.header.recipe.size
-        if entry.clean is None:
+        if entry.recompression is None:
             made = composite(photo.image, photo.label_map, entry.applied, size=size)
         else:
-            made = entry.clean(composite(photo.image, photo.label_map, entry.applied), size=size)
+            made = composite(photo.image, photo.label_map, entry.applied)
+            made = entry.recompression(made, size=size)
         return Sample(*made[:3], entry.index, entry.applied.to_json())
 
     def _file(self, index: int, field: str, name: str, checksum: str) -> Path:

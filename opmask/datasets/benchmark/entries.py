@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from opmask.datasets.benchmark.config import Recipe
 from opmask.datasets.benchmark.manifest import Entry, Header, read_line, sha256
-from opmask.datasets.benchmark.recompression import draw_cleaning
+from opmask.datasets.benchmark.recompression import draw_recompression
 from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.photos import BrokenPhotoError, UnlabelledPhotoError
 from opmask.datasets.workers import run
@@ -129,6 +129,7 @@ def _make_entry(
         return error
     except ValueError as error:  # the policy allows nothing
         return BrokenPhotoError(f"{image_path} cannot be changed: {error}")
-    clean = None if recipe.clean is None else draw_cleaning(seed, recipe.clean)
+    quality = recipe.recompression
+    recompression = None if quality is None else draw_recompression(seed, quality)
     checksums = sha256(image_path), sha256(label_path)
-    return Entry(index, image, label_map, *checksums, applied, clean)
+    return Entry(index, image, label_map, *checksums, applied, recompression)

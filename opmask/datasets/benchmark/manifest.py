@@ -17,10 +17,10 @@ from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, TypedDict, TypeVar
 
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from opmask.datasets.benchmark.config import LARGEST_SIZE, Recipe
-from opmask.datasets.benchmark.recompression import Cleaning
+from opmask.datasets.benchmark.recompression import Recompression
 from opmask.datasets.pairs import Counts
 from opmask.files import check_regular, replacing
 from opmask.files.typed_json import Int64, parse_json
@@ -103,7 +103,7 @@ class Header:
                 f"'opmask_benchmark', the version of the format, must be {FORMAT}, got "
                 f"{line.opmask_benchmark}. It was written by opmask {line.opmask}."
             )
-        recipe = Recipe(line.data, line.split, line.seed, line.settings, line.size, line.clean)
+        recipe = Recipe(line.data, line.split, line.seed, line.settings, line.size, line.quality)
         counts, left_out = (line.photos, line.kept), (tuple(line.unlabelled), tuple(line.broken))
         table = None if line.table_1 is None else Counts(**line.table_1)
         return cls(recipe, line.opmask, *counts, *left_out, table, line.own_settings)
@@ -120,7 +120,7 @@ class Entry:
         photo_sha256: The SHA-256 of the photograph's file, in hexadecimal digits.
         label_map_sha256: That of the label map's file.
         applied: What was done, the seed included.
-        clean: How the composite was cleaned, if it was.
+        recompression: How the composite was resampled and compressed, if it was.
 
     Example:
         >>> files = "images/a.jpg", "annotations/a.png", "0" * 64, "1" * 64
@@ -137,7 +137,7 @@ class Entry:
     photo_sha256: str
     label_map_sha256: str
     applied: Applied
-    clean: Cleaning | None = None
+    recompression: Recompression | None = None
 
     @property
     def image_name(self) -> str:
@@ -148,8 +148,8 @@ class Entry:
         """The entry as one line of JSON."""
         record = {name: getattr(self, name) for name in ("index", *_TEXTS)}
         record["applied"] = json.loads(self.applied.to_json())
-        if self.clean is not None:
-            record["clean"] = asdict(self.clean)
+        if self.recompression is not None:
+            record["recompression"] = asdict(self.recompression)
         return json.dumps(record)
 
     @classmethod
@@ -169,12 +169,13 @@ class Entry:
         """
         line = parse_json(text, _EntryLine, "the sample")
         files = line.photo, line.label_map, line.photo_sha256, line.label_map_sha256
-        clean = None if line.clean is None else Cleaning(line.clean.scale, line.clean.quality)
+        found = line.recompression or line.clean
+        recompression = None if found is None else Recompression(found.scale, found.quality)
         try:
             applied = Applied.from_json(bytes(line.applied).decode(), perturbations)
         except ValueError as error:
             raise ValueError(f"in the field 'applied', {error}") from error
-        return cls(line.index, *files, applied, clean)
+        return cls(line.index, *files, applied, recompression)
 
 
 Text = Annotated[str, Meta(max_length=4096)]
@@ -193,18 +194,27 @@ class _HeaderLine(Struct):
     seed: Int64
     settings: Text
     size: Annotated[int, Meta(ge=1, le=LARGEST_SIZE)] | None
-    clean: Quality | None
     photos: Count
     kept: Count
     unlabelled: list[Text]
     broken: list[Text]
     table_1: _Table1 | None
     own_settings: Text = ""
+    recompression: Quality | UnsetType | None = UNSET
+    clean: Quality | UnsetType | None = UNSET  # what it was called in earlier versions
 
     def __post_init__(self) -> None:
-        """Refuses more samples than photos."""
+        """Refuses more samples than photos, and a header that says nothing of recompression."""
+        if self.recompression is UNSET is self.clean:
+            raise ValueError("Object missing required field `recompression`")
         if self.kept > self.photos:
             raise ValueError(f"'kept' must be at most 'photos', {self.photos}, got {self.kept}")
+
+    @property
+    def quality(self) -> int | None:
+        """The JPEG quality of recompressed composites."""
+        found = self.clean if self.recompression is UNSET else self.recompression
+        return None if found is UNSET else found
 
 
 class _Table1(TypedDict):
@@ -212,7 +222,7 @@ class _Table1(TypedDict):
     labelled: Count
 
 
-class _CleaningLine(Struct):
+class _RecompressionLine(Struct):
     scale: float
     quality: int
 
@@ -226,7 +236,8 @@ class _EntryLine(Struct):
     photo_sha256: Checksum
     label_map_sha256: Checksum
     applied: Raw
-    clean: _CleaningLine | None = None
+    recompression: _RecompressionLine | None = None
+    clean: _RecompressionLine | None = None  # what it was called in earlier versions
 
     def __post_init__(self) -> None:
         """Refuses paths that could lead out of the data set, on any system."""

@@ -45,7 +45,7 @@ def times(folder):
 def test_entries_say_which_files_and_what_is_done_to_them(photos, ade20k, out):
     benchmark = build(photos, ade20k, out, RECIPE)
     entry = benchmark.entries[1]
-    assert (entry.index, entry.clean) == (2, None)
+    assert (entry.index, entry.recompression) == (2, None)
     assert entry.photo == "images/validation/p2.jpg"
     assert entry.label_map == "annotations/validation/p2.png"
     assert entry.photo_sha256 == sha256(ade20k / entry.photo)
@@ -87,7 +87,9 @@ def test_only_a_manifest_is_written_unless_images_are_asked_for(photos, ade20k, 
     assert list(content(out)) == ["manifest.jsonl"]
 
 
-@pytest.mark.parametrize("choices", [{}, {"size": 16}, {"settings": "reference"}, {"clean": 80}])
+@pytest.mark.parametrize(
+    "choices", [{}, {"size": 16}, {"settings": "reference"}, {"recompression": 80}]
+)
 def test_images_are_those_of_the_rebuilt_samples(photos, ade20k, out, choices):
     recipe = Recipe("ADE20K", "validation", **choices)
     benchmark = build(photos, ade20k, out, recipe, images=True)
@@ -156,7 +158,7 @@ def test_leftovers_of_a_killed_build_are_removed(photos, ade20k, out):
         ({"seed": 4}, "'seed' 3, not 4"),
         ({"settings": "reference"}, "'settings' 'default', not 'reference'"),
         ({"size": 16}, "'size' None, not 16"),
-        ({"clean": 90}, "'clean' None, not 90"),
+        ({"recompression": 90}, "'recompression' None, not 90"),
     ],
 )
 def test_the_folder_of_another_benchmark_is_refused(photos, ade20k, out, change, field):
@@ -285,7 +287,7 @@ def nothing_on_class_7(label, perturbation):
 OWN = replace(DEFAULT, draw_second=draw_own, second_rate=1.0)
 
 
-@pytest.mark.parametrize("choices", [{}, {"size": 16}, {"clean": 80}])
+@pytest.mark.parametrize("choices", [{}, {"size": 16}, {"recompression": 80}])
 def test_perturbations_of_ones_own_are_rebuilt(photos, ade20k, out, choices):
     recipe = Recipe("ADE20K", "validation", **choices)
     own = [negative, Darker]

@@ -35,7 +35,7 @@ def test_a_size_below_1_is_refused(size):
 @pytest.mark.parametrize("quality", [0, 101])
 def test_what_is_no_jpeg_quality_is_refused(quality):
     with pytest.raises(ValueError, match=rf"'quality' must lie in \[1, 100\], got {quality}"):
-        Recipe("LIP", "val", clean=quality)
+        Recipe("LIP", "val", recompression=quality)
 
 
 def test_a_recipe_does_not_change():

@@ -16,7 +16,7 @@ from opmask.datasets import (
     read_photo,
 )
 from opmask.datasets.benchmark.config import SETTINGS
-from opmask.datasets.benchmark.recompression import draw_cleaning
+from opmask.datasets.benchmark.recompression import draw_recompression
 from opmask.datasets.benchmark.triptych import to_triptych
 from opmask.perturb import Applied, Perturber, composite, sample_seed
 
@@ -48,13 +48,15 @@ def test_samples_are_those_of_composites(ade20k, tmp_path, settings, size):
 
 
 @pytest.mark.parametrize("size", [None, 16])
-def test_clean_samples_are_cleaned_composites(ade20k, tmp_path, size):
+def test_recompressed_samples_are_composites_resampled_and_compressed(ade20k, tmp_path, size):
     photos = ADE20K(ade20k, "validation")
-    benchmark = build_benchmark(photos, ade20k, tmp_path / "b", recipe(clean=70, size=size))
+    benchmark = build_benchmark(
+        photos, ade20k, tmp_path / "b", recipe(recompression=70, size=size)
+    )
     for entry, sample in zip(benchmark.entries, benchmark, strict=True):
         image, label_map, _ = photos[entry.index]
-        assert entry.clean == draw_cleaning(sample_seed(0, 0, entry.index), 70)
-        expected = entry.clean(composite(image, label_map, entry.applied), size=size)
+        assert entry.recompression == draw_recompression(sample_seed(0, 0, entry.index), 70)
+        expected = entry.recompression(composite(image, label_map, entry.applied), size=size)
         assert all(map(torch.equal, sample[:3], expected[:3]))
         assert sample[3:] == (entry.index, entry.applied.to_json())
 
@@ -127,7 +129,9 @@ def test_a_missing_manifest_is_named(ade20k, tmp_path):
         Benchmark(tmp_path, ade20k)
 
 
-@pytest.mark.parametrize("choices", [{}, {"size": 64}, {"clean": 90, "size": 64}, {"clean": 75}])
+@pytest.mark.parametrize(
+    "choices", [{}, {"size": 64}, {"recompression": 90, "size": 64}, {"recompression": 75}]
+)
 def test_rebuilt_samples_of_real_photos_equal_their_pictures(data_root, tmp_path, choices):
     root = data_root / "scenes"
     photos = ADE20K(root, "validation")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import opmask
-from opmask.datasets import ADE20K, Counts, Recipe, building
+from opmask.datasets import ADE20K, Counts, Recipe
 from opmask.datasets import build_benchmark as build
 from opmask.datasets.benchmark.manifest import Header
 from opmask.perturb import DEFAULT
@@ -107,7 +107,7 @@ def test_other_settings_start_anew(ade20k, out, half):
 
 
 def test_another_version_starts_anew(ade20k, out, half, monkeypatch):
-    monkeypatch.setattr(building, "__version__", "99")
+    monkeypatch.setattr("opmask.datasets.benchmark.build.__version__", "99")
     assert read_again(ade20k, out, None) == [0, 1, 2, 3, 4]
 
 

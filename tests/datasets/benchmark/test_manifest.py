@@ -14,7 +14,7 @@ from opmask.datasets.benchmark.manifest import (
     sha256,
     write_manifest,
 )
-from opmask.datasets.benchmark.recompression import Cleaning
+from opmask.datasets.benchmark.recompression import Recompression
 from opmask.datasets.pairs import Counts
 from opmask.perturb import Applied, Cube, Filter, GaussianBlur, LabScaling, RegionChange
 
@@ -29,7 +29,13 @@ HEADER = Header(RECIPE, "0.9", 5, 2, ("a.jpg", "b.jpg"), ("c.jpg",), Counts(1000
 ENTRIES = [
     Entry(1, "images/a.jpg", "labels/a.png", SHA[0], SHA[1], APPLIED),
     Entry(
-        4, "images/d é.jpg", "labels/d é.png", SHA[2], SHA[3], Applied(0, ()), Cleaning(0.1 + 0.2)
+        4,
+        "images/d é.jpg",
+        "labels/d é.png",
+        SHA[2],
+        SHA[3],
+        Applied(0, ()),
+        Recompression(0.1 + 0.2),
     ),
 ]
 
@@ -71,7 +77,7 @@ def test_the_first_line_is_the_header(path):
         "seed": 4,
         "settings": "reference-rgb",
         "size": 256,
-        "clean": 80,
+        "recompression": 80,
         "photos": 5,
         "kept": 2,
         "unlabelled": ["a.jpg", "b.jpg"],
@@ -90,7 +96,7 @@ def test_each_other_line_is_a_sample(path):
         "label_map_sha256": SHA[1],
         "applied": json.loads(APPLIED.to_json()),
     }
-    assert second["clean"] == {"scale": 0.1 + 0.2, "quality": 90}
+    assert second["recompression"] == {"scale": 0.1 + 0.2, "quality": 90}
 
 
 def test_pictures_sort_by_the_place_of_the_photo():
@@ -215,8 +221,18 @@ def test_each_field_must_be_there(path, line, number):
         (1, '"size": 256', '"size": 2.5', "expected `int | null`, got `float`, in the field 'siz"),
         (1, '"size": 256', '"size": 1000000', "expected `int` <= 8192, in the field 'size'"),
         (1, '"size": 256', '"size": 0', "expected `int` >= 1, in the field 'size'"),
-        (1, '"clean": 80', '"clean": "80"', "expected `int | null`, got `str`, in the field 'cl"),
-        (1, '"clean": 80', '"clean": 101', "expected `int` <= 100, in the field 'clean'"),
+        (
+            1,
+            '"recompression": 80',
+            '"recompression": "80"',
+            "expected `int | null`, got `str`, in the field 're",
+        ),
+        (
+            1,
+            '"recompression": 80',
+            '"recompression": 101',
+            "expected `int` <= 100, in the field 'recompression'",
+        ),
         (1, '"photos": 5', '"photos": -1', "expected `int` >= 0, in the field 'photos'"),
         (1, '"kept": 2', '"kept": 6', "'kept' must be at most 'photos', 5, got 6"),
         (
@@ -251,7 +267,7 @@ def test_each_field_must_be_there(path, line, number):
         (2, SHA[1], SHA[1] + "\\n", "expected `str` matching regex '^[0-9a-f]{64}"),
         (2, '"index": 1', '"index": null', "expected `int`, got `null`, in the field 'index'"),
         (2, '"index": 1', '"index": -1', "expected `int` >= 0, in the field 'index'"),
-        (3, '"quality": 90', '"quality": 1.5', "expected `int`, got `float`, in the field 'clean"),
+        (3, '"quality": 90', '"quality": 1.5', "expected `int`, got `float`, in the field 'reco"),
         (3, '"scale": 0.3', '"scale": "x", "y": 0.3', "expected `float`, got `str`, in the field"),
     ],
 )
@@ -326,7 +342,7 @@ def test_numbers_that_are_none_are_refused(path):
     )
 
 
-def test_cleanings_that_make_no_sense_are_refused(path):
+def test_recompressions_that_make_no_sense_are_refused(path):
     assert "line 3: 'scale' must be in" in refusal(path, 3, '"scale": 0.3', '"scale": 1.3')
 
 
@@ -345,3 +361,8 @@ def test_a_missing_manifest_is_named(tmp_path):
 def test_checksums_are_those_of_hashlib(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_manifests_from_before_recompression_had_its_name_are_read(path):
+    path.write_text(path.read_text().replace('"recompression"', '"clean"'))
+    assert read_manifest(path) == (HEADER, ENTRIES)
