@@ -20,7 +20,7 @@ import typer
 
 from opmask.cli.harmonize import harmonize_file
 from opmask.cli.study import app as study
-from opmask.datasets import ADE20K, LIP, Recipe, build_benchmark
+from opmask.datasets import ADE20K, LIP, BenchmarkConfig, build_benchmark
 from opmask.datasets.benchmark.build import IMAGES, finished_files
 from opmask.datasets.benchmark.config import SETTINGS
 from opmask.datasets.benchmark.recompression import RECOMPRESSION_QUALITY
@@ -80,7 +80,9 @@ def _build_benchmark(
         kind(root, split),
         root,
         out,
-        Recipe(kind.__name__, split, seed, settings, size, quality if recompress else None),
+        BenchmarkConfig(
+            kind.__name__, split, seed, settings, size, quality if recompress else None
+        ),
         images=images,
         workers=(os.cpu_count() or 1) if workers is None else workers,
     )

@@ -2,7 +2,7 @@
 
 from opmask.datasets.ade20k import ADE20K
 from opmask.datasets.benchmark.build import build_benchmark
-from opmask.datasets.benchmark.config import Recipe
+from opmask.datasets.benchmark.config import BenchmarkConfig
 from opmask.datasets.benchmark.dataset import Benchmark
 from opmask.datasets.benchmark.triptych import Triptychs
 from opmask.datasets.composites import Composites, Sample, Source, Sources
@@ -30,6 +30,7 @@ __all__ = [
     "REGION_PROMPTS",
     "TABLE_1",
     "Benchmark",
+    "BenchmarkConfig",
     "BrokenPhotoError",
     "Composites",
     "Counts",
@@ -38,7 +39,6 @@ __all__ = [
     "Photo",
     "PhotoFiles",
     "Photos",
-    "Recipe",
     "Resized",
     "Sample",
     "Source",

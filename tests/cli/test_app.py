@@ -10,7 +10,7 @@ from PIL import Image
 
 from opmask import cli
 from opmask.cli import app
-from opmask.datasets import ADE20K, LIP, Recipe, build_benchmark
+from opmask.datasets import ADE20K, LIP, BenchmarkConfig, build_benchmark
 from opmask.datasets.benchmark.manifest import read_manifest
 
 
@@ -62,8 +62,8 @@ def test_defaults_are_those_of_the_library_and_of_the_papers_test(
     root, tmp_path, capsys, data, kind, split
 ):
     assert build(capsys, data, root, tmp_path / "out")[0] == 0
-    recipe = Recipe(kind.__name__, split)
-    build_benchmark(kind(root, split), root, tmp_path / "expected", recipe)
+    config = BenchmarkConfig(kind.__name__, split)
+    build_benchmark(kind(root, split), root, tmp_path / "expected", config)
     written = [(tmp_path / name / "manifest.jsonl").read_bytes() for name in ("out", "expected")]
     assert written[0] == written[1]
 
@@ -78,7 +78,7 @@ def test_options_reach_the_benchmark(root, tmp_path, capsys):
     assert status == 0
     assert output.endswith(f"manifest.jsonl and {tmp_path / 'out/images'}\n")
     header, _ = read_manifest(tmp_path / "out/manifest.jsonl")
-    assert header.recipe == Recipe("ADE20K", "training", 5, "reference-rgb", 16, 70)
+    assert header.config == BenchmarkConfig("ADE20K", "training", 5, "reference-rgb", 16, 70)
     assert len(list((tmp_path / "out/images").iterdir())) == 2
 
 
@@ -88,9 +88,9 @@ def test_recompression_has_the_quality_90_by_default_and_quality_alone_changes_n
     build(capsys, "lip", root, tmp_path / "compressed", "--recompress")
     build(capsys, "lip", root, tmp_path / "plain", "--quality", 70)
     found = [
-        read_manifest(tmp_path / n / "manifest.jsonl")[0].recipe for n in ("compressed", "plain")
+        read_manifest(tmp_path / n / "manifest.jsonl")[0].config for n in ("compressed", "plain")
     ]
-    assert [recipe.recompression for recipe in found] == [90, None]
+    assert [config.recompression for config in found] == [90, None]
 
 
 @pytest.mark.parametrize(

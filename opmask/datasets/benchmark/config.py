@@ -1,6 +1,6 @@
 r"""What decides a benchmark, besides the photos.
 
-``Recipe`` -> :func:`opmask.datasets.build_benchmark`, and into the first line of its manifest.
+``BenchmarkConfig`` -> :func:`opmask.datasets.build_benchmark` -> first line of the manifest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LARGEST_SIZE = 8192
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BenchmarkConfig:
     r"""What a benchmark is made of: with the files, this decides every pixel.
 
     Args:
@@ -41,7 +41,7 @@ class Recipe:
             not in [1, 100], or `seed` needs more than 64 bits.
 
     Example:
-        >>> Recipe("ADE20K", "validation", seed=1, size=256).settings
+        >>> BenchmarkConfig("ADE20K", "validation", seed=1, size=256).settings
         'default'
     """
 

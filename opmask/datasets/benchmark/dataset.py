@@ -77,7 +77,7 @@ class Benchmark(Dataset[Sample]):
             self._file(index, "photo", entry.photo, entry.photo_sha256),
             self._file(index, "label_map", entry.label_map, entry.label_map_sha256),
         )
-        size = self.header.recipe.size
+        size = self.header.config.size
         if entry.recompression is None:
             made = composite(photo.image, photo.label_map, entry.applied, size=size)
         else:

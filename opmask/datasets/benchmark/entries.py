@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from opmask.datasets.benchmark.config import Recipe
+from opmask.datasets.benchmark.config import BenchmarkConfig
 from opmask.datasets.benchmark.manifest import Entry, Header, read_line, sha256
 from opmask.datasets.benchmark.recompression import draw_recompression
 from opmask.datasets.pairs import PhotoFiles
@@ -80,7 +80,7 @@ def draw_entries(
     """
     entries = _drawn_before(half, header, names, perturbations)
     missing = [index for index in range(len(names)) if index not in entries]
-    make = partial(_make_entry, photos, names, header.recipe, settings)
+    make = partial(_make_entry, photos, names, header.config, settings)
     unlabelled, broken = [], []
     for index, made in zip(missing, run(make, missing, workers, "photos"), strict=True):
         if isinstance(made, Entry):
@@ -119,17 +119,17 @@ def _drawn_before(
 
 
 def _make_entry(
-    photos: PhotoFiles, names: Names, recipe: Recipe, settings: Settings, index: int
+    photos: PhotoFiles, names: Names, config: BenchmarkConfig, settings: Settings, index: int
 ) -> Entry | BrokenPhotoError:
     (image, label_map), (image_path, label_path) = names[index], photos.pairs[index]
-    seed = sample_seed(recipe.seed, 0, index)
+    seed = sample_seed(config.seed, 0, index)
     try:
         applied = draw(photos[index].label_map, seed, settings)
     except BrokenPhotoError as error:
         return error
     except ValueError as error:  # the policy allows nothing
         return BrokenPhotoError(f"{image_path} cannot be changed: {error}")
-    quality = recipe.recompression
+    quality = config.recompression
     recompression = None if quality is None else draw_recompression(seed, quality)
     checksums = sha256(image_path), sha256(label_path)
     return Entry(index, image, label_map, *checksums, applied, recompression)

@@ -19,7 +19,7 @@ from typing import Annotated, Any, TypedDict, TypeVar
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from opmask.datasets.benchmark.config import LARGEST_SIZE, Recipe
+from opmask.datasets.benchmark.config import LARGEST_SIZE, BenchmarkConfig
 from opmask.datasets.benchmark.recompression import Recompression
 from opmask.datasets.pairs import Counts
 from opmask.files import check_regular, replacing
@@ -42,24 +42,24 @@ class Header:
     r"""The first line of a manifest.
 
     Args:
-        recipe: What decides the samples.
+        config: What decides the samples.
         version: The opmask that wrote it.
         photos: How many photos the data set had.
         kept: How many of them became samples.
         unlabelled: The photographs left out because no pixel is labelled.
         broken: Those left out because a file cannot be used.
         table_1: The paper's counts for that split, if it has any.
-        own_settings: In what the settings differed from those that the recipe names, if they did.
+        own_settings: In what the settings differed from those that `config` names, if they did.
 
     Example:
-        >>> header = Header(Recipe("LIP", "val"), "0.1.0", 3, 2, ("val_images/a.jpg",))
+        >>> header = Header(BenchmarkConfig("LIP", "val"), "0.1.0", 3, 2, ("val_images/a.jpg",))
         >>> header.describe()
         '2 of 3 photos kept: 1 without a labelled pixel, 0 that cannot be used.'
         >>> Header.from_json(header.to_json()) == header
         True
     """
 
-    recipe: Recipe
+    config: BenchmarkConfig
     version: str
     photos: int
     kept: int
@@ -82,7 +82,7 @@ class Header:
 
     def to_json(self) -> str:
         """The header as one line of JSON."""
-        record = {"opmask_benchmark": FORMAT, "opmask": self.version, **asdict(self.recipe)}
+        record = {"opmask_benchmark": FORMAT, "opmask": self.version, **asdict(self.config)}
         record |= {"photos": self.photos, "kept": self.kept}
         record |= {"unlabelled": self.unlabelled, "broken": self.broken}
         record["table_1"] = None if self.table_1 is None else self.table_1._asdict()
@@ -103,10 +103,12 @@ class Header:
                 f"'opmask_benchmark', the version of the format, must be {FORMAT}, got "
                 f"{line.opmask_benchmark}. It was written by opmask {line.opmask}."
             )
-        recipe = Recipe(line.data, line.split, line.seed, line.settings, line.size, line.quality)
+        config = BenchmarkConfig(
+            line.data, line.split, line.seed, line.settings, line.size, line.quality
+        )
         counts, left_out = (line.photos, line.kept), (tuple(line.unlabelled), tuple(line.broken))
         table = None if line.table_1 is None else Counts(**line.table_1)
-        return cls(recipe, line.opmask, *counts, *left_out, table, line.own_settings)
+        return cls(config, line.opmask, *counts, *left_out, table, line.own_settings)
 
 
 @dataclass(frozen=True)
@@ -289,9 +291,10 @@ def read_manifest(
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "manifest.jsonl")
-        >>> write_manifest(path, Header(Recipe("LIP", "val"), "0.1.0", 1, 0, ("a.jpg",)), [])
+        >>> config = BenchmarkConfig("LIP", "val")
+        >>> write_manifest(path, Header(config, "0.1.0", 1, 0, ("a.jpg",)), [])
         >>> header, entries = read_manifest(path)
-        >>> header.recipe.data, entries
+        >>> header.config.data, entries
         ('LIP', [])
     """
     path = Path(path)

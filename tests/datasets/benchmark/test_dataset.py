@@ -8,9 +8,9 @@ from opmask.datasets import (
     ADE20K,
     LIP,
     Benchmark,
+    BenchmarkConfig,
     Composites,
     Photo,
-    Recipe,
     Triptychs,
     build_benchmark,
     read_photo,
@@ -24,12 +24,12 @@ from opmask.perturb import Applied, Perturber, composite, sample_seed
 @pytest.fixture
 def built(ade20k, tmp_path):
     """The folder of a benchmark of four samples."""
-    build_benchmark(ADE20K(ade20k, "validation"), ade20k, tmp_path / "b", recipe())
+    build_benchmark(ADE20K(ade20k, "validation"), ade20k, tmp_path / "b", config())
     return tmp_path / "b"
 
 
-def recipe(**choices):
-    return Recipe("ADE20K", "validation", **choices)
+def config(**choices):
+    return BenchmarkConfig("ADE20K", "validation", **choices)
 
 
 def same(first, second):
@@ -39,7 +39,7 @@ def same(first, second):
 @pytest.mark.parametrize("size", [None, 16])
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_samples_are_those_of_composites(ade20k, tmp_path, settings, size):
-    photos, how = ADE20K(ade20k, "validation"), recipe(seed=3, settings=settings, size=size)
+    photos, how = ADE20K(ade20k, "validation"), config(seed=3, settings=settings, size=size)
     benchmark = build_benchmark(photos, ade20k, tmp_path / "b", how)
     composites = Composites(photos, Perturber(SETTINGS[settings]), seed=3, size=size)
     assert [entry.index for entry in benchmark.entries] == [0, 2, 3, 4]
@@ -51,7 +51,7 @@ def test_samples_are_those_of_composites(ade20k, tmp_path, settings, size):
 def test_recompressed_samples_are_composites_resampled_and_compressed(ade20k, tmp_path, size):
     photos = ADE20K(ade20k, "validation")
     benchmark = build_benchmark(
-        photos, ade20k, tmp_path / "b", recipe(recompression=70, size=size)
+        photos, ade20k, tmp_path / "b", config(recompression=70, size=size)
     )
     for entry, sample in zip(benchmark.entries, benchmark, strict=True):
         image, label_map, _ = photos[entry.index]
@@ -136,7 +136,7 @@ def test_rebuilt_samples_of_real_photos_equal_their_pictures(data_root, tmp_path
     root = data_root / "scenes"
     photos = ADE20K(root, "validation")
     photos.pairs = photos.pairs[:5]
-    build_benchmark(photos, root, tmp_path / "b", recipe(**choices), images=True)
+    build_benchmark(photos, root, tmp_path / "b", config(**choices), images=True)
     pictures = Triptychs(tmp_path / "b/images")
     for picture, rebuilt in zip(pictures, Benchmark(tmp_path / "b", root), strict=True):
         assert torch.equal(to_triptych(picture), to_triptych(rebuilt))
@@ -148,7 +148,9 @@ def test_records_of_real_people_rebuild_their_samples(data_root, tmp_path):
     root = data_root / "people"
     photos = LIP(root, "val")
     photos.pairs = photos.pairs[:4]
-    benchmark = build_benchmark(photos, root, tmp_path / "b", Recipe("LIP", "val", size=64))
+    benchmark = build_benchmark(
+        photos, root, tmp_path / "b", BenchmarkConfig("LIP", "val", size=64)
+    )
     for sample in benchmark:
         photo: Photo = read_photo(*photos.pairs[sample.photo])
         applied = Applied.from_json(sample.applied)

@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from opmask.datasets import Recipe
+from opmask.datasets import BenchmarkConfig
 from opmask.datasets.benchmark.manifest import (
     FORMAT,
     Entry,
@@ -24,8 +24,8 @@ APPLIED = Applied(
     GaussianBlur(),
 )
 SHA = [digit * 64 for digit in "12ab"]
-RECIPE = Recipe("LIP", "val", 4, "reference-rgb", 256, 80)
-HEADER = Header(RECIPE, "0.9", 5, 2, ("a.jpg", "b.jpg"), ("c.jpg",), Counts(10000, 9972))
+CONFIG = BenchmarkConfig("LIP", "val", 4, "reference-rgb", 256, 80)
+HEADER = Header(CONFIG, "0.9", 5, 2, ("a.jpg", "b.jpg"), ("c.jpg",), Counts(10000, 9972))
 ENTRIES = [
     Entry(1, "images/a.jpg", "labels/a.png", SHA[0], SHA[1], APPLIED),
     Entry(
@@ -62,7 +62,7 @@ def test_a_manifest_is_read_as_it_was_written(path):
 
 
 def test_what_is_optional_may_be_missing(tmp_path):
-    header = Header(Recipe("barns", ""), "0.9", 0, 0)
+    header = Header(BenchmarkConfig("barns", ""), "0.9", 0, 0)
     write_manifest(tmp_path / "m.jsonl", header, [])
     assert read_manifest(tmp_path / "m.jsonl") == (header, [])
 
@@ -117,18 +117,18 @@ def test_counts_are_described_and_compared_with_table_1():
     [(10000, 9972, "10000, too."), (10000, 9971, "10000."), (9999, 9972, "10000.")],
 )
 def test_equal_counts_are_pointed_out(photos, kept, end):
-    header = Header(RECIPE, "", photos, kept, table_1=Counts(10000, 9972))
+    header = Header(CONFIG, "", photos, kept, table_1=Counts(10000, 9972))
     assert header.describe().endswith(f"it is 9972 of {end}")
 
 
 def test_without_published_counts_there_is_no_comparison():
-    assert Header(RECIPE, "", 3, 3).describe() == (
+    assert Header(CONFIG, "", 3, 3).describe() == (
         "3 of 3 photos kept: 0 without a labelled pixel, 0 that cannot be used."
     )
 
 
 def test_settings_of_ones_own_are_told_only_where_there_are_some(tmp_path):
-    header = Header(Recipe("barns", ""), "0.9", 0, 0, own_settings="second_rate=0.1")
+    header = Header(BenchmarkConfig("barns", ""), "0.9", 0, 0, own_settings="second_rate=0.1")
     write_manifest(tmp_path / "m.jsonl", header, [])
     assert read_manifest(tmp_path / "m.jsonl") == (header, [])
     assert json.loads(header.to_json())["own_settings"] == "second_rate=0.1"
@@ -144,7 +144,7 @@ def negative(image):
 def test_perturbations_of_ones_own_must_be_given(tmp_path):
     applied = Applied(7, (RegionChange(3, (negative,)),))
     entry = Entry(0, "a.jpg", "a.png", SHA[0], SHA[1], applied)
-    write_manifest(tmp_path / "m.jsonl", Header(RECIPE, "0.9", 1, 1), [entry])
+    write_manifest(tmp_path / "m.jsonl", Header(CONFIG, "0.9", 1, 1), [entry])
     assert read_manifest(tmp_path / "m.jsonl", [negative])[1] == [entry]
     message = r"m\.jsonl, line 2: in the field 'applied', 'perturbations' must hold negative, "
     with pytest.raises(ValueError, match=message):
@@ -156,7 +156,7 @@ def test_a_missing_cube_file_is_named_with_its_line(tmp_path):
     (tmp_path / "look.cube").write_text("\n".join(["LUT_3D_SIZE 2", *lines]))
     applied = Applied(7, (RegionChange(3, (Cube(tmp_path / "look.cube"),)),))
     entry = Entry(0, "a.jpg", "a.png", SHA[0], SHA[1], applied)
-    write_manifest(tmp_path / "m.jsonl", Header(RECIPE, "0.9", 1, 1), [entry])
+    write_manifest(tmp_path / "m.jsonl", Header(CONFIG, "0.9", 1, 1), [entry])
     assert read_manifest(tmp_path / "m.jsonl")[1] == [entry]
     (tmp_path / "look.cube").unlink()
     with pytest.raises(FileNotFoundError, match=r"m\.jsonl, line 2: .*look\.cube"):
