@@ -9,7 +9,7 @@ from opmask.datasets.composites import Composites, Sample, Source, Sources
 from opmask.datasets.iharmony4 import HarmonyTriple, IHarmony4, resize_triple, to_sample
 from opmask.datasets.labelled import labelled
 from opmask.datasets.lip import LIP
-from opmask.datasets.pairs import TABLE_1, Counts, PhotoFiles, pair_files
+from opmask.datasets.pairs import TABLE_1, PhotoCounts, PhotoFiles, pair_files
 from opmask.datasets.photos import (
     BrokenPhotoError,
     Photo,
@@ -33,10 +33,10 @@ __all__ = [
     "BenchmarkConfig",
     "BrokenPhotoError",
     "Composites",
-    "Counts",
     "HarmonyTriple",
     "IHarmony4",
     "Photo",
+    "PhotoCounts",
     "PhotoFiles",
     "Photos",
     "Resized",

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 from opmask._version import __version__
 from opmask.datasets.benchmark.config import SETTINGS, BenchmarkConfig
 from opmask.datasets.benchmark.dataset import MANIFEST, Benchmark
-from opmask.datasets.benchmark.entries import draw_entries, relative_names
-from opmask.datasets.benchmark.locking import LOCK, held
+from opmask.datasets.benchmark.entries import make_entries, relative_names
+from opmask.datasets.benchmark.locking import LOCK, locked
 from opmask.datasets.benchmark.manifest import Header, write_manifest
 from opmask.datasets.benchmark.triptych import is_whole_png, write_triptych
 from opmask.datasets.pairs import PhotoFiles
@@ -111,10 +111,10 @@ def build_benchmark(
     )
     if not (out / MANIFEST).exists():
         _check_empty(out)
-    with held(out):
+    with locked(out):
         if not (out / MANIFEST).exists():
             with _half_made(out) as half:
-                made = draw_entries(
+                made = make_entries(
                     half,
                     header,
                     photos,

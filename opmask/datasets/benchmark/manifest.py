@@ -21,7 +21,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from opmask.datasets.benchmark.config import LARGEST_SIZE, BenchmarkConfig
 from opmask.datasets.benchmark.recompression import Recompression
-from opmask.datasets.pairs import Counts
+from opmask.datasets.pairs import PhotoCounts
 from opmask.files import check_regular, replacing
 from opmask.files.typed_json import Int64, parse_json
 from opmask.perturb import Applied
@@ -65,7 +65,7 @@ class Header:
     kept: int
     unlabelled: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
-    table_1: Counts | None = None
+    table_1: PhotoCounts | None = None
     own_settings: str = ""
 
     def describe(self) -> str:
@@ -107,7 +107,7 @@ class Header:
             line.data, line.split, line.seed, line.settings, line.size, line.quality
         )
         counts, left_out = (line.photos, line.kept), (tuple(line.unlabelled), tuple(line.broken))
-        table = None if line.table_1 is None else Counts(**line.table_1)
+        table = None if line.table_1 is None else PhotoCounts(**line.table_1)
         return cls(config, line.opmask, *counts, *left_out, table, line.own_settings)
 
 

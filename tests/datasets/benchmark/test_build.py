@@ -16,7 +16,7 @@ from opmask.datasets import ADE20K, LIP, Benchmark, BenchmarkConfig, PhotoFiles,
 from opmask.datasets import build_benchmark as build
 from opmask.datasets.benchmark.manifest import Entry, sha256
 from opmask.datasets.benchmark.triptych import to_triptych
-from opmask.datasets.pairs import Counts
+from opmask.datasets.pairs import PhotoCounts
 from opmask.perturb import DEFAULT, REFERENCE, Filter, draw, sample_seed
 
 CONFIG = BenchmarkConfig("ADE20K", "validation", seed=3)
@@ -60,7 +60,7 @@ def test_the_header_says_what_was_kept_and_what_was_not(photos, ade20k, out, cap
     assert (header.photos, header.kept) == (5, 3)
     assert header.unlabelled == ("images/validation/p1.jpg",)
     assert header.broken == ("images/validation/p3.jpg",)
-    assert header.table_1 == Counts(2000, 2000)
+    assert header.table_1 == PhotoCounts(2000, 2000)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "photo left out: " in caplog.text
     assert "p3.jpg cannot be read" in caplog.text
@@ -69,7 +69,7 @@ def test_the_header_says_what_was_kept_and_what_was_not(photos, ade20k, out, cap
 def test_lip_is_compared_with_its_own_counts(tmp_path, out, plant):
     root = plant(tmp_path / "lip", "lip", count=2)
     header = build(LIP(root, "val"), root, out, BenchmarkConfig("LIP", "val")).header
-    assert (header.kept, header.table_1) == (2, Counts(10000, 9972))
+    assert (header.kept, header.table_1) == (2, PhotoCounts(10000, 9972))
 
 
 def test_any_pairs_of_files_will_do(ade20k, out):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import opmask
-from opmask.datasets import ADE20K, BenchmarkConfig, Counts
+from opmask.datasets import ADE20K, BenchmarkConfig, PhotoCounts
 from opmask.datasets import build_benchmark as build
 from opmask.datasets.benchmark.manifest import Header
 from opmask.perturb import DEFAULT
@@ -64,7 +64,7 @@ def read_again(ade20k, out, whole, config=CONFIG, **choices):
 
 def test_what_was_drawn_is_kept_line_by_line(half, whole):
     first, *others = half.read_bytes().splitlines()
-    header = Header(CONFIG, opmask.__version__, 5, 0, table_1=Counts(2000, 2000))
+    header = Header(CONFIG, opmask.__version__, 5, 0, table_1=PhotoCounts(2000, 2000))
     assert b'"kept": 0' in first
     assert Header.from_json(first) == header
     assert others == whole.splitlines()[1:3]

@@ -15,7 +15,7 @@ from opmask.datasets.benchmark.manifest import (
     write_manifest,
 )
 from opmask.datasets.benchmark.recompression import Recompression
-from opmask.datasets.pairs import Counts
+from opmask.datasets.pairs import PhotoCounts
 from opmask.perturb import Applied, Cube, Filter, GaussianBlur, LabScaling, RegionChange
 
 APPLIED = Applied(
@@ -25,7 +25,7 @@ APPLIED = Applied(
 )
 SHA = [digit * 64 for digit in "12ab"]
 CONFIG = BenchmarkConfig("LIP", "val", 4, "reference-rgb", 256, 80)
-HEADER = Header(CONFIG, "0.9", 5, 2, ("a.jpg", "b.jpg"), ("c.jpg",), Counts(10000, 9972))
+HEADER = Header(CONFIG, "0.9", 5, 2, ("a.jpg", "b.jpg"), ("c.jpg",), PhotoCounts(10000, 9972))
 ENTRIES = [
     Entry(1, "images/a.jpg", "labels/a.png", SHA[0], SHA[1], APPLIED),
     Entry(
@@ -117,7 +117,7 @@ def test_counts_are_described_and_compared_with_table_1():
     [(10000, 9972, "10000, too."), (10000, 9971, "10000."), (9999, 9972, "10000.")],
 )
 def test_equal_counts_are_pointed_out(photos, kept, end):
-    header = Header(CONFIG, "", photos, kept, table_1=Counts(10000, 9972))
+    header = Header(CONFIG, "", photos, kept, table_1=PhotoCounts(10000, 9972))
     assert header.describe().endswith(f"it is 9972 of {end}")
 
 
