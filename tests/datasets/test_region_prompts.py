@@ -70,25 +70,43 @@ def test_scribbles_are_short_and_never_wrong(regions):
     assert all((prompt == value).any() for prompt in prompts for value in (0, 1))
 
 
-def test_a_scribble_ends_where_it_should_and_is_three_percent_of_the_height_wide(monkeypatch):
-    places = torch.tensor([[[50.0, 20.0], [50.0, 100.0]] * 3]).view(1, 6, 2)
-    monkeypatch.setattr("opmask.datasets.region_prompts._places", lambda *_: places)
-    monkeypatch.setattr("opmask.datasets.region_prompts.STROKE_LENGTH", (0.5, 0.5))
-    prompt = region_prompt(torch.ones(1, 100, 120, dtype=torch.long), ["scribbles"])[0, 0]
-    rows, columns = (prompt == 1).nonzero().unbind(1)
-    assert (int(rows.min()), int(rows.max())) == (49, 51)  # a radius of 1.5
-    assert (int(columns.min()), int(columns.max())) == (19, 61)
+@pytest.fixture
+def one_stroke(monkeypatch):
+    """Makes a single scribble of each region, a given share of the way to another place long."""
+
+    def scribble(regions, share):
+        monkeypatch.setattr("opmask.datasets.region_prompts.STROKES", 1)
+        monkeypatch.setattr("opmask.datasets.region_prompts.STROKE_LENGTH", (share, share))
+        prompts = region_prompt(regions, ["scribbles"] * len(regions), generator=generator())
+        return prompts[:, 0] == 1
+
+    return scribble
 
 
-def test_the_places_of_scribbles_are_anywhere_in_the_area_and_nowhere_else():
-    from opmask.datasets.region_prompts import _places
+def test_a_scribble_is_three_percent_of_the_height_wide(one_stroke):
+    dots = one_stroke(torch.ones(50, 100, 120, dtype=torch.long), 0.0)
+    for dot in dots:
+        rows, columns = dot.nonzero().unbind(1)
+        inside = dot[1:-1, 1:-1].sum() == len(rows)
+        assert not inside or len(rows) == 9  # a radius of 1.5
+        assert int(rows.max() - rows.min()) <= 2
+        assert int(columns.max() - columns.min()) <= 2
 
-    area = torch.zeros(1, 3, 4, dtype=torch.bool)
-    area[0, 1, 1], area[0, 1, 3], area[0, 2, 0] = True, True, True
-    places = _places(area, 300, generator())[0].int().tolist()
-    found = {tuple(place): places.count(place) for place in places}
-    assert found.keys() == {(1, 1), (1, 3), (2, 0)}
-    assert min(found.values()) > 70
+
+def test_a_scribble_goes_a_share_of_the_way_to_another_place(one_stroke):
+    regions = torch.zeros(400, 100, 120, dtype=torch.long)
+    regions[:, 50, 10:110] = 1  # places in a row are 33 pixels apart on average
+    lengths = one_stroke(regions, 0.5).sum((1, 2)).float()
+    assert lengths.max() <= 0.5 * 99 + 3
+    assert abs(lengths.mean() - (0.5 * 33.3 + 3)) < 1.5
+
+
+def test_scribbles_begin_anywhere_in_the_region_and_nowhere_else(one_stroke):
+    regions = torch.zeros(300, 3, 4, dtype=torch.long)
+    regions[:, 1, 1], regions[:, 1, 3], regions[:, 2, 0] = 1, 1, 1
+    begun = one_stroke(regions, 0.0).sum(0)
+    assert begun.nonzero().tolist() == [[1, 1], [1, 3], [2, 0]]
+    assert begun[begun > 0].min() > 70
 
 
 @pytest.mark.parametrize("kind", REGION_PROMPTS)
