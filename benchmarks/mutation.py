@@ -38,7 +38,9 @@ TESTS = {
         "tests/datasets/benchmark/test_build.py",
         "tests/datasets/benchmark/test_entries.py",
     ],
-    "opmask/datasets/benchmark/recompression.py": ["tests/datasets/benchmark/test_recompression.py"],
+    "opmask/datasets/benchmark/recompression.py": [
+        "tests/datasets/benchmark/test_recompression.py"
+    ],
     "opmask/datasets/benchmark/entries.py": [
         "tests/datasets/benchmark/test_build.py",
         "tests/datasets/benchmark/test_entries.py",
@@ -99,7 +101,7 @@ TESTS = {
     "opmask/files/regions.py": ["tests/files/test_regions.py"],
     "opmask/retouch.py": ["tests/test_retouch.py"],
     "opmask/study/answers.py": ["tests/study/test_answers.py"],
-    "opmask/study/building.py": ["tests/study/test_building.py"],
+    "opmask/study/page.py": ["tests/study/test_page.py"],
     "opmask/study/chart.py": ["tests/study/test_chart.py"],
     "opmask/study/key.py": ["tests/study/test_key.py"],
     "opmask/study/scoring.py": ["tests/study/test_scoring.py"],

@@ -1,7 +1,7 @@
 """Score models, or pictures that any program made, under a named protocol.
 
 python examples/evaluate.py runs/hscene --data ADEChallengeData2016
-python examples/evaluate.py runs/hscene --clean --untouched --lpips vgg alex --weights ~/weights
+python examples/evaluate.py runs/hscene --recompress --untouched --lpips vgg alex
 python examples/evaluate.py runs/hscene --triptychs HScene/test/composite --protocol reference
 python examples/evaluate.py runs/guided --iharmony4 IHD --subset HCOCO --protocol idih
 python examples/evaluate.py --outputs results --iharmony4 IHD
@@ -164,7 +164,7 @@ def write_notes(
         "images": len(scores["composite"]),
         "size": target.size,
         "protocol": target.protocol,
-        "clean": target.clean,
+        "recompressed": target.recompress,
         "seconds": {name: round(speed.whole, 1) for name, speed in speeds.items()},
     }
     with replacing(path) as temporary:
@@ -182,7 +182,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--split", choices=["train", "test"], default="test", help="iHarmony4's")
     parser.add_argument("--subset", help="iHarmony4's, such as HCOCO; else all four")
     parser.add_argument("--size", type=at_least(32), help="pixels; else 64, or 256 for pictures")
-    parser.add_argument("--clean", action="store_true", help="composites without synthetic traces")
+    parser.add_argument(
+        "--recompress", action="store_true", help="composites without synthetic traces"
+    )
     parser.add_argument("--untouched", action="store_true", help="score untouched photos too")
     parser.add_argument("--masks", action="store_true", help="score masks against fitted ones")
     parser.add_argument("--timing", action="store_true", help="measure the speed too")
@@ -207,10 +209,10 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("a run folder, a checkpoint or --outputs must be given")
     if args.weights and not args.lpips:
         parser.error("--weights are those for --lpips, which is not given")
-    if pictures and (args.clean or args.masks):
-        parser.error("--clean and --masks are for composites of photos, not for pictures")
-    if args.clean and args.masks:
-        parser.error("--masks are fitted to exact composites, not to those of --clean")
+    if pictures and (args.recompress or args.masks):
+        parser.error("--recompress and --masks are for composites of photos, not for pictures")
+    if args.recompress and args.masks:
+        parser.error("--masks are fitted to exact composites, not to those of --recompress")
     if args.subset and not args.iharmony4:
         parser.error("--subset is that of --iharmony4, which is not given")
     args.size = args.size or (256 if pictures else 64)

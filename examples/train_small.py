@@ -111,7 +111,7 @@ def loss_terms(run: Run, batch: Batch) -> dict[str, Tensor]:
     """The terms of the loss, weighted; in half precision where only the network is concerned."""
     weights, model = run.hyperparameters, run.model
     with torch.autocast(batch.composite.device.type, torch.bfloat16):
-        masks = model.predict(batch.composite, batch.hint)
+        masks = model.predict(batch.composite, batch.prompt)
     image = model.retoucher(batch.composite, masks)
     error = charbonnier(image, batch.real, weights.eps, "none") - weights.eps
     gate = masks["gate"].float().clamp(1e-4, 1 - 1e-4)
@@ -174,8 +174,8 @@ def advance(run: Run, seed: int, batch: Batch, out: Path) -> None:
 def validate(run: Run, validation: Packed, out: Path, device: str) -> str:
     """Scores the averaged weights, and keeps them where they are the best so far."""
     model = run.average.module.eval()
-    hints, size = ("exact", "unknown"), run.hyperparameters.sizes[-1]
-    rows = score(model, validation, hints, size=size, device=device)
+    prompts, size = ("exact", "unknown"), run.hyperparameters.sizes[-1]
+    rows = score(model, validation, prompts, size=size, device=device)
     found = summarize(rows)
     run.scores.append({"step": run.step, **found, "rank": rank(found)})
     if run.scores[-1]["rank"] <= min(row["rank"] for row in run.scores):
@@ -232,7 +232,9 @@ def main() -> None:
     names = ("train", "validation")
     pools = {name: Pool(options.data, name, size=SIDE) for name in names}
     packed = {name: pack(pools[name], folder / name, workers=options.workers) for name in names}
-    settings = {**asdict(hyperparameters), "clear": options.clear, "seed": options.seed}
+    settings = asdict(hyperparameters)
+    shares = settings.pop("mix")  # each is a setting of its own
+    settings |= {**shares, "clear": options.clear, "seed": options.seed}
     settings["weights"] = options.weights and options.weights.name
     open_run(options.out, {k: str(v) for k, v in settings.items()}, resume=options.resume)
     run = begin(hyperparameters, options)

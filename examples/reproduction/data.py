@@ -24,7 +24,7 @@ from opmask.datasets import (
     SyntheticScenes,
     labelled,
 )
-from opmask.datasets.benchmark.recompression import draw_cleaning
+from opmask.datasets.benchmark.recompression import draw_recompression
 from opmask.perturb import (
     PRESETS,
     Composite,
@@ -137,7 +137,7 @@ VALIDATION = 256  # composites to validate on, or more where there are more phot
 VALIDATION_SEED = 7  # so that every run is scored on the same composites
 
 
-class CleanComposites(Dataset[Composite]):
+class RecompressedComposites(Dataset[Composite]):
     """The same composites without the traces that only synthetic ones have."""
 
     def __init__(self, composites: Composites) -> None:
@@ -147,7 +147,7 @@ class CleanComposites(Dataset[Composite]):
         (image, label_map, _), seed = self.composites.source(position)
         applied = draw(label_map, seed, self.composites.perturber.settings)
         made = composite(image, label_map, applied)
-        return draw_cleaning(seed)(made, size=self.composites.size)
+        return draw_recompression(seed)(made, size=self.composites.size)
 
 
 def validation_set(data: Path | None, size: int, workers: int = 0) -> Composites:
@@ -162,12 +162,12 @@ def validation_set(data: Path | None, size: int, workers: int = 0) -> Composites
 
 
 def validation_loader(
-    data: Path | None, size: int, workers: int = 0, *, clean: bool = False
+    data: Path | None, size: int, workers: int = 0, *, recompress: bool = False
 ) -> DataLoader[Composite]:
     """Those fixed composites, in batches."""
     composites = validation_set(data, size, workers)
     positions = range(max(len(composites), VALIDATION))
-    samples = CleanComposites(composites) if clean else composites
+    samples = RecompressedComposites(composites) if recompress else composites
     return DataLoader(samples, 16, sampler=positions, num_workers=workers, collate_fn=collate)
 
 

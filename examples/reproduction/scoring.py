@@ -61,7 +61,7 @@ class Target:
         iharmony4: The root of iHarmony4.
         split: The split of iHarmony4.
         subset: The subset of iHarmony4; else all four.
-        clean: Whether composites lose the traces that only synthetic ones have.
+        recompress: Whether composites lose the traces that only synthetic ones have.
         workers: Data loading processes.
         paneled: Whether pictures go through the lossy chain of the paper's script (D-14).
     """
@@ -73,7 +73,7 @@ class Target:
     iharmony4: Path | None = None
     split: str = "test"
     subset: str | None = None
-    clean: bool = False
+    recompress: bool = False
     workers: int = 0
     paneled: bool = False
 
@@ -99,7 +99,7 @@ def open_samples(target: Target, model: nn.Module | None, batch: int = 16) -> Sa
         samples = Triptychs(target.triptychs, settings, size=size)
         names = [path.stem for path in samples.paths]
     else:
-        loader = validation_loader(target.data, size, workers, clean=target.clean)
+        loader = validation_loader(target.data, size, workers, recompress=target.recompress)
         samples = loader.dataset
         names = [f"{position:06d}" for position in range(len(loader.sampler))]
     positions = range(len(names))

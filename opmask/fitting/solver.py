@@ -149,12 +149,12 @@ class Problem:
         planes = [torch.autograd.grad(total, masks, retain_graph=True)[0] for total in totals]
         # White that is to be white says nothing, however far beyond white it was pushed.
         clipped = (self.target - 0.5).abs() > 0.5 - CLOSE
-        told = ~(clipped & ((output - self.target).abs() < CLOSE))
-        return gradient, self.hessian(torch.cat([self.at(p) for p in planes], 2), told)
+        informative = ~(clipped & ((output - self.target).abs() < CLOSE))
+        return gradient, self.hessian(torch.cat([self.at(p) for p in planes], 2), informative)
 
-    def hessian(self, slope: Tensor, told: Tensor | float = 1.0) -> Tensor:
+    def hessian(self, slope: Tensor, informative: Tensor | float = 1.0) -> Tensor:
         """Gauss and Newton's Hessian, (R, M, M), of slopes (R, M, 3P)."""
-        weight = (self.weight * told).expand_as(self.target).flatten(1)[:, None]
+        weight = (self.weight * informative).expand_as(self.target).flatten(1)[:, None]
         return (slope * weight) @ slope.mT + torch.diag(RIDGE / self.bounds.scale**2)
 
 

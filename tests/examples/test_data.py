@@ -37,8 +37,8 @@ def test_batches_are_the_composites_one_after_the_other(monkeypatch):
     assert torch.equal(batches[1].composite[1], expected.composite)
 
 
-def test_clean_batches_are_cleaned(monkeypatch):
+def test_recompressed_batches_are_made_by_the_library(monkeypatch):
     monkeypatch.setattr(data, "VALIDATION", 2)
-    (batch,) = data.validation_loader(None, 32, clean=True)
-    expected = data.CleanComposites(data.validation_set(None, 32))[1]
+    (batch,) = data.validation_loader(None, 32, recompress=True)
+    expected = data.RecompressedComposites(data.validation_set(None, 32))[1]
     assert torch.equal(batch.composite[1], expected.composite)

@@ -20,8 +20,10 @@ def found(gains, confidence=0.8, error=100.0, untouched=False):
     return Found(untouched, error, {t: regions for t in calibrate.THRESHOLDS})
 
 
-def row(hint="exact", before=100.0, after=50.0, name="photos/kodak/1.jpg", changed="photo filter"):
-    return Row(name, hint, changed, before, after, 0.2)
+def row(
+    prompt="exact", before=100.0, after=50.0, name="photos/kodak/1.jpg", changed="photo filter"
+):
+    return Row(name, prompt, changed, before, after, 0.2)
 
 
 @pytest.fixture

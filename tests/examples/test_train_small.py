@@ -201,7 +201,7 @@ def test_scores_of_an_untrained_model_are_those_of_the_composites(listed_photos)
     packed = pool.pack(pool.Pool(listed_photos, "validation", size=64), listed_photos / "packed")
     rows = scoring.score(train_small.build(8, None).eval(), packed, ("exact",), size=32)
     found = scoring.summarize(rows)
-    assert [row.hint for row in rows] == ["exact"] * 3 + ["untouched"] * 3
+    assert [row.prompt for row in rows] == ["exact"] * 3 + ["untouched"] * 3
     assert found["exact"] == pytest.approx(1, abs=0.02)
     assert found["untouched"] < 0.1
 
@@ -214,12 +214,12 @@ def test_treated_composites_are_farther_from_the_photo_and_untouched_ones_left_o
         for treated in (False, True)
     )
     assert len(treated) == len(plain) / 2 == 3
-    assert {row.hint for row in treated} == {"exact"}
+    assert {row.prompt for row in treated} == {"exact"}
     assert treated[0].before != pytest.approx(plain[0].before, rel=1e-3)
     assert treated[0].after == pytest.approx(treated[0].before, rel=0.05)
 
 
-def test_checkpoints_are_ranked_by_error_told_or_not_and_by_harm_that_is_seen():
+def test_checkpoints_are_ranked_by_error_given_the_region_or_not_and_by_harm_that_is_seen():
     found = {
         "exact": 0.6,
         "unknown": 0.9,
