@@ -91,12 +91,12 @@ def make_batch(
     places = torch.multinomial(torch.tensor(mix.prompts), count, True, generator=generator)
     prompt = region_prompt(regions, [REGION_PROMPTS[i] for i in places], generator=generator)
     untouched = chance(mix.untouched, count, generator).to(empty.device) | empty
-    return restore(
+    return leave_untouched(
         treat(made.composite, mix.treated, generator), made, prompt, untouched, generator
     )
 
 
-def restore(
+def leave_untouched(
     composite: Tensor,
     made: CompositeBatch,
     prompt: Tensor,
