@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -40,7 +39,13 @@ from reproduction.data import (
     share_steps,
     validation_loader,
 )
-from reproduction.networks import build, build_perceptual_loss, start_from
+from reproduction.networks import (
+    build,
+    build_perceptual_loss,
+    start_from,
+    starting_point,
+    trained,
+)
 from reproduction.recipes import RATES, Options, Recipe
 from reproduction.report import write_report
 from reproduction.train import (
@@ -116,44 +121,30 @@ def make_average(model: nn.Module, decay: float, device: torch.device) -> Averag
     return average
 
 
-def starting_point(name: str, options: Options) -> Path | None:
-    """The checkpoint to start from: that of --init, or the om of this run for omgan."""
-    om = trained(options.out, "om")
-    if name != "omgan" or (options.init is not None and "om" not in options.model):
-        return options.init
-    if "om" not in options.model and not om.exists():
-        raise SystemExit(
-            f"omgan starts from a trained om, but there is none in {options.out}. "
-            "Add om to --model, or give its checkpoint as --init."
-        )
-    return om
-
-
-def trained(folder: Path, name: str) -> Path:
-    """Where a model of a run folder lies once it is trained."""
-    return folder / name / "model.safetensors"
-
-
 # --- all steps ---
+
+
+def read_steps(
+    runs: list[Run], photos: Photos, steps: range, device: torch.device, options: Options
+) -> Iterator[dict[str, Sequence[Batch]]]:
+    """The batches of each step, by the perturbations that recipes ask for."""
+    kinds = dict.fromkeys(run.recipe.perturb for run in runs)
+    size, share, crop = runs[0].recipe.size, runs[0].share, options.data is not None
+    streams = []
+    for kind in kinds:
+        composites = make_composites(photos, kind, size=size, crop=crop, seed=options.seed)
+        streams.append(read_batches(composites, steps, share, device, options.workers))
+    return (dict(zip(kinds, batches, strict=True)) for batches in zip(*streams, strict=True))
 
 
 def train(runs: list[Run], photos: Photos, accelerator: Accelerator, options: Options) -> None:
     """Trains models side by side on the same composites, and saves them."""
     main, first = accelerator.is_main_process, min(run.step for run in runs)
     steps = range(first, runs[0].recipe.steps)
-    kinds = dict.fromkeys(run.recipe.perturb for run in runs)
-    size, share, crop = runs[0].recipe.size, runs[0].share, options.data is not None
-    streams = []
-    for kind in kinds:
-        composites = make_composites(photos, kind, size=size, crop=crop, seed=options.seed)
-        device, workers = accelerator.device, options.workers
-        streams.append(read_batches(composites, steps, share, device, workers))
-    progress = tqdm(
-        zip(*streams, strict=True), "train", steps.stop, initial=first, disable=not main
-    )
+    read = read_steps(runs, photos, steps, accelerator.device, options)
+    progress = tqdm(read, "train", steps.stop, initial=first, disable=not main)
     with Interrupt() as interrupt, progress:
-        for step, read in enumerate(timed(progress), first + 1):
-            batches = dict(zip(kinds, read, strict=True))
+        for step, batches in enumerate(timed(progress), first + 1):
             for run in runs:
                 if run.step < step:  # one may have been saved a moment before the others
                     advance(run, batches[run.recipe.perturb], accelerator)

@@ -31,7 +31,7 @@ from opmask.checkpoints.description import describe
 from opmask.color import LAB
 from opmask.losses import LPIPS, VGG19Perceptual
 from opmask.retouch import lab_retoucher, paper_hls_retoucher
-from reproduction.recipes import Recipe
+from reproduction.recipes import Options, Recipe
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 
@@ -86,6 +86,24 @@ def build_published(recipe: Recipe, *, guided: bool) -> nn.Module:
         example=torch.full((1, 3, multiple, multiple), 0.5),
         multiple_of=multiple,
     )
+
+
+def trained(folder: Path, name: str) -> Path:
+    """Where a model of a run folder lies once it is trained."""
+    return folder / name / "model.safetensors"
+
+
+def starting_point(name: str, options: Options) -> Path | None:
+    """The checkpoint to start from: that of --init, or the om of this run for omgan."""
+    om = trained(options.out, "om")
+    if name != "omgan" or (options.init is not None and "om" not in options.model):
+        return options.init
+    if "om" not in options.model and not om.exists():
+        raise SystemExit(
+            f"omgan starts from a trained om, but there is none in {options.out}. "
+            "Add om to --model, or give its checkpoint as --init."
+        )
+    return om
 
 
 def load_start(path: Path) -> tuple[nn.Module, nn.Module]:
