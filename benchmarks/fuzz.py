@@ -63,20 +63,20 @@ class Result(NamedTuple):
     outcome: str
     line: str  # the message, or what was left
     where: str  # the line of the library
-    told: str  # what was done to the files
+    damage: str  # what was done to the files
     seconds: float
     peak: int  # bytes
 
     def __str__(self) -> str:
-        parts = [f"{self.kind}:{self.number}", self.outcome, self.where, self.told, self.line]
+        parts = [f"{self.kind}:{self.number}", self.outcome, self.where, self.damage, self.line]
         return " | ".join(" ".join(part.split())[:240] for part in parts)
 
 
 def run_case(case: Case, errors: Path, limits: Limits) -> Result:
     """Builds the files of a case, uses them, and looks at what came of it."""
     use = KINDS[case.kind](case)
-    told = "; ".join([use.door, *case.told])
-    errors.with_name("told").write_text(told, errors="replace")  # for what never comes back
+    damage = "; ".join([use.door, *case.damage])
+    errors.with_name("damage").write_text(damage, errors="replace")  # for what never comes back
     before, error = snapshot(case.folder), None
     os.ftruncate(2, 0)
     reset_peak()
@@ -94,13 +94,15 @@ def run_case(case: Case, errors: Path, limits: Limits) -> Result:
     heard = errors.read_text(errors="replace")
     # Warnings that name a file are meant for the user.
     loud = [str(w.message) for w in warned if not any(name in str(w.message) for name in before)]
-    gone = [text.removesuffix(" is missing") for text in case.told if text.endswith(" is missing")]
+    gone = [
+        text.removesuffix(" is missing") for text in case.damage if text.endswith(" is missing")
+    ]
     after = snapshot(case.folder)
     outcome, line = judge(error, heard, loud, before, after, use, gone=gone, sound=case.sound)
     if peak > limits.memory and outcome in GOOD:
         outcome, line = "crash", f"{peak / 1e6:.0f} MB of memory, after: {line or 'success'}"
     line = line.replace(f"{case.folder}/", "")
-    return Result(case.kind, case.number, outcome, line, place(error), told, seconds, peak)
+    return Result(case.kind, case.number, outcome, line, place(error), damage, seconds, peak)
 
 
 def reset_peak() -> None:
@@ -129,7 +131,7 @@ def work(inbox: Connection, seed: int, folder: Path, limits: Limits) -> None:
         tempfile.tempdir = str(own)  # what is left there is left behind, too
         own.mkdir()
         os.chdir(own)
-        errors.with_name("told").write_text("")
+        errors.with_name("damage").write_text("")
         faulthandler.dump_traceback_later(0.9 * limits.seconds, file=2)
         result = run_case(Case(seed, kind, number, own), errors, limits)
         faulthandler.cancel_dump_traceback_later()
@@ -183,13 +185,13 @@ class Worker:
         self.process.join()
 
     def _lost(self, outcome: str, line: str) -> Result:
-        told, heard = (
-            (self.folder / name).read_text(errors="replace") for name in ("told", "stderr")
+        damage, heard = (
+            (self.folder / name).read_text(errors="replace") for name in ("damage", "stderr")
         )
         frames = [line for line in heard.splitlines() if "/opmask/" in line]
         where = frames[0].rpartition("/opmask/")[2].replace('", line ', ":") if frames else ""
         seconds = time.monotonic() - self.since
-        return Result(*self.task, outcome, line, where, told, seconds, 0)
+        return Result(*self.task, outcome, line, where, damage, seconds, 0)
 
 
 def run_all(

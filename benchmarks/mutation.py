@@ -102,7 +102,7 @@ TESTS = {
     "opmask/files/regions.py": ["tests/files/test_regions.py"],
     "opmask/retouch.py": ["tests/test_retouch.py"],
     "opmask/study/answers.py": ["tests/study/test_answers.py"],
-    "opmask/study/building.py": ["tests/study/test_building.py"],
+    "opmask/study/page.py": ["tests/study/test_page.py"],
     "opmask/study/chart.py": ["tests/study/test_chart.py"],
     "opmask/study/key.py": ["tests/study/test_key.py"],
     "opmask/study/scoring.py": ["tests/study/test_scoring.py"],

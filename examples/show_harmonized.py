@@ -1,4 +1,4 @@
-"""Show what a trained model makes of composites, told where to look or not.
+"""Show what a trained model makes of composites, given the region or not.
 
     python examples/show_harmonized.py --out photos.png
     python examples/show_harmonized.py real_composites --out real.png
@@ -6,7 +6,7 @@
 Without a folder these are composites of the free photographs that come with scikit-image, which
 no model was trained on. A folder holds `composite_images`, and in `masks` a picture of the same
 name for each, white where something was pasted or changed. In the picture, from left to right: the
-composite, what is made of it when the region is told exactly, by boxes, and not at all, the photo
+composite, what is made of it given the exact region, boxes, and nothing, the photo
 if there is one, and the region.
 """
 
@@ -24,7 +24,7 @@ from typing import NamedTuple
 import skimage.data
 import torch
 import torch.nn.functional as F
-from reproduction.arguments import add_overwrite, check_files, files_of
+from reproduction.flags import add_overwrite, check_files, files_of
 from torch import Tensor
 from tqdm import tqdm
 
@@ -33,7 +33,7 @@ from opmask.datasets import (
     Photo,
     read_image,
     read_region,
-    region_hint,
+    region_prompt,
     resize_photo,
     segment,
 )
@@ -45,7 +45,7 @@ from opmask.wrapper.model import fit_longer_side
 SIZE = 256
 SAMPLES = ("astronaut", "chelsea", "coffee", "rocket")
 SEED = 0
-TOLD = {"told the region": "exact", "told a box": "boxes"}
+GIVEN = {"given the region": "exact", "given a box": "boxes"}
 
 
 class Example(NamedTuple):
@@ -83,10 +83,10 @@ def panel_row(model: opmask.OperatorMaskWrapper, example: Example) -> PanelRow:
     """A composite, what is made of it, the photo and the region, on squares."""
     images = {"composite": example.composite}
     generator = torch.Generator().manual_seed(0)
-    for title, kind in TOLD.items():
-        hint = region_hint(example.regions[None], [kind], generator=generator)
-        images[title] = opmask.harmonize(model, example.composite, region=hint)
-    images["not told"] = opmask.harmonize(model, example.composite)
+    for title, kind in GIVEN.items():
+        prompt = region_prompt(example.regions[None], [kind], generator=generator)
+        images[title] = opmask.harmonize(model, example.composite, region=prompt)
+    images["given nothing"] = opmask.harmonize(model, example.composite)
     region = (example.regions > 0)[None].float()
     shown = {**images, **example.photo, "region": region}
     return PanelRow({title: on_square(image) for title, image in shown.items()})

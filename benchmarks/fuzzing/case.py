@@ -50,7 +50,7 @@ class Case:
         number: Which case of that kind.
         folder: An empty folder for its files.
         sound: Whether the files are left as they should be.
-        told: What was done to the files.
+        damage: What was done to the files.
     """
 
     seed: int
@@ -58,7 +58,7 @@ class Case:
     number: int
     folder: Path
     sound: bool = False
-    told: list[str] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(f"{self.seed}:{self.kind}:{self.number}")
@@ -69,8 +69,8 @@ class Case:
         """Another one for arrays, at another place each time."""
         return np.random.default_rng(self.rng.getrandbits(64))
 
-    def tell(self, text: str) -> None:
-        self.told.append(text)
+    def note(self, text: str) -> None:
+        self.damage.append(text)
 
 
 def command(*arguments: object) -> None:

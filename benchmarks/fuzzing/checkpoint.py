@@ -46,7 +46,7 @@ def prepare(folder: Path) -> None:
 
 def checkpoint(case: Case) -> Use:
     name = case.rng.choice(list(CHECKPOINTS))
-    case.tell(name)
+    case.note(name)
     data, path = CHECKPOINTS[name], case.folder / "model.safetensors"
     action = case.rng.choices(["describe", "header", "tensor", "bytes", "file"], [10, 4, 4, 3, 1])[
         0
@@ -57,7 +57,7 @@ def checkpoint(case: Case) -> Use:
         data = _SPOILERS[action](case, data)
     path.write_bytes(data)
     if action == "file":
-        case.tell(spoil_file(case.rng, path))
+        case.note(spoil_file(case.rng, path))
     if case.rng.random() < 0.75:
         return Use("load", lambda: try_model(opmask.load(path)))
     Image.effect_noise((64, 32), 50).convert("RGB").save(case.folder / "photo.png")
@@ -92,16 +92,16 @@ def _spoil_description(case: Case, data: bytes) -> bytes:
     header, body = _split(data)
     about: Any = json.loads(header["__metadata__"]["opmask"])
     for _ in range(case.rng.choice([1, 1, 2])):
-        about, told = spoil_json(case.rng, about)
-        case.tell(told)
+        about, damage = spoil_json(case.rng, about)
+        case.note(damage)
     text, raw = to_text(case.rng, about), case.rng.random()
     if raw < 0.08:
         texts = ["", "{}", "[]", "null", "7", text[:50], "[" * 50_000, '"x"', "{" + text]
         text = case.rng.choice(texts)
-        case.tell(f"the description is {text[:20]!r}")
+        case.note(f"the description is {text[:20]!r}")
     elif raw < 0.15:
         metadata = case.rng.choice([hostile(case.rng), {"opmask": hostile(case.rng)}, {}])
-        case.tell("other metadata")
+        case.note("other metadata")
         return _join(to_text(case.rng, {**header, "__metadata__": metadata}), body)
     header["__metadata__"]["opmask"] = text
     return _join(json.dumps(header), body)
@@ -110,13 +110,13 @@ def _spoil_description(case: Case, data: bytes) -> bytes:
 def _spoil_header(case: Case, data: bytes) -> bytes:
     header, body = _split(data)
     tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    tensors, told = spoil_json(case.rng, tensors)
+    tensors, damage = spoil_json(case.rng, tensors)
     if not isinstance(tensors, dict):
         tensors = {"x": tensors}
     if case.rng.random() < 0.15:
-        case.tell("the length of the header")
+        case.note("the length of the header")
         return struct.pack("<Q", case.rng.choice([0, 1, 2**20, 2**40, 2**64 - 1])) + data[8:]
-    case.tell(f"header: {told}")
+    case.note(f"header: {damage}")
     return _join(to_text(case.rng, {"__metadata__": header.get("__metadata__"), **tensors}), body)
 
 
@@ -153,13 +153,13 @@ def _spoil_tensor(case: Case, data: bytes) -> bytes:
         size = numbers * sizes.get(header[key]["dtype"], 4)
         parts[key] = (part * (size // max(len(part), 1) + 1))[:size]
         header[key]["data_offsets"] = [at, at := at + size]
-    case.tell(f"{action} of {name}")
+    case.note(f"{action} of {name}")
     return _join(json.dumps(header), b"".join(parts.values()))
 
 
 def _spoil_any_bytes(case: Case, data: bytes) -> bytes:
-    data, told = spoil_bytes(case.rng, data)
-    case.tell(told)
+    data, damage = spoil_bytes(case.rng, data)
+    case.note(damage)
     return data
 
 

@@ -59,7 +59,7 @@ def picture(case: Case, ending: str | None = None) -> tuple[bytes, str]:
     if ending in (".png", ".webp") and mode == "RGB" and case.rng.random() < 0.1:
         more |= {"save_all": True, "append_images": [pixels(case, mode).resize(image.size)]}
     image.save(buffer, Image.registered_extensions()[ending], **more)
-    case.tell(f"{mode} {ending}")
+    case.note(f"{mode} {ending}")
     return buffer.getvalue(), ending
 
 
@@ -189,17 +189,17 @@ def write_spoiled(case: Case, stem: Path, ending: str | None = None) -> Path:
         path.write_bytes(data)
     elif action == "file":
         path.write_bytes(data)
-        case.tell(spoil_file(case.rng, path))
+        case.note(spoil_file(case.rng, path))
     elif action == "ending" and len(stem.name) < 200:  # sound, of another format than it says
         path.write_bytes(picture(case)[0])
     else:
         for _ in range(case.rng.choice([1, 1, 1, 2, 3])):
             spoil = SPOILERS.get(ending, spoil_bytes) if action == "format" else spoil_bytes
             try:
-                data, told = spoil(case.rng, data)
+                data, damage = spoil(case.rng, data)
             except (struct.error, IndexError, ValueError, StopIteration):  # spoiled too much
-                data, told = spoil_bytes(case.rng, data)
-            case.tell(told)
+                data, damage = spoil_bytes(case.rng, data)
+            case.note(damage)
         path.write_bytes(data)
     return path
 

@@ -76,7 +76,7 @@ def _arguments(case: Case) -> Use:
         arguments += case.rng.choice([[], ["--overwrite"]])
     else:
         arguments += [option, value]
-    case.tell(f"{option} {value if option != '--out' else out}")
+    case.note(f"{option} {value if option != '--out' else out}")
     written = os.path.relpath((case.folder / out).resolve(), case.folder.resolve())
     may = () if written == "photo.png" else (written,)
     arguments += ["--out", case.folder / out]
@@ -160,7 +160,7 @@ def _folder(case: Case) -> Use:
     images, labels = plant(root, case)
     if case.rng.random() < 0.2:
         case.sound = True
-        case.tell(litter(case.rng, *case.rng.choice([(images, ".jpg"), (labels, ".png")])))
+        case.note(litter(case.rng, *case.rng.choice([(images, ".jpg"), (labels, ".png")])))
     else:
         place, ending = case.rng.choice([(images, ".jpg"), (labels, ".png")])
         (place / f"p1{ending}").unlink()
@@ -186,7 +186,7 @@ def _study(case: Case) -> Use:
         methods += ["--method", f"{name}={case.folder / name}"]
     if case.rng.random() < 0.2:
         case.sound = True
-        case.tell(litter(case.rng, case.folder / "second", ".png"))
+        case.note(litter(case.rng, case.folder / "second", ".png"))
     else:
         (case.folder / "second" / "lake.png").unlink()
         write_spoiled(case, case.folder / "second" / "lake", case.rng.choice([".png", ".jpg"]))

@@ -90,10 +90,10 @@ def spoil_state(case: Case, state: dict[Any, Any]) -> object:
     state, rng = dict(state), case.rng
     name = rng.choice(list(state))
     action = rng.choice(["odd", "odd", "odd", "odd", "remove", "add", "rename", "all", "replace"])
-    told = action
+    damage = action
     if action == "odd":
-        state[name], told = odd_tensor(rng, state[name])
-        told = f"{name} is {told}"
+        state[name], damage = odd_tensor(rng, state[name])
+        damage = f"{name} is {damage}"
     elif action == "remove":
         del state[name]
     elif action in ("add", "rename"):
@@ -103,21 +103,21 @@ def spoil_state(case: Case, state: dict[Any, Any]) -> object:
         state[new] = state[name]
         if action == "rename":
             del state[name]
-        told = f"{action} {new!r}"
+        damage = f"{action} {new!r}"
     elif action == "all":
         kind = rng.choice([torch.float64, torch.bfloat16, torch.int8, torch.complex64])
-        state, told = {n: t.to(kind) for n, t in state.items()}, f"all {kind}"
+        state, damage = {n: t.to(kind) for n, t in state.items()}, f"all {kind}"
     else:
         values = [[], None, list(state.items()), {}, 7, "x", nn.Linear(1, 1), Evil(), set(), b"x"]
-        case.tell("another object")
+        case.note("another object")
         return rng.choice(values)
-    case.tell(told)
+    case.note(damage)
     return state
 
 
 def pth(case: Case) -> Use:
     name = case.rng.choice(list(GENERATORS))
-    case.tell(name)
+    case.note(name)
     path, rng = case.folder / "net.pth", case.rng
     state: Any = GENERATORS[name]
     action = rng.choices(["state", "layout", "zip", "bytes", "file"], [9, 3, 3, 3, 1])[0]
@@ -131,17 +131,17 @@ def pth(case: Case) -> Use:
     content: Any = {"params": state, "params_ema": state} if rng.random() < 0.8 else state
     if action == "layout":
         content = _layout(rng, state)
-        case.tell("another layout")
+        case.note("another layout")
     legacy = rng.random() < 0.2
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
     if action == "zip" and not legacy:
-        case.tell(_spoil_zip(rng, path))
+        case.note(_spoil_zip(rng, path))
     elif action in ("bytes", "zip"):
-        data, told = spoil_bytes(rng, path.read_bytes())
+        data, damage = spoil_bytes(rng, path.read_bytes())
         path.write_bytes(data)
-        case.tell(told)
+        case.note(damage)
     elif action == "file":
-        case.tell(spoil_file(rng, path))
+        case.note(spoil_file(rng, path))
     wrong_door = not case.sound and rng.random() < 0.1
     if (name == "discriminator") is not wrong_door:
         return Use("load_reference_discriminator", lambda: _judge_image(path))

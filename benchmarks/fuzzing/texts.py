@@ -30,7 +30,7 @@ def prepare(folder: Path) -> None:
     case = Case(0, "texts", 0, folder / "texts")
     FOLDERS["benchmark"] = case.folder / "benchmark"
     plant(FOLDERS["benchmark"] / "root", case, count=3)
-    for name, more in (("plain", []), ("clean", ["--clean", "--size", "16"])):
+    for name, more in (("plain", []), ("recompressed", ["--recompress", "--size", "16"])):
         out = FOLDERS["benchmark"] / name
         command(
             "build-benchmark", "ade20k", FOLDERS["benchmark"] / "root", out, "--workers", 0, *more
@@ -94,27 +94,27 @@ def write_spoiled(case: Case, path: Path, text: str, whole: bool) -> None:
             parts = [text] if whole else text.splitlines()
             at = rng.randrange(len(parts))
             try:
-                value, told = spoil_json(rng, json.loads(parts[at]))
+                value, damage = spoil_json(rng, json.loads(parts[at]))
             except (ValueError, RecursionError):  # it is spoiled already
                 continue
             parts[at] = to_text(rng, value)
             text = "\n".join(parts) + "\n"
-            case.tell(f"line {at + 1}: {told}")
+            case.note(f"line {at + 1}: {damage}")
         data = text.encode()
     elif action == "lines":
-        text, told = spoil_lines(rng, text)
+        text, damage = spoil_lines(rng, text)
         data = text.encode()
-        case.tell(told)
+        case.note(damage)
     elif action == "coding":
         coding = rng.choice(["utf-16", "utf-8-sig", "utf-32", "utf-16-le"])
         data = text.encode(coding)
-        case.tell(coding)
+        case.note(coding)
     elif action == "bytes":
-        data, told = spoil_bytes(rng, data)
-        case.tell(told)
+        data, damage = spoil_bytes(rng, data)
+        case.note(damage)
     path.write_bytes(data)
     if action == "file":
-        case.tell(spoil_file(rng, path))
+        case.note(spoil_file(rng, path))
 
 
 # --- manifests ---
@@ -123,12 +123,12 @@ def write_spoiled(case: Case, path: Path, text: str, whole: bool) -> None:
 def manifest(case: Case) -> Use:
     base = FOLDERS["benchmark"]
     root, out = case.folder / "root", case.folder / "out"
-    variant = case.rng.choice(["plain", "clean"])
+    variant = case.rng.choice(["plain", "recompressed"])
     shutil.copytree(base / "root", root)
     text = (base / variant / "manifest.jsonl").read_text()
     out.mkdir()
-    case.tell(variant)
-    more = [] if variant == "plain" else ["--clean", "--size", "16"]
+    case.note(variant)
+    more = [] if variant == "plain" else ["--recompress", "--size", "16"]
     arguments = ("build-benchmark", "ade20k", root, out, "--workers", 0, *more)
     action = case.rng.choices(["manifest", "half", "photo"], [8, 2, 1])[0]
     if action == "half":
@@ -140,7 +140,7 @@ def manifest(case: Case) -> Use:
     if action == "photo" and not case.sound:
         (out / "manifest.jsonl").write_text(text)
         place = case.rng.choice(["images/validation/p1.jpg", "annotations/validation/p1.png"])
-        case.tell(spoil_file(case.rng, root / place))
+        case.note(spoil_file(case.rng, root / place))
     else:
         write_spoiled(case, out / "manifest.jsonl", text, whole=False)
     if case.rng.random() < 0.2:
@@ -199,26 +199,26 @@ def cube(case: Case) -> Use:
         words = lines[at].split()
         place = rng.randrange(len(words))
         words[place] = rng.choice(WORDS)
-        case.tell(f"{words[place]!r:.20} in line {at + 1}")
+        case.note(f"{words[place]!r:.20} in line {at + 1}")
         lines[at] = " ".join(words)
     elif action == "line":
         new = rng.choice(re.split("[|\n]", LINES))
         keep = rng.random() < 0.5
         lines[at : at + (not keep)] = [new]
-        case.tell(f"{new!r} {'before' if keep else 'for'} line {at + 1}")
+        case.note(f"{new!r} {'before' if keep else 'for'} line {at + 1}")
     text = "\n".join(lines) + "\n"
     if action == "lines":
-        text, told = spoil_lines(rng, text)
-        case.tell(told)
+        text, damage = spoil_lines(rng, text)
+        case.note(damage)
     data = text.encode(
         rng.choice(["utf-16", "utf-8-sig", "utf-32"]) if action == "coding" else "utf-8"
     )
     if action == "bytes":
-        data, told = spoil_bytes(rng, data)
-        case.tell(told)
+        data, damage = spoil_bytes(rng, data)
+        case.note(damage)
     path.write_bytes(data)
     if action == "file":
-        case.tell(spoil_file(rng, path))
+        case.note(spoil_file(rng, path))
     return Use("Cube", functools.partial(_look, path))
 
 
@@ -239,7 +239,7 @@ def study(case: Case) -> Use:
     path = case.folder / name
     write_spoiled(case, path, path.read_text(), whole=True)
     if rng.random() < 0.1:
-        case.tell(litter(rng, case.folder, ".json"))
+        case.note(litter(rng, case.folder, ".json"))
     numbers = rng.choice([[1], [0, 1, 2]])
     answers = [case.folder / f"answers-{number}.json" for number in numbers]
     arguments: list[object] = [*answers, "--key", case.folder / "study.key.json"]
@@ -251,7 +251,7 @@ def study(case: Case) -> Use:
         arguments += ["-o", case.folder / f"{out}.md"]
         outputs = (f"{out}.md", f"{out}.json") if out == "out" else ()
         case.sound = case.sound and out == "out"
-        case.tell(f"-o {out}.md")
+        case.note(f"-o {out}.md")
     return Use("study score", functools.partial(_score, case.folder, arguments), outputs)
 
 

@@ -1,7 +1,7 @@
 """How the scripts begin and end.
 
 A script that is started imports this module before all others, and gives :func:`run` its main
-function. Whatever ends it before its time, such as Ctrl-C or a full disk, is told in one line.
+function. Whatever ends it before its time, such as Ctrl-C or a full disk, is reported in one line.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 r"""A small U-Net that compares what is inside a region with what is around it.
 
 Data flow: `(image, region) (B, 4, H, W) -> RegionUNet -> (B, C, H, W)`. What a place should look
-like can only be told from the rest of the picture. Attention at a sixteenth of the resolution lets
-every place look at all others, and two averages, over the region and over its surroundings, are
+like depends on the rest of the picture. Attention at a sixteenth of the resolution lets every
+place look at all others, and two averages, over the region and over its surroundings, are
 handed to both. Where no region is given the network guesses one. ImageNet features of a frozen
 AlexNet say what things are.
 """

@@ -20,9 +20,9 @@ import typer
 
 from opmask.cli.harmonize import harmonize_file
 from opmask.cli.study import app as study
-from opmask.datasets import ADE20K, LIP, Recipe, build_benchmark
+from opmask.datasets import ADE20K, LIP, BenchmarkConfig, build_benchmark
 from opmask.datasets.benchmark.build import IMAGES, finished_files
-from opmask.datasets.benchmark.recompression import CLEAN_QUALITY
+from opmask.datasets.benchmark.recompression import RECOMPRESSION_QUALITY
 from opmask.perturb import PRESETS
 
 # For each data set its class, and the split that the paper tests on.
@@ -57,10 +57,12 @@ def _build_benchmark(
     size: Annotated[
         int | None, typer.Option(help="Resize samples to a square of so many pixels.")
     ] = None,
-    clean: Annotated[
-        bool, typer.Option("--clean", help="Resample and compress, as real composites were.")
+    recompress: Annotated[
+        bool, typer.Option("--recompress", help="Resample and compress, as real composites were.")
     ] = False,
-    quality: Annotated[int, typer.Option(help="The JPEG quality for --clean.")] = CLEAN_QUALITY,
+    quality: Annotated[
+        int, typer.Option(help="The JPEG quality for --recompress.")
+    ] = RECOMPRESSION_QUALITY,
     images: Annotated[
         bool, typer.Option("--images", help="Write a picture of each sample, too.")
     ] = False,
@@ -78,7 +80,9 @@ def _build_benchmark(
         kind(root, split),
         root,
         out,
-        Recipe(kind.__name__, split, seed, settings, size, quality if clean else None),
+        BenchmarkConfig(
+            kind.__name__, split, seed, settings, size, quality if recompress else None
+        ),
         images=images,
         workers=(os.cpu_count() or 1) if workers is None else workers,
     )

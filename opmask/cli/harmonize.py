@@ -70,7 +70,7 @@ def harmonize_file(
         bool, typer.Option("--overwrite", help="Replace the output if it is there.")
     ] = False,
 ) -> None:
-    """Harmonize a photo, with or without being told where it was changed."""
+    """Harmonize a photo, with or without the region that was changed."""
     saving = _saving(out)
     check_outputs({"--out": out}, inputs=[photo, region, model], overwrite=overwrite)
     amount, place = _strength(strength), _device(device)

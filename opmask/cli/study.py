@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 
 from opmask.files import check_outputs, replacing
-from opmask.study.building import QUESTION, build_study, key_path
 from opmask.study.chart import save_chart
 from opmask.study.key import StudyKey
+from opmask.study.page import QUESTION, build_study, key_path
 from opmask.study.scoring import score_study, to_markdown
 
 app = typer.Typer(help="Ask people which method's images look best.", no_args_is_help=True)

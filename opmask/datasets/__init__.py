@@ -2,14 +2,14 @@
 
 from opmask.datasets.ade20k import ADE20K
 from opmask.datasets.benchmark.build import build_benchmark
-from opmask.datasets.benchmark.config import Recipe
+from opmask.datasets.benchmark.config import BenchmarkConfig
 from opmask.datasets.benchmark.dataset import Benchmark
 from opmask.datasets.benchmark.triptych import Triptychs
 from opmask.datasets.composites import Composites, Sources
 from opmask.datasets.iharmony4 import IHarmony4
 from opmask.datasets.labelled import labelled
 from opmask.datasets.lip import LIP
-from opmask.datasets.pairs import TABLE_1, Counts, PhotoFiles, pair_files
+from opmask.datasets.pairs import TABLE_1, PhotoCounts, PhotoFiles, pair_files
 from opmask.datasets.photos import (
     BrokenPhotoError,
     Photo,
@@ -20,24 +20,24 @@ from opmask.datasets.photos import (
     resize_photo,
 )
 from opmask.datasets.reading import read_image, read_label_map, read_photo, read_region
-from opmask.datasets.region_prompts import HINTS, region_hint
+from opmask.datasets.region_prompts import REGION_PROMPTS, region_prompt
 from opmask.datasets.scenes.synthetic import SyntheticScenes
 from opmask.datasets.segmentation import segment
 
 __all__ = [
     "ADE20K",
-    "HINTS",
     "LIP",
+    "REGION_PROMPTS",
     "TABLE_1",
     "Benchmark",
+    "BenchmarkConfig",
     "BrokenPhotoError",
     "Composites",
-    "Counts",
     "IHarmony4",
     "Photo",
+    "PhotoCounts",
     "PhotoFiles",
     "Photos",
-    "Recipe",
     "Resized",
     "Sources",
     "SyntheticScenes",
@@ -51,7 +51,7 @@ __all__ = [
     "read_label_map",
     "read_photo",
     "read_region",
-    "region_hint",
+    "region_prompt",
     "resize_photo",
     "segment",
 ]

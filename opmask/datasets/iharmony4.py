@@ -1,4 +1,4 @@
-r"""iHarmony4, the benchmark of networks that are told the region: composites with real images.
+r"""iHarmony4, the benchmark of networks that are given the region: composites with real images.
 
 Works for anything in that folder layout. Nothing is downloaded.
 

@@ -12,7 +12,7 @@ from multiprocessing.pool import ThreadPool
 from torch.utils.data import Subset
 from tqdm import tqdm
 
-from opmask.datasets.pairs import Counts, PhotoFiles
+from opmask.datasets.pairs import PhotoCounts, PhotoFiles
 from opmask.datasets.photos import BrokenPhotoError, Photo
 
 logger = logging.getLogger("opmask")
@@ -52,26 +52,27 @@ def labelled(photos: PhotoFiles, *, workers: int = 0) -> Subset[Photo]:
     total = len(photos)
     with ThreadPool(max(1, workers)) as pool:
         # In threads: nothing has to be copied between processes, and decoding runs in parallel.
-        states = pool.imap(partial(_state, photos), range(total))
-        found = list(tqdm(states, "label maps", total, disable=None))
-    kept = [index for index, state in enumerate(found) if state is True]
-    broken = [state for state in found if isinstance(state, BrokenPhotoError)]
-    _report(total, total - len(kept) - len(broken), broken)
+        read = pool.imap(partial(_has_label, photos), range(total))
+        found = list(tqdm(read, "label maps", total, disable=None))
+    kept = [index for index, usable in enumerate(found) if usable is True]
+    broken = [error for error in found if isinstance(error, BrokenPhotoError)]
+    _log_left_out(total, total - len(kept) - len(broken), broken)
     if not kept:
         raise ValueError(f"'photos' must hold one with a labelled pixel, got none in {total}.")
     if photos.published is not None:
-        logger.log(*_compare(Counts(total, len(kept)), photos.published))
+        _log_comparison(PhotoCounts(total, len(kept)), photos.published)
     return Subset(photos, kept)
 
 
-def _state(photos: PhotoFiles, index: int) -> bool | BrokenPhotoError:
+def _has_label(photos: PhotoFiles, index: int) -> bool | BrokenPhotoError:
+    """Whether a photo has a labelled pixel, or why that cannot be read."""
     try:
         return bool(photos.label_map(index).any())
     except BrokenPhotoError as error:
         return error
 
 
-def _report(total: int, unlabelled: int, broken: list[BrokenPhotoError]) -> None:
+def _log_left_out(total: int, unlabelled: int, broken: list[BrokenPhotoError]) -> None:
     if unlabelled:
         text = "%d of %d photos have no labelled pixel and are left out"
         logger.warning(text, unlabelled, total)
@@ -80,10 +81,11 @@ def _report(total: int, unlabelled: int, broken: list[BrokenPhotoError]) -> None
         logger.warning(text, len(broken), total, broken[0])
 
 
-def _compare(found: Counts, paper: Counts) -> tuple[int, str]:
+def _log_comparison(found: PhotoCounts, paper: PhotoCounts) -> None:
     remain = f"{found.labelled} of {found.photos} photos remain"
     if found.photos != paper.photos:
-        return logging.INFO, f"{remain}; the full data set has {paper.photos}"
-    if found != paper:
-        return logging.WARNING, f"{remain}; in the paper (Table 1) it is {paper.labelled}"
-    return logging.INFO, f"{remain}, as in the paper (Table 1)"
+        logger.info("%s; the full data set has %d", remain, paper.photos)
+    elif found != paper:
+        logger.warning("%s; in the paper (Table 1) it is %d", remain, paper.labelled)
+    else:
+        logger.info("%s, as in the paper (Table 1)", remain)

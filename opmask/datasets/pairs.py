@@ -22,7 +22,7 @@ from opmask.files.pictures import picture_files
 _NAMES_SHOWN = 3
 
 
-class Counts(NamedTuple):
+class PhotoCounts(NamedTuple):
     r"""How many photos a data set has.
 
     Attributes:
@@ -35,10 +35,10 @@ class Counts(NamedTuple):
 
 
 TABLE_1 = {
-    ("ADE20K", "training"): Counts(20210, 20196),
-    ("ADE20K", "validation"): Counts(2000, 2000),
-    ("LIP", "train"): Counts(30462, 30385),
-    ("LIP", "val"): Counts(10000, 9972),
+    ("ADE20K", "training"): PhotoCounts(20210, 20196),
+    ("ADE20K", "validation"): PhotoCounts(2000, 2000),
+    ("LIP", "train"): PhotoCounts(30462, 30385),
+    ("LIP", "val"): PhotoCounts(10000, 9972),
 }
 """The paper's Table 1, by class and split, that is, what HScene and HLIP are made of."""
 
@@ -62,7 +62,7 @@ class PhotoFiles(Dataset[Photo]):
     """
 
     pairs: list[tuple[Path, Path]]
-    published: Counts | None = None
+    published: PhotoCounts | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -1,7 +1,7 @@
-r"""What somebody may tell a model about the region: all, roughly, some places, or nothing.
+r"""Region prompts: what a model is given of the region, from all of it to nothing.
 
-A model that is told the region is trained with what people give: masks that are too large, boxes,
-scribbles. Which pixels belong to which changed region -> :func:`region_hint` -> the region input
+A model that takes a region is trained with what people give: masks that are too large, boxes,
+scribbles. Which pixels belong to which changed region -> :func:`region_prompt` -> the region input
 of a model (:class:`opmask.OperatorMaskWrapper` with `region=True`).
 """
 
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-__all__ = ["HINTS", "region_hint"]
+__all__ = ["REGION_PROMPTS", "region_prompt"]
 
 GROWTH = (0.01, 0.06)
 """By how much a dilated region grows on each side, in heights of the image."""
@@ -31,10 +31,10 @@ STROKE_RADIUS = 0.015
 """Half the width of a scribble, in heights of the image."""
 
 
-def region_hint(
+def region_prompt(
     regions: Tensor, kinds: Sequence[str], *, generator: Generator | None = None
 ) -> Tensor:
-    r"""Draws what models are told about regions.
+    r"""Draws region prompts, what models are given of the regions that were changed.
 
     * `unknown`: nothing, -1 everywhere.
     * `exact`: 1 inside and 0 outside.
@@ -46,7 +46,7 @@ def region_hint(
         regions: Which changed region each pixel belongs to, integers, with shape
             :math:`(B, H, W)`, 0 where nothing was changed, see
             :meth:`opmask.perturb.PerturbationRecord.region_map`.
-        kinds: One of :data:`opmask.datasets.region_prompts.HINTS` for each image.
+        kinds: One of :data:`opmask.datasets.region_prompts.REGION_PROMPTS` for each image.
         generator: Where the random numbers come from, on the CPU. Default: torch's own.
 
     Returns:
@@ -58,21 +58,21 @@ def region_hint(
 
     Example:
         >>> regions = torch.tensor([[[0, 0, 2, 2]]])
-        >>> region_hint(regions, ["exact"])
+        >>> region_prompt(regions, ["exact"])
         tensor([[[[0., 0., 1., 1.]]]])
-        >>> region_hint(regions, ["unknown"])
+        >>> region_prompt(regions, ["unknown"])
         tensor([[[[-1., -1., -1., -1.]]]])
     """
     if len(kinds) != len(regions):
         raise ValueError(f"'kinds' must hold one for each of {len(regions)}, got {len(kinds)}.")
-    if unknown := sorted(set(kinds) - set(HINTS)):
-        raise ValueError(f"'kinds' must be among {', '.join(HINTS)}, got {unknown}.")
-    hint = regions.new_empty((len(regions), 1, *regions.shape[1:]), dtype=torch.float32)
-    for kind in HINTS:
+    if unknown := sorted(set(kinds) - set(REGION_PROMPTS)):
+        raise ValueError(f"'kinds' must be among {', '.join(REGION_PROMPTS)}, got {unknown}.")
+    prompt = regions.new_empty((len(regions), 1, *regions.shape[1:]), dtype=torch.float32)
+    for kind in REGION_PROMPTS:
         places = [place for place, wanted in enumerate(kinds) if wanted == kind]
         if places:
-            hint[places] = _DRAW[kind](regions[places], generator)[:, None]
-    return hint
+            prompt[places] = _DRAW[kind](regions[places], generator)[:, None]
+    return prompt
 
 
 def _unknown(regions: Tensor, generator: Generator | None) -> Tensor:
@@ -125,10 +125,10 @@ def _extreme(place: Tensor, coordinate: Tensor, size: int, kind: str) -> Tensor:
 
 
 def _scribbles(regions: Tensor, generator: Generator | None) -> Tensor:
-    hint = _unknown(regions, None)
+    prompt = _unknown(regions, None)
     for value, area in ((1.0, regions > 0), (0.0, regions == 0)):
-        hint = torch.where(_strokes(area, generator), value, hint)
-    return hint
+        prompt = torch.where(_strokes(area, generator), value, prompt)
+    return prompt
 
 
 def _strokes(area: Tensor, generator: Generator | None) -> Tensor:
@@ -176,5 +176,5 @@ _DRAW: dict[str, Callable[[Tensor, Generator | None], Tensor]] = {
     "scribbles": _scribbles,
 }
 
-HINTS = tuple(_DRAW)
-"""What a model may be told about the region, see :func:`region_hint`."""
+REGION_PROMPTS = tuple(_DRAW)
+"""The kinds of region prompts, see :func:`region_prompt`."""

@@ -71,7 +71,7 @@ def segment(image: Tensor, *, regions: int = 8) -> Tensor:
         ) from error
     least = int(_PIECE * codes[..., 0].size)
     pieces = felzenszwalb(codes, scale=_SCALE, sigma=_SIGMA, min_size=least)
-    return torch.from_numpy(_merge(pieces, rgb2lab(codes), regions))
+    return torch.from_numpy(merge_pieces(pieces, rgb2lab(codes), regions))
 
 
 def _check(image: Tensor, regions: int) -> None:
@@ -85,8 +85,22 @@ def _check(image: Tensor, regions: int) -> None:
         raise ValueError(f"'regions' must be at least 1, got {regions}.")
 
 
-def _merge(pieces: np.ndarray, lab: np.ndarray, regions: int) -> np.ndarray:
-    """Joins pieces (H, W), numbered from 0, until they are few and none is small."""
+def merge_pieces(pieces: np.ndarray, lab: np.ndarray, regions: int) -> np.ndarray:
+    r"""Joins pieces of a picture until they are few and none is small, see :func:`segment`.
+
+    Args:
+        pieces: The number of the piece of each pixel, from 0, with shape :math:`(H, W)`.
+        lab: The CIELAB colours, with shape :math:`(H, W, 3)`.
+        regions: How many regions there may be, at least 1.
+
+    Returns:
+        The number of the region of each pixel, from 1, with shape :math:`(H, W)`.
+
+    Example:
+        >>> lab = np.array([0.0, 4, 7, 9])[None, :, None] * (1, 0, 0)
+        >>> merge_pieces(np.arange(4)[None], lab, 3)
+        array([[1, 2, 3, 3]])
+    """
     sizes = np.bincount(pieces.ravel()).astype(float)
     sums = [np.bincount(pieces.ravel(), channel.ravel()) for channel in np.moveaxis(lab, -1, 0)]
     colors = np.stack(sums, 1) / sizes[:, None]

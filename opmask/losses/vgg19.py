@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from opmask.losses._common import check_reduction, reduce
-from opmask.losses._trunks import build_trunk, check_pair, constant, locate
+from opmask.losses.trunks import build_trunk, check_pair, constant, locate
 
 
 def vgg19_perceptual(

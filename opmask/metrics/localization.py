@@ -1,6 +1,6 @@
 r"""Whether the model changed the right place: the effective change against the region.
 
-A model that is told nothing about the region says where the edit was by what it changes, so its
+A model that is given no region says where the edit was by what it changes, so its
 output alone is enough to score it, whatever operators it used:
 
     output, image -> effective_change -> above a threshold -> iou with the region
@@ -20,7 +20,7 @@ from opmask.metrics.image import check_images
 ROUNDING = 1e-6
 
 SWEEP = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-"""The thresholds that :func:`iou_sweep` tries unless told otherwise, in levels of 255."""
+"""The thresholds that :func:`iou_sweep` tries by default, in levels of 255."""
 
 
 def iou(region: Tensor, predicted: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 r"""Tables of results: every image's scores, means with intervals, and who won by how much.
 
-A mean over a test set says nothing about whether another sample of photos would have told
+A mean over a test set says nothing about whether another sample of photos would have shown
 otherwise. Intervals here are percentile bootstraps over images, seeded, so that the same scores
 always give the same table:
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from opmask import cli
 from opmask.cli import app
-from opmask.datasets import ADE20K, LIP, Recipe, build_benchmark
+from opmask.datasets import ADE20K, LIP, BenchmarkConfig, build_benchmark
 from opmask.datasets.benchmark.manifest import read_manifest
 
 
@@ -62,31 +62,35 @@ def test_defaults_are_those_of_the_library_and_of_the_papers_test(
     root, tmp_path, capsys, data, kind, split
 ):
     assert build(capsys, data, root, tmp_path / "out")[0] == 0
-    recipe = Recipe(kind.__name__, split)
-    build_benchmark(kind(root, split), root, tmp_path / "expected", recipe)
+    config = BenchmarkConfig(kind.__name__, split)
+    build_benchmark(kind(root, split), root, tmp_path / "expected", config)
     written = [(tmp_path / name / "manifest.jsonl").read_bytes() for name in ("out", "expected")]
     assert written[0] == written[1]
 
 
 def test_options_reach_the_benchmark(root, tmp_path, capsys):
-    options = "--split training --seed 5 --settings reference-rgb --size 16 --clean --quality 70"
+    options = (
+        "--split training --seed 5 --settings reference-rgb --size 16 --recompress --quality 70"
+    )
     status, output, _ = build(
         capsys, "ade20k", root, tmp_path / "out", *options.split(), "--images"
     )
     assert status == 0
     assert output.endswith(f"manifest.jsonl and {tmp_path / 'out/images'}\n")
     header, _ = read_manifest(tmp_path / "out/manifest.jsonl")
-    assert header.recipe == Recipe("ADE20K", "training", 5, "reference-rgb", 16, 70)
+    assert header.config == BenchmarkConfig("ADE20K", "training", 5, "reference-rgb", 16, 70)
     assert len(list((tmp_path / "out/images").iterdir())) == 2
 
 
-def test_clean_has_the_quality_90_by_default_and_quality_alone_cleans_nothing(
+def test_recompression_has_the_quality_90_by_default_and_quality_alone_changes_nothing(
     root, tmp_path, capsys
 ):
-    build(capsys, "lip", root, tmp_path / "clean", "--clean")
+    build(capsys, "lip", root, tmp_path / "compressed", "--recompress")
     build(capsys, "lip", root, tmp_path / "plain", "--quality", 70)
-    found = [read_manifest(tmp_path / n / "manifest.jsonl")[0].recipe for n in ("clean", "plain")]
-    assert [recipe.clean for recipe in found] == [90, None]
+    found = [
+        read_manifest(tmp_path / n / "manifest.jsonl")[0].config for n in ("compressed", "plain")
+    ]
+    assert [config.recompression for config in found] == [90, None]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,10 @@ def test_clean_has_the_quality_90_by_default_and_quality_alone_cleans_nothing(
         (["lip", "ROOT", "OUT", "--split", "x"], "'split' must be one of ('train', 'val'), got"),
         (["lip", "ROOT", "OUT", "--settings", "best"], "'settings' must be one of default, refer"),
         (["lip", "ROOT", "OUT", "--size", "0"], "'size' must be at least 1, got 0."),
-        (["lip", "ROOT", "OUT", "--clean", "--quality", "0"], "'quality' must lie in [1, 100]"),
+        (
+            ["lip", "ROOT", "OUT", "--recompress", "--quality", "0"],
+            "'quality' must lie in [1, 100]",
+        ),
         (["lip", "GONE", "OUT"], "'root' must hold photographs and label maps of the same names"),
         (["lip", "ROOT", "ROOT"], "'out' must be a new or an empty folder or that of the same"),
         (["lip", "ROOT", "FILE/out"], "[Errno "),
@@ -152,7 +159,16 @@ def test_help_names_the_commands_and_their_options(capsys):
     assert status == 0
     assert "build-benchmark" in output
     output = run(capsys, "build-benchmark", "--help")[1]
-    for name in ["split", "seed", "settings", "size", "clean", "quality", "images", "workers"]:
+    for name in [
+        "split",
+        "seed",
+        "settings",
+        "size",
+        "recompress",
+        "quality",
+        "images",
+        "workers",
+    ]:
         assert f"--{name}" in output
 
 

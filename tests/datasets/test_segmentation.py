@@ -9,7 +9,7 @@ from skimage.segmentation import felzenszwalb
 
 from opmask.datasets.photos import resize_photo
 from opmask.datasets.reading import read_photo
-from opmask.datasets.segmentation import _merge, segment
+from opmask.datasets.segmentation import merge_pieces, segment
 
 
 def patchwork(cells=(6, 7), side=6, seed=0):
@@ -43,7 +43,7 @@ def growth(lab, labels, one, other):
 
 
 def merged_plainly(labels, lab, regions):
-    """What `_merge` does, from its description, with everything computed anew at each step."""
+    """What `merge_pieces` does, from its description, with everything computed anew each time."""
     while True:
         numbers, sizes = np.unique(labels, return_counts=True)
         if len(numbers) > regions:
@@ -91,36 +91,38 @@ def test_joining_equals_a_plain_loop(seed):
     pieces = np.kron(np.arange(30).reshape(5, 6), np.ones((3, 3), int))
     pieces.flat[random.choice(270, 9, replace=False)] = np.arange(30, 39)
     lab = random.normal(size=(39, 3))[pieces] * (30, 10, 10)
-    assert same_parts(_merge(pieces, lab, 6), merged_plainly(pieces, lab, 6))
+    assert same_parts(merge_pieces(pieces, lab, 6), merged_plainly(pieces, lab, 6))
 
 
 def test_the_cheapest_pair_is_joined_first():
     pieces = np.arange(4)[None]
     lab = np.array([0.0, 4, 7, 9])[pieces][..., None] * (1, 0, 0)
-    assert _merge(pieces, lab, 3).tolist() == [[1, 2, 3, 3]]
-    assert _merge(pieces, lab, 2).tolist() == [[1, 1, 2, 2]]  # two of size 1 rather than 1 and 2
+    assert merge_pieces(pieces, lab, 3).tolist() == [[1, 2, 3, 3]]
+    assert merge_pieces(pieces, lab, 2).tolist() == [
+        [1, 1, 2, 2]
+    ]  # two of size 1 rather than 1 and 2
 
 
 def test_small_pieces_go_first():
     # 5 and 5 pixels 1 apart cost 2.5 x 1; 1 and 10 pixels 1.5 apart cost 10 / 11 x 2.25.
     pieces = np.array([[0] * 5 + [1] * 5 + [2] * 10 + [3]])
     lab = np.array([0.0, 1, 9, 10.5])[pieces][..., None] * (1, 0, 0)
-    assert np.unique(_merge(pieces, lab, 3)[0, -11:]).tolist() == [3]
+    assert np.unique(merge_pieces(pieces, lab, 3)[0, -11:]).tolist() == [3]
 
 
 def test_pieces_that_meet_at_a_corner_only_are_not_joined():
     pieces, lab = np.array([[0, 1], [2, 3]]), np.zeros((2, 2, 3))
     lab[0, 1], lab[1, 0] = 10, 50
-    assert _merge(pieces, lab, 3).tolist() == [[1, 1], [2, 3]]
+    assert merge_pieces(pieces, lab, 3).tolist() == [[1, 1], [2, 3]]
 
 
 def test_a_hundredth_of_the_picture_stays_and_less_is_joined_with_the_most_alike():
     pieces, lab = np.zeros((10, 10), int), np.zeros((10, 10, 3))
     pieces[5:], pieces[5, 5] = 1, 2
     lab[pieces == 1], lab[pieces == 2] = 40, 90
-    assert len(np.unique(_merge(pieces, lab, 8))) == 3
+    assert len(np.unique(merge_pieces(pieces, lab, 8))) == 3
     wider = np.append(pieces, pieces[:, -1:], 1), np.append(lab, lab[:, -1:], 1)
-    joined = _merge(*wider, 8)
+    joined = merge_pieces(*wider, 8)
     assert len(np.unique(joined)) == 2
     assert joined[5, 5] == joined[9, 9] != joined[0, 0]
 
@@ -130,7 +132,7 @@ def test_the_smallest_of_the_small_is_joined_first():
     pieces = np.zeros((20, 20), int)
     pieces[10, 5:8], pieces[10, 8] = 1, 2
     lab = np.array([[0.0, 0, 0], [60, 0, 0], [61, 0, 0]])[pieces]
-    joined = _merge(pieces, lab, 8)
+    joined = merge_pieces(pieces, lab, 8)
     assert (joined == 2).sum() == 4
     assert (joined[10, 5:9] == 2).all()
 

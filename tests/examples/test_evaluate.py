@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from reproduction import report, scoring
+from reproduction import data, scoring
 
 import opmask
 from opmask import OperatorMaskWrapper
@@ -21,7 +21,7 @@ from opmask.perturb import Composite
 
 @pytest.fixture
 def checkpoint(monkeypatch, tmp_path):
-    monkeypatch.setattr(report, "VALIDATION", 4)
+    monkeypatch.setattr(data, "VALIDATION", 4)
     model = OperatorMaskWrapper(SmallUNet(4, width=8), region=True)
     with torch.no_grad():
         model.head.layer.bias.fill_(1.0)
@@ -121,11 +121,14 @@ def test_missing_weights_say_where_they_are_expected(monkeypatch, checkpoint, tm
         (["--protocol", "paper"], "--protocol: invalid choice: 'paper'"),
         (["--device", "cube"], "--device: must be a device that PyTorch finds, got cube"),
         (
-            ["--clean", "--masks"],
-            "--masks are fitted to exact composites, not to those of --clean",
+            ["--recompress", "--masks"],
+            "--masks are fitted to exact composites, not to those of --recompress",
         ),
-        (["--triptychs", ".", "--clean"], "--clean and --masks are for composites of photos"),
-        (["--iharmony4", ".", "--masks"], "--clean and --masks are for composites of photos"),
+        (
+            ["--triptychs", ".", "--recompress"],
+            "--recompress and --masks are for composites of photos",
+        ),
+        (["--iharmony4", ".", "--masks"], "--recompress and --masks are for composites of photos"),
         (["--subset", "HCOCO"], "--subset is that of --iharmony4, which is not given"),
         (["--data", ".", "--triptychs", "."], "--triptychs: not allowed with argument --data"),
         (["--data", "nowhere"], "--data: must be a file or folder, but there is no 'nowhere'"),
@@ -211,7 +214,7 @@ def test_what_was_scored_is_noted_beside_the_scores(monkeypatch, checkpoint, tmp
     notes = json.loads((tmp_path / "scores.json").read_text())
     assert notes == {
         "data": "synthetic scenes", "images": 4, "size": 32, "protocol": "opmask",
-        "clean": False, "seconds": {},
+        "recompressed": False, "seconds": {},
     }  # fmt: skip
 
 
@@ -224,20 +227,20 @@ def test_models_are_compared_with_the_one_before_but_not_with_untouched_rows(
     assert lines[0].startswith("- blind less om, on the same images: MSE -")
 
 
-def test_clean_composites_are_the_same_ones_with_other_pixels(monkeypatch, blind, tmp_path):
+def test_recompressed_composites_are_the_same_ones_with_other_pixels(monkeypatch, blind, tmp_path):
     made = {}
-    for flags in ([], ["--clean"]):
+    for flags in ([], ["--recompress"]):
         path = tmp_path / "scores.csv"
         run(monkeypatch, str(blind), *flags, "--csv", str(path), "--overwrite")
         made[bool(flags)] = [float(row["mse"]) for row in read(path)][:4]
-    for exact, clean in zip(made[False], made[True], strict=True):
-        assert 0 < clean < exact  # edges fade, and what is narrow disappears
+    for exact, compressed in zip(made[False], made[True], strict=True):
+        assert 0 < compressed < exact  # edges fade, and what is narrow disappears
 
 
-def test_clean_composites_are_made_by_the_library(monkeypatch):
-    monkeypatch.setattr(report, "VALIDATION", 4)
-    exact = report.validation_set(None, 32)
-    sample = report.CleanComposites(exact)[1]
+def test_recompressed_composites_are_made_by_the_library(monkeypatch):
+    monkeypatch.setattr(data, "VALIDATION", 4)
+    exact = data.validation_set(None, 32)
+    sample = data.RecompressedComposites(exact)[1]
     assert sample.applied == exact[1].applied
     assert sample.real.shape == (3, 32, 32)
     assert not torch.equal(sample.real, exact[1].real)

@@ -5,7 +5,7 @@ import figures
 import pytest
 import torch
 from PIL import Image
-from reproduction import report
+from reproduction import data
 
 import opmask
 from opmask.backbones import SmallUNet
@@ -16,7 +16,7 @@ from opmask.retouch import lab_retoucher, paper_hls_retoucher
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A run folder with untrained models, of which the masks are not the identity."""
-    monkeypatch.setattr(report, "VALIDATION", 8)
+    monkeypatch.setattr(data, "VALIDATION", 8)
     torch.manual_seed(0)
     models = {
         "rgb": opmask.DirectRGB(SmallUNet(3, width=8), region=False, multiple_of=32),

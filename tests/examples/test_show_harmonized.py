@@ -34,12 +34,14 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_row_has_a_column_for_everything_told():
+def test_a_row_has_a_column_for_everything_given():
     example = next(show_harmonized.samples())
     row = show_harmonized.panel_row(build(8, None), example)
-    told = ["told the region", "told a box", "not told"]
-    assert list(row.images) == ["composite", *told, "photo", "region"]
-    torch.testing.assert_close(row.images["not told"], row.images["composite"], atol=1e-3, rtol=0)
+    given = ["given the region", "given a box", "given nothing"]
+    assert list(row.images) == ["composite", *given, "photo", "region"]
+    torch.testing.assert_close(
+        row.images["given nothing"], row.images["composite"], atol=1e-3, rtol=0
+    )
     assert torch.equal(row.images["region"][0] > 0, example.regions > 0)
 
 

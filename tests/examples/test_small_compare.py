@@ -17,10 +17,10 @@ def test_the_strength_is_that_at_which_the_mean_harm_is_as_wanted():
     assert compare.strength_at(harm, 0.0) == 0.0
 
 
-def test_a_line_has_the_errors_at_that_strength_and_told_at_full_strength():
+def test_a_line_has_the_errors_at_that_strength_and_given_the_region_at_full_strength():
     blind = np.stack([100 - 20 * RISING, 300 - 60 * RISING])
-    told = np.stack([100 - 40 * RISING, 300 - 120 * RISING])
-    found = Curve(np.stack([RISING, RISING]), blind, told)
+    guided = np.stack([100 - 40 * RISING, 300 - 120 * RISING])
+    found = Curve(np.stack([RISING, RISING]), blind, guided)
     text = compare.line("run", found, harm=0.5)
     decibels = [-10 * np.log10(share) for share in (0.9, 0.6)]
     assert text == (

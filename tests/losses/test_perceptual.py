@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from opmask.losses import LPIPS, lpips
-from opmask.losses._trunks import build_trunk
+from opmask.losses.trunks import build_trunk
 
 NETS = ["vgg", "alex"]
 FILES = {"vgg": "vgg16_features_fp16.pth", "alex": "alexnet_features.pth"}

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from opmask import LAB_CENTERED
 from opmask.losses import VGG19Perceptual, vgg19_perceptual
-from opmask.losses._trunks import build_trunk
+from opmask.losses.trunks import build_trunk
 
 RANDOM = {"weights": "random"}
 

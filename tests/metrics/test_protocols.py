@@ -4,7 +4,7 @@ import torch
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from opmask.losses import LPIPS
-from opmask.losses._trunks import build_trunk
+from opmask.losses.trunks import build_trunk
 from opmask.metrics import average, score, to_uint8
 
 RNG = np.random.default_rng(0)

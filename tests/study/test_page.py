@@ -1,369 +1,332 @@
-"""The page in a real browser: a person's clicks, keys and reloads, and what comes of them."""
-
+import base64
+import hashlib
+import io
 import json
-import math
+import logging
+import os
 import re
-import time
-from collections import Counter
+import sys
+from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+from PIL import Image, JpegImagePlugin
 
-from opmask.study import build_study, score_study
-
-pytestmark = pytest.mark.browser
-
-CHOICES = "#grid button"
-SHOWN = "!document.getElementById('{}').hidden"
-METHOD_NAMES = r"(alpha|beta|gamma)_method|folder\d|barn|street"
+import opmask
+from opmask.study import StudyKey, build_study
+from opmask.study.page import LARGE, QUALITY, QUESTION, key_path
 
 
-def start(browser, page, participant="", **screen):
-    browser.open(page, **screen)
-    browser.click("#participant")
-    for letter in participant:
-        browser.press(letter)
-    browser.click("form button")
-    browser.wait(SHOWN.format("trial"))
+def content(page):
+    """What the script of the page reads."""
+    found = re.search(r'<script type="application/json" id="study">(.*?)</script>',
+                      page.read_text("utf-8"), re.DOTALL)  # fmt: skip
+    return json.loads(found[1])
 
 
-def choose(browser, place):
-    """Choose by mouse, and wait until the next image, or the end, is shown."""
-    now = browser.js("session.place")
-    browser.click(CHOICES, place)
-    browser.wait(f"session.place === {now + 1} && !holding")
+def picture(url):
+    head, data = url.split(",", 1)
+    assert head == "data:image/jpeg;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
-def downloaded(tmp_path, count=1):
-    """The newest of `count` files, once they are whole."""
-    end = time.monotonic() + 60
-    while len(files := list((tmp_path / "downloads").glob("*.json"))) < count:
-        assert time.monotonic() < end, "no download"
-        time.sleep(0.05)
-    return max(files, key=lambda path: path.stat().st_mtime_ns)
+def save(path, size=(40, 30), color="red", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, color).save(path, **options)
 
 
-def test_a_whole_study_is_answered_reloaded_exported_and_scored(browser, page, key, tmp_path):
-    start(browser, page, "P 7")
-    orders = browser.js("trials.map(t => [t.key, t.choices.map(c => c.key)])")
-    choose(browser, 2)
-    browser.reload()
-    browser.wait(SHOWN.format("trial"))
-    assert browser.js("document.getElementById('progress-text').textContent") == "Image 2 of 3"
-    assert browser.js("trials.map(t => [t.key, t.choices.map(c => c.key)])") == orders
-    choose(browser, 0)
-    browser.click("#back")  # a change of mind
-    assert browser.js(f"[...document.querySelectorAll('{CHOICES}')].map(b => b.ariaPressed)") == [
-        "true", "false", "false"]  # fmt: skip
-    choose(browser, 1)
-    choose(browser, 0)
-    browser.wait(SHOWN.format("end"))
-    browser.click("#download")
-    path = downloaded(tmp_path)
-    record = json.loads(path.read_text("utf-8"))
-    assert re.fullmatch(r"answers-P_7-[0-9a-f]+\.json", path.name)
-    assert (record["participant"], record["checksum"]) == ("P 7", key.checksum)
-    assert record["finished"] >= record["started"]
-    assert [[answer["trial"], answer["order"]] for answer in record["answers"]] == orders
-    assert [a["order"].index(a["choice"]) for a in record["answers"]] == [2, 1, 0]
-    assert all(0 < answer["seconds"] < 60 for answer in record["answers"])
-    score = score_study([path], key)
-    assert (score.answers, score.unfinished, score.positions) == (3, 0, (1, 1, 1))
-    chosen = {answer["trial"]: answer["choice"] for answer in record["answers"]}
-    votes = Counter(trial.choices[chosen[trial.key]] for trial in key.trials)
-    assert {s.method: s.votes for s in score.methods if s.votes} == votes
+@pytest.fixture
+def two(tmp_path):
+    """Two methods, one image, red and blue."""
+    save(tmp_path / "one/barn.png", color="red")
+    save(tmp_path / "two/barn.png", color="blue")
+    return {"first": tmp_path / "one", "second": tmp_path / "two"}
 
 
-def test_the_keyboard_is_enough(browser, page, tmp_path):
-    browser.open(page)
-    for _ in range(2):  # to the field, to the button
-        browser.press("Tab")
-    browser.press("Enter", windowsVirtualKeyCode=13)
-    browser.wait(SHOWN.format("trial"))
-    for place, key in enumerate("132"):
-        browser.press(key)
-        browser.wait(f"session.place === {place + 1} && !holding")
-    browser.wait(SHOWN.format("end"))
-    assert browser.js("document.activeElement.id") == "thanks"
-    answers = json.loads(browser.js("exported()"))
-    assert [a["order"].index(a["choice"]) for a in answers["answers"]] == [0, 2, 1]
-    assert re.fullmatch("anonymous-[0-9a-f]{8}", answers["participant"])
+def test_the_key_leads_from_each_embedded_image_to_its_method(folders, page, key):
+    trials = {trial.key: trial for trial in key.trials}
+    assert [trial.name for trial in key.trials] == ["barn", "lake", "street"]
+    for shown in content(page)["trials"]:
+        trial = trials[shown["key"]]
+        assert {choice["key"] for choice in shown["choices"]} == set(trial.choices)
+        assert sorted(trial.choices.values()) == sorted(folders)
+        for choice in shown["choices"]:
+            path = folders[trial.choices[choice["key"]]] / f"{trial.name}.png"
+            with Image.open(path) as original:
+                difference = np.array(original, int) - np.array(picture(choice["image"]), int)
+            assert np.abs(difference).mean() < 3
 
 
-def test_arrows_go_back_and_forth_but_never_past_an_open_question(browser, page):
-    start(browser, page)
-    browser.press("ArrowRight")
-    browser.press("ArrowLeft")
-    browser.press("4")  # there are three
-    browser.press("0")
-    assert browser.js("[session.place, Object.keys(session.answers).length]") == [0, 0]
-    choose(browser, 1)
-    browser.press("ArrowLeft")
-    assert browser.js("session.place") == 0
-    browser.press("ArrowRight")
-    assert browser.js("session.place") == 1
-    browser.press("Backspace")
-    assert browser.js("session.place") == 0
+def test_the_key_holds_the_arguments(folders, page, key):
+    assert (key.title, key.question, key.seed) == ("Harmony", QUESTION, 3)
+    assert (key.methods, key.version) == (tuple(folders), opmask.__version__)
 
 
-def test_a_double_click_answers_once(browser, page):
-    start(browser, page)
-    browser.click(CHOICES, 1, times=2)
-    browser.wait("session.place === 1 && !holding")
-    assert browser.js("Object.keys(session.answers).length") == 1
+def test_no_method_and_no_file_is_named_in_the_page(folders, page):
+    text = page.read_text("utf-8").lower()
+    for name in [*folders, "folder0", "folder1", "barn", "street"]:
+        assert name not in text
 
 
-def test_focus_starts_at_the_question_and_goes_through_the_versions_in_order(browser, page):
-    start(browser, page)
-    choose(browser, 0)
-    assert browser.js("document.activeElement.id") == "question"
-    names = []
-    for _ in range(6):
-        browser.press("Tab", windowsVirtualKeyCode=9)
-        names.append(browser.js(
-            "document.activeElement.querySelector('img')?.alt ?? document.activeElement.id"
-        ))  # fmt: skip
-    versions = [f"Version {number} of 3" for number in (1, 2, 3)]
-    assert names == [*versions, "back", "zoom", "sofar"]
+def test_each_version_of_each_image_has_an_opaque_name_of_its_own(key):
+    names = [name for trial in key.trials for name in (trial.key, *trial.choices)]
+    assert len(set(names)) == len(names) == 12
+    assert all(re.fullmatch("[0-9a-f]{12}", name) for name in names)
 
 
-def test_what_assistive_technology_reads_says_everything_but_the_methods(browser, page):
-    start(browser, page)
-    nodes = browser.send("Accessibility.getFullAXTree")["nodes"]
-    read = [
-        (n["role"]["value"], n["name"]["value"]) for n in nodes if n.get("name", {}).get("value")
+def test_the_place_in_the_source_does_not_tell_the_method(two, tmp_path):
+    first = set()
+    for seed in range(12):
+        out = tmp_path / f"{seed}.html"
+        key = build_study(two, out, seed=seed)
+        shown = content(out)["trials"][0]["choices"]
+        assert [c["key"] for c in shown] == sorted(c["key"] for c in shown)
+        first.add(key.trials[0].choices[shown[0]["key"]])
+    assert first == {"first", "second"}
+
+
+def test_the_checksum_is_that_of_the_page_before_it_was_filled_in(page, key):
+    text = page.read_text("utf-8")
+    assert f'data-checksum="{key.checksum}"' in text
+    blank = text.replace(key.checksum, "0" * 64)
+    assert hashlib.sha256(blank.encode()).hexdigest() == key.checksum
+
+
+def test_the_same_arguments_make_the_same_page_and_another_seed_another(two, tmp_path):
+    pages = {}
+    for name, seed in ("a", 0), ("b", 0), ("c", 1):
+        build_study(two, tmp_path / f"{name}.html", seed=seed)
+        pages[name] = (tmp_path / f"{name}.html").read_bytes()
+    assert pages["a"] == pages["b"] != pages["c"]
+
+
+class _Links(HTMLParser):
+    """Collects what a page would load or follow."""
+
+    def handle_starttag(self, tag, attributes):
+        self.found = [*getattr(self, "found", []), *(a for a in attributes
+                      if a[0] in ("src", "href", "srcset", "action", "data"))]  # fmt: skip
+
+
+def test_the_page_refers_to_nothing_outside(page):
+    links = _Links()
+    links.feed(page.read_text("utf-8"))
+    assert links.found == []
+    text = re.sub(r"data:image/jpeg;base64,[\w+/=]+", "", page.read_text("utf-8"))
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "url(" not in text
+    assert "default-src 'none'; img-src data:;" in text
+
+
+def test_texts_are_escaped(two, tmp_path):
+    texts = {"title": "A & B </title><script>", "question": "Which <b>one</b>?"}
+    build_study(two, tmp_path / "study.html", **texts)
+    text = (tmp_path / "study.html").read_text("utf-8")
+    assert "<title>A &amp; B &lt;/title&gt;&lt;script&gt;</title>" in text
+    assert "Which &lt;b&gt;one&lt;/b&gt;?</h2>" in text
+    assert text.count("<script") == 2
+    assert "<b>" not in text
+
+
+def test_png_and_jpeg_in_any_case_are_matched_by_their_names_without_ending(two, tmp_path):
+    save(tmp_path / "one/lake.JPG")
+    save(tmp_path / "two/lake.jpeg")
+    (tmp_path / "two/notes.txt").write_text("not an image")
+    key = build_study(two, tmp_path / "study.html")
+    assert [trial.name for trial in key.trials] == ["barn", "lake"]
+
+
+def test_images_are_downscaled_to_the_longest_side_and_never_enlarged(tmp_path):
+    for folder in "one", "two":
+        save(tmp_path / folder / "big.png", size=(80, 60))
+        save(tmp_path / folder / "tall.png", size=(30, 50))
+        save(tmp_path / folder / "small.png", size=(39, 40))
+    methods = {"first": tmp_path / "one", "second": tmp_path / "two"}
+    build_study(methods, tmp_path / "study.html", max_side=40)
+    sizes = [trial["size"] for trial in content(tmp_path / "study.html")["trials"]]
+    assert sizes == [[40, 30], [39, 40], [24, 40]]
+    first = content(tmp_path / "study.html")["trials"][0]["choices"]
+    assert [picture(choice["image"]).size for choice in first] == [(40, 30), (40, 30)]
+
+
+def test_the_longest_side_is_1024_by_default(tmp_path):
+    for folder in "one", "two":
+        save(tmp_path / folder / "big.png", size=(1025, 2))
+    build_study({"m": tmp_path / "one", "n": tmp_path / "two"}, tmp_path / "study.html")
+    assert content(tmp_path / "study.html")["trials"][0]["size"][0] == 1024
+
+
+def test_images_have_chroma_at_full_size_and_none_of_the_metadata(two, tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "made by first"
+    save(tmp_path / "one/barn.jpg", exif=exif, comment=b"first")
+    (tmp_path / "one/barn.png").unlink()
+    build_study(two, tmp_path / "study.html")
+    for choice in content(tmp_path / "study.html")["trials"][0]["choices"]:
+        image = picture(choice["image"])
+        assert JpegImagePlugin.get_sampling(image) == 0  # 4:4:4
+        assert not image.getexif()
+        assert b"first" not in base64.b64decode(choice["image"].split(",")[1])
+
+
+def test_turned_photographs_are_shown_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(tmp_path / "one/barn.jpg", size=(40, 30), exif=exif)
+    save(tmp_path / "two/barn.jpg", size=(30, 40))
+    build_study({"m": tmp_path / "one", "n": tmp_path / "two"}, tmp_path / "study.html")
+    assert content(tmp_path / "study.html")["trials"][0]["size"] == [30, 40]
+
+
+def test_inputs_are_shown_and_may_be_more(two, tmp_path):
+    save(tmp_path / "inputs/barn.png", color="lime")
+    save(tmp_path / "inputs/other.png")
+    key = build_study(two, tmp_path / "study.html", inputs=tmp_path / "inputs")
+    (shown,) = content(tmp_path / "study.html")["trials"]
+    red, green, blue = picture(shown["input"]).getpixel((9, 9))
+    assert green > 250 > 9 > max(red, blue)
+    assert set(key.trials[0].choices.values()) == {"first", "second"}
+
+
+def test_without_inputs_none_is_shown(page):
+    assert not any("input" in trial for trial in content(page)["trials"])
+
+
+def test_images_that_a_folder_lacks_are_listed(folders, tmp_path):
+    for name in "barn", "street":
+        (folders["beta_method"] / f"{name}.png").unlink()
+    message = r"must hold the same images, but .*folder1 of 'beta_method' lacks .'barn', 'street'."
+    with pytest.raises(ValueError, match=message):
+        build_study(folders, tmp_path / "study.html")
+
+
+def test_inputs_that_are_lacking_are_listed(folders, tmp_path):
+    save(tmp_path / "inputs/lake.png", size=(160, 120))
+    message = r"'inputs' must hold .* but .*inputs lacks .'barn', 'street'."
+    with pytest.raises(ValueError, match=message):
+        build_study(folders, tmp_path / "study.html", inputs=tmp_path / "inputs")
+
+
+@pytest.mark.parametrize("folder", ["two", "inputs"])
+def test_versions_of_different_sizes_are_named(two, tmp_path, folder):
+    save(tmp_path / "inputs/barn.png")
+    save(tmp_path / folder / "barn.png", size=(40, 31))
+    message = rf"'barn' must have one size, got 40x30 of .*one.barn.png.*40x31 of .*{folder}.barn"
+    with pytest.raises(ValueError, match=message):
+        build_study(two, tmp_path / "study.html", inputs=tmp_path / "inputs")
+
+
+def test_two_files_of_one_image_are_named(two, tmp_path):
+    save(tmp_path / "one/barn.jpg")
+    with pytest.raises(ValueError, match=r"one must hold one file .* got barn.jpg and barn.png."):
+        build_study(two, tmp_path / "study.html")
+
+
+def test_folders_without_images_are_named(tmp_path):
+    for folder in "one", "two":
+        (tmp_path / folder).mkdir()
+    with pytest.raises(ValueError, match=r"must hold PNG or JPEG images, got none in \['.*one'"):
+        build_study({"m": tmp_path / "one", "n": tmp_path / "two"}, tmp_path / "study.html")
+
+
+@pytest.mark.parametrize("count", [1, 10])
+def test_two_to_nine_methods_are_compared(count, two, tmp_path):
+    methods = {f"m{number}": tmp_path / "one" for number in range(count)}
+    with pytest.raises(ValueError, match=rf"'methods' must be 2 to 9, got {count}: \['m0'"):
+        build_study(methods, tmp_path / "study.html")
+
+
+def test_nine_methods_are_allowed(two, tmp_path):
+    methods = {f"m{number}": tmp_path / "one" for number in range(9)}
+    assert len(build_study(methods, tmp_path / "study.html").trials[0].choices) == 9
+
+
+@pytest.mark.parametrize("argument", ["title", "question"])
+def test_texts_that_name_a_method_are_refused(two, tmp_path, argument):
+    message = f"'{argument}' must not name a method, got 'Is SECOND best.', which names 'second'"
+    with pytest.raises(ValueError, match=message):
+        build_study(two, tmp_path / "study.html", **{argument: "Is SECOND best?"})
+
+
+def test_a_text_may_hold_the_name_of_a_method_within_a_word(two, tmp_path):
+    build_study(two, tmp_path / "study.html", title="A firsthand impression, in seconds")
+
+
+@pytest.mark.parametrize("text", ["a" * 10_001, "\udcff"])
+def test_texts_with_which_the_key_could_not_be_read_are_refused(two, tmp_path, text):
+    with pytest.raises(ValueError, match="texts and names of images must be Unicode of at most 1"):
+        build_study(two, tmp_path / "study.html", title=text)
+    assert not (tmp_path / "study.html").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes all bytes")
+def test_images_whose_names_are_no_unicode_are_refused(two, tmp_path):
+    for folder in two.values():
+        save(folder / os.fsdecode(b"\xff.png"))
+    with pytest.raises(ValueError, match=r"must be Unicode .*, got '\\udcff'"):
+        build_study(two, tmp_path / "study.html")
+
+
+def test_a_longest_side_below_1_is_refused(two, tmp_path):
+    with pytest.raises(ValueError, match="'max_side' must be at least 1, got 0"):
+        build_study(two, tmp_path / "study.html", max_side=0)
+
+
+def test_the_key_of_another_page_is_never_replaced(two, tmp_path):
+    out = tmp_path / "study.html"
+    before = build_study(two, out)
+    build_study(two, out)  # the same page may be built again
+    page = out.read_bytes()
+    with pytest.raises(ValueError, match=r"study.key.json must be the key of the same page or"):
+        build_study(two, out, seed=1)
+    assert StudyKey.read(key_path(out)) == before
+    assert out.read_bytes() == page
+
+
+def test_a_large_page_is_warned_about(two, tmp_path, monkeypatch, caplog):
+    with caplog.at_level(logging.WARNING, "opmask"):
+        build_study(two, tmp_path / "study.html")
+        assert caplog.messages == []
+        monkeypatch.setattr(
+            "opmask.study.page.LARGE", (tmp_path / "study.html").stat().st_size - 1
+        )
+        build_study(two, tmp_path / "study.html")
+    (message,) = caplog.messages
+    assert re.fullmatch(r".*study.html has 0 MB, which some .* Lower max_side\.", message)
+
+
+def test_documented_limits_are_kept():
+    assert (LARGE, QUALITY) == (50_000_000, 95)
+
+
+def test_grey_of_16_bits_is_shown_as_bright_as_it_is(two, tmp_path):
+    levels = np.linspace(0, 65535, 40 * 30).reshape(30, 40).astype(np.uint16)
+    Image.fromarray(levels).save(tmp_path / "one/barn.png")
+    build_study(two, tmp_path / "study.html")
+    images = [
+        picture(c["image"]) for c in content(tmp_path / "study.html")["trials"][0]["choices"]
     ]
-    for number in 1, 2, 3:
-        assert ("button", f"Version {number} of 3") in read
-    assert ("heading", "Which image looks most realistic?") in read
-    assert ("group", "Which image looks most realistic?") in read
-    assert ("progressbar", "Images answered") in read
-    assert not re.search(METHOD_NAMES, json.dumps(nodes))
+    (grey,) = (np.array(i.convert("L"), int) for i in images if np.ptp(np.array(i)[..., 2]) > 9)
+    assert np.abs(grey - (levels >> 8)).max() <= 3
 
 
-def test_nothing_in_the_running_page_names_a_method(browser, page):
-    start(browser, page)
-    assert not re.search(METHOD_NAMES, browser.js("document.documentElement.outerHTML"))
-    assert not re.search(METHOD_NAMES, browser.js("JSON.stringify(localStorage) + exported()"))
+def test_transparent_pictures_are_refused_and_opaque_ones_are_not(two, tmp_path):
+    path = tmp_path / "one/barn.png"
+    Image.new("RGBA", (40, 30), (255, 0, 0, 255)).save(path)
+    build_study(two, tmp_path / "study.html")
+    Image.new("RGBA", (40, 30), (255, 0, 0, 99)).save(path)
+    with pytest.raises(ValueError, match=r"one/barn\.png must be opaque, got transparent pixels"):
+        build_study(two, tmp_path / "other.html")
 
 
-def test_orders_are_uniform_over_participants_and_fixed_by_the_seed(browser, page):
-    browser.open(page)
-    count = 6000
-    plans = browser.js(
-        f"Array.from({{length: {count}}}, (_, i) => plan(Math.imul(i, 2654435761))"
-        ".map(t => [t.key, t.choices.map(c => c.key)]))"
-    )
-    assert browser.js("JSON.stringify(plan(7)) === JSON.stringify(plan(7))")
-    trials = Counter(tuple(key for key, _ in plan) for plan in plans)
-    choices = Counter(
-        tuple(order) for plan in plans for key, order in plan if key == plans[0][0][0]
-    )
-    for found in trials, choices:  # six orders each
-        assert len(found) == 6
-        expected = count / 6
-        chi_square = sum((seen - expected) ** 2 / expected for seen in found.values())
-        assert chi_square < 20.5  # exceeded once in 1000, with 5 degrees of freedom
+def test_files_that_are_not_meant_are_no_versions(two, tmp_path):
+    for name in "._barn.png", ".DS_Store", ".barn.opmask-01234567.png":
+        (tmp_path / "one" / name).write_bytes(b"about a file")
+    assert len(build_study(two, tmp_path / "study.html").trials) == 1
 
 
-def test_participants_get_different_seeds(browser, page):
-    start(browser, page)
-    first = browser.js("session.seed")
-    browser.js("localStorage.clear()")
-    start(browser, page)
-    assert browser.js("session.seed") != first
-
-
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844), (844, 390)])
-def test_all_versions_fit_the_screen(browser, folders, tmp_path, width, height):
-    inputs = folders["beta_method"]
-    build_study(folders, tmp_path / "with.html", inputs=inputs)
-    start(browser, tmp_path / "with.html", width=width, height=height, phone=width != 1280)
-    boxes = browser.js(
-        "[...document.querySelectorAll('.frame')].map(f => {const b = f.getBoundingClientRect();"
-        "return [b.left, b.top, b.right, b.bottom]})"
-    )
-    assert len(boxes) == 4
-    for left, top, right, bottom in boxes:
-        assert 0 <= left < right <= width
-        assert 0 <= top < bottom <= height
-        assert (right - left) / (bottom - top) == pytest.approx(4 / 3, rel=0.02)
-        assert right - left >= 100
-    for part in "html", "main":
-        element = f"document.querySelector('{part}')"
-        assert browser.js(f"{element}.scrollWidth === {element}.clientWidth")
-    bars = browser.js("document.getElementById('sofar').getBoundingClientRect().bottom")
-    assert bars <= height
-
-
-def test_inputs_are_shown_and_cannot_be_chosen(browser, folders, tmp_path):
-    build_study(folders, tmp_path / "with.html", inputs=folders["beta_method"])
-    start(browser, tmp_path / "with.html")
-    assert browser.js("document.querySelector('#grid > :first-child').tagName") == "DIV"
-    browser.click("#grid > :first-child")
-    assert browser.js("[holding, Object.keys(session.answers).length]") == [False, 0]
-    alt = browser.js("document.querySelector('#grid img').alt")
-    assert alt == "The image before, for reference"
-
-
-def test_all_versions_are_enlarged_at_the_place_under_the_pointer(browser, page):
-    start(browser, page)
-    browser.press("z")
-    assert browser.js("document.getElementById('zoom').ariaPressed") == "true"
-    x, y, w, h = browser.js(
-        "(() => {const b = document.querySelectorAll('.frame')[1].getBoundingClientRect();"
-        "return [b.x, b.y, b.width, b.height]})()"
-    )
-    browser.send("Input.dispatchMouseEvent", type="mouseMoved", x=x + w / 4, y=y + h / 2)
-    styles = browser.js(
-        "[...document.images].map(i => {const s = getComputedStyle(i);"
-        "return [s.transform, ...s.transformOrigin.split(' ').map(parseFloat)]})"
-    )
-    assert len(styles) == 3
-    for transform, at_x, at_y in styles:
-        assert transform == "matrix(3, 0, 0, 3, 0, 0)"
-        assert (at_x, at_y) == (pytest.approx(w / 4, abs=1), pytest.approx(h / 2, abs=1))
-    browser.press("ArrowRight")  # moves the view, not the study
-    browser.press("ArrowUp")
-    assert browser.js("parseFloat(document.getElementById('grid').style.getPropertyValue('--x'))"
-                      ) == pytest.approx(35, abs=1)  # fmt: skip
-    browser.press("Escape")
-    assert browser.js("getComputedStyle(document.images[0]).transform") == "none"
-
-
-def test_zoom_works_by_touch(browser, page):
-    start(browser, page, width=390, height=844, phone=True)
-    browser.click("#zoom")
-    x, y = browser.js("(() => {const b = document.querySelector('.frame').getBoundingClientRect();"
-                      "return [b.x + b.width / 2, b.y + b.height / 2]})()")  # fmt: skip
-    for kind, at in ("touchStart", x), ("touchMove", x + 20), ("touchMove", x + 40):
-        browser.send("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": at, "y": y}])
-    browser.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
-    moved = browser.js("parseFloat(document.getElementById('grid').style.getPropertyValue('--x'))")
-    assert moved > 60
-    assert browser.js("Object.keys(session.answers).length") == 0  # a drag is no choice
-
-
-def luminance(color):
-    """Relative luminance (WCAG 2.2)."""
-    red, green, blue = (
-        v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4
-        for v in (int(number) / 255 for number in re.findall(r"\d+", color)[:3])
-    )
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def test_texts_stand_out_and_the_page_has_no_hue(browser, page):
-    found = []
-    colors = """[...document.body.querySelectorAll('*')].filter(e => e.checkVisibility()
-      && !e.disabled && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())).map(e => {
-      let b = e;
-      while (getComputedStyle(b).backgroundColor === 'rgba(0, 0, 0, 0)') b = b.parentElement;
-      return [getComputedStyle(e).color, getComputedStyle(b).backgroundColor]})"""
-    browser.open(page)
-    found += browser.js(colors)
-    browser.click("form button")
-    found += browser.js(colors)
-    for _ in range(3):
-        choose(browser, 0)
-    found += browser.js(colors)
-    assert len(found) > 20
-    for pair in found:
-        dark, light = sorted(map(luminance, pair))
-        assert (light + 0.05) / (dark + 0.05) >= 4.5  # level AA
-        assert all(len(set(re.findall(r"\d+", color)[:3])) == 1 for color in pair)
-
-
-def test_nothing_is_loaded_nor_may_be(browser, page):
-    start(browser, page)
-    urls = [event["params"]["request"]["url"] for event in browser.events
-            if event["method"] == "Network.requestWillBeSent"]  # fmt: skip
-    assert {url.split(":")[0] for url in urls} <= {"file", "data", "about"}
-    assert (
-        browser.js("fetch('http://127.0.0.1:9/').then(() => 'sent', e => 'refused')") == "refused"
-    )
-    violations = [e for e in browser.events if "Content Security Policy" in json.dumps(e)]
-    assert len(violations) >= 1
-
-
-def test_unfinished_answers_can_be_saved_and_are_reported(browser, page, key, tmp_path):
-    start(browser, page, "8")
-    choose(browser, 0)
-    browser.click("#sofar")
-    path = downloaded(tmp_path)
-    assert json.loads(path.read_text("utf-8"))["finished"] is None
-    score = score_study([path], key, partial=True)
-    assert (score.unfinished, score.answers) == (1, 1)
-    choose(browser, 0)  # and one may go on
-    assert browser.js("session.place") == 2
-
-
-def finish(browser, page, participant=""):
-    start(browser, page, participant)
-    for _ in range(3):
-        choose(browser, 0)
-    browser.wait(SHOWN.format("end"))
-
-
-def test_answers_are_copied_to_the_clipboard(browser, page):
-    finish(browser, page)
-    browser.js("navigator.clipboard.writeText = async (text) => { window.copied = text }")
-    browser.click("#copy")
-    browser.wait("document.getElementById('said').textContent === 'Copied.'")
-    assert browser.js("copied === exported()")
-
-
-def test_where_there_is_no_clipboard_the_text_is_selected(browser, page):
-    finish(browser, page)
-    browser.js("navigator.clipboard.writeText = async () => { throw new Error('denied') }")
-    browser.js("document.execCommand = () => false")
-    browser.click("#copy")
-    browser.wait("document.getElementById('said').textContent.startsWith('Please copy')")
-    assert browser.js("getSelection().toString() || (t => t.value.slice(t.selectionStart, "
-                      "t.selectionEnd))(document.getElementById('answers'))"
-                      ) == browser.js("exported()")  # fmt: skip
-
-
-def test_the_next_participant_starts_anew_after_a_question(browser, page):
-    finish(browser, page, "9")
-    browser.js("window.confirm = () => false")
-    browser.click("#again")
-    assert browser.js("session.participant") == "9"
-    browser.js("window.confirm = () => window.before = true")
-    browser.click("#again")
-    browser.wait(
-        f"!window.before && document.readyState === 'complete' && {SHOWN.format('start')}"
-    )
-    assert browser.js("document.getElementById('participant').value") == ""
-
-
-def test_a_browser_that_keeps_nothing_says_so_and_works(browser, page):
-    browser.send(
-        "Page.addScriptToEvaluateOnNewDocument",
-        source="Object.defineProperty(window, 'localStorage', {get() { throw new Error() }})",
-    )
-    finish(browser, page)
-    assert browser.js("!document.getElementById('notice').hidden")
-    assert len(json.loads(browser.js("exported()"))["answers"]) == 3
-
-
-def test_time_while_the_page_is_hidden_does_not_count(browser, page):
-    start(browser, page)
-    browser.js("""(() => {
-      let now = 1000; performance.now = () => now;
-      let hidden = false; Object.defineProperty(document, 'hidden', {get: () => hidden});
-      const turn = (to, at) => { hidden = to; now = at;
-        document.dispatchEvent(new Event('visibilitychange')); };
-      shownSince = 1000;
-      turn(true, 4000); turn(false, 60000); now = 62000; choose(0);
-    })()""")
-    (seconds,) = browser.js("Object.values(session.seconds)")
-    assert math.isclose(seconds, 5.0)
-
-
-def test_the_page_reports_no_error(browser, page):
-    finish(browser, page)
-    browser.click("#review")
-    browser.reload()
-    wrong = [event for event in browser.events
-             if event["method"] in ("Runtime.exceptionThrown", "Log.entryAdded")]  # fmt: skip
-    assert wrong == []
+def test_a_damaged_file_is_named(two, tmp_path):
+    (tmp_path / "one/barn.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"one/barn\.png cannot be read: cannot identify"):
+        build_study(two, tmp_path / "study.html")

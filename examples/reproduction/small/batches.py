@@ -1,8 +1,8 @@
-"""Training batches for a model that may be told the region.
+"""Training batches for a model that may be given the region.
 
 Every batch depends on one integer alone, and is made on the device that the photos are on:
 
-packed photos -> crop, flip, colours -> composites -> what is told of their regions -> `Batch`
+packed photos -> crop, flip, colours -> composites -> region prompts -> `Batch`
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from opmask.color import to_levels
-from opmask.datasets import HINTS, SyntheticScenes, region_hint
+from opmask.datasets import REGION_PROMPTS, SyntheticScenes, region_prompt
 from opmask.perturb import JPEG, CompositeBatch, Degradation, GaussianNoise, Perturber
 from opmask.perturb.degrade import degrade
 from reproduction.small.pool import Packed, listed
@@ -29,26 +29,26 @@ class Mix:
     """How often a batch holds what; shares in [0, 1].
 
     Args:
-        hints: What is told of the region, in the order of HINTS.
+        prompts: The kinds of region prompts, in the order of REGION_PROMPTS.
         untouched: Photos that nobody changed. They teach when to do nothing.
         treated: Composites that were then compressed, resampled or made noisy as a whole, as real
             ones are.
         colors: Photos whose own colours are varied.
     """
 
-    hints: tuple[float, ...] = (0.25, 0.3, 0.15, 0.2, 0.1)
+    prompts: tuple[float, ...] = (0.25, 0.3, 0.15, 0.2, 0.1)
     untouched: float = 0.1
     treated: float = 0.25
     colors: float = 0.7
 
 
 class Batch(NamedTuple):
-    """Composites (B, 3, H, W), what they were, where changed (B, 1, H, W), and what is told."""
+    """Composites (B, 3, H, W), what they were, where changed (B, 1, H, W), and region prompts."""
 
     composite: Tensor
     real: Tensor
     region: Tensor
-    hint: Tensor
+    prompt: Tensor
 
 
 def usable(photos: Packed, clear: bool) -> list[int]:
@@ -88,28 +88,30 @@ def make_batch(
     seeds = torch.randint(2**40, (count,), generator=generator)
     made = perturber(images, label_maps, seeds)
     regions = torch.stack([a.region_map(m) for a, m in zip(made.applied, label_maps, strict=True)])
-    places = torch.multinomial(torch.tensor(mix.hints), count, True, generator=generator)
-    hint = region_hint(regions, [HINTS[i] for i in places], generator=generator)
+    places = torch.multinomial(torch.tensor(mix.prompts), count, True, generator=generator)
+    prompt = region_prompt(regions, [REGION_PROMPTS[i] for i in places], generator=generator)
     untouched = chance(mix.untouched, count, generator).to(empty.device) | empty
-    return restore(treat(made.composite, mix.treated, generator), made, hint, untouched, generator)
+    return leave_untouched(
+        treat(made.composite, mix.treated, generator), made, prompt, untouched, generator
+    )
 
 
-def restore(
+def leave_untouched(
     composite: Tensor,
     made: CompositeBatch,
-    hint: Tensor,
+    prompt: Tensor,
     untouched: Tensor,
     generator: Generator,
 ) -> Batch:
     """Some photos are not changed after all; of those the region is mostly unknown."""
     pick = untouched[:, None, None, None]
-    told = torch.rand(len(hint), generator=generator).to(hint.device)[:, None, None, None]
-    nothing = torch.where(told < 0.7, -1.0, torch.where(told < 0.8, 0.0, hint))
+    drawn = torch.rand(len(prompt), generator=generator).to(prompt.device)[:, None, None, None]
+    nothing = torch.where(drawn < 0.7, -1.0, torch.where(drawn < 0.8, 0.0, prompt))
     return Batch(
         torch.where(pick, made.real, composite),
         made.real,
         torch.where(pick, 0.0, made.region),
-        torch.where(pick, nothing, hint),
+        torch.where(pick, nothing, prompt),
     )
 
 

@@ -27,8 +27,8 @@ from opmask.files import replacing
 from opmask.fitting import fit_masks
 from opmask.metrics.masks import mask_error
 from opmask.visualize import PanelRow, new_figure, save_panel, write_figure
-from reproduction.arguments import add_overwrite, check_files
-from reproduction.small.calibrate import Found, fit, found_regions
+from reproduction.flags import add_overwrite, check_files
+from reproduction.small.calibrate import ImageRegions, find_regions, fit
 from reproduction.small.pool import Packed
 from reproduction.small.scoring import Row, retouch, scenes, score
 from reproduction.small.tables import table, tables
@@ -59,10 +59,10 @@ def localisation(model: OperatorMaskWrapper, photos: Packed, size: int) -> str:
     for scene in scenes(photos, ("exact",)):
         image, region = scene.made.composite, scene.made.region
         fitted = fit_masks(lab_retoucher(), image, scene.made.real, scene.regions)
-        for told, hint in (("unknown", None), ("exact", scene.hints["exact"])):
-            masks = model.predict(image, hint, size=size)
+        for given, prompt in (("unknown", None), ("exact", scene.prompts["exact"])):
+            masks = model.predict(image, prompt, size=size)
             gate = masks["gate"]
-            if hint is None:
+            if prompt is None:
                 gates.append(F.avg_pool2d(gate, 8).flatten())
                 truths.append(F.avg_pool2d(region, 8).flatten() > 0.5)
                 hit, some = (
@@ -73,15 +73,15 @@ def localisation(model: OperatorMaskWrapper, photos: Packed, size: int) -> str:
             acting = effective(model, image, masks)
             identity = lab_retoucher().identity(image)
             for name, error in mask_error(acting, fitted, identity, region).items():
-                kept = errors.setdefault(told, {}).setdefault(name, [])
+                kept = errors.setdefault(given, {}).setdefault(name, [])
                 kept.append(torch.stack([error.error, error.identity]))
     found_at = auc(torch.cat(gates), torch.cat(truths))
     overlap = torch.cat(overlaps).mean()
     lines = [f"Gate, blind: AUC {found_at:.3f} over blocks of 8 pixels, IoU {overlap:.3f} at 0.5."]
-    for told, found in errors.items():
+    for given, found in errors.items():
         means = {name: torch.cat(v, 1).nanmean(1) for name, v in found.items()}
         listed = ", ".join(f"{n} {m[0]:.3f} ({m[0] / m[1]:.0%})" for n, m in means.items())
-        lines.append(f"Mask error, {told} (share of the identity's): {listed}")
+        lines.append(f"Mask error, {given} (share of the identity's): {listed}")
     return "\n\n".join(lines)
 
 
@@ -109,21 +109,21 @@ def auc(scores: Tensor, truth: Tensor) -> float:
 def panel(
     model: OperatorMaskWrapper, photos: Packed, names: Sequence[str], size: int
 ) -> list[PanelRow]:
-    """Composite, output told and not, photo, region and gate of some photos, as scored."""
+    """Composite, outputs with and without the region, photo, region and gate of some photos."""
     rows = {}
     for scene in scenes(photos, ("exact",)):
         shown = [place for place, name in enumerate(scene.names) if name in names]
         if not shown:
             continue
-        made = scene.made.composite, scene.made.real, scene.made.region, scene.hints["exact"]
-        image, real, region, hint = (part[shown] for part in made)
+        made = scene.made.composite, scene.made.real, scene.made.region, scene.prompts["exact"]
+        image, real, region, prompt = (part[shown] for part in made)
         pictures = {
             "composite": image,
-            "told the region": retouch(model, image, hint, size, "exact")["exact"],
-            "not told": retouch(model, image, None, size, "unknown")["auto"],
+            "given the region": retouch(model, image, prompt, size, "exact")["exact"],
+            "given nothing": retouch(model, image, None, size, "unknown")["auto"],
             "photo": real,
             "region": region,
-            "gate, not told": model.predict(image, size=size)["gate"],
+            "gate, given nothing": model.predict(image, size=size)["gate"],
         }
         for i, place in enumerate(shown):
             row = {title: batch[i] for title, batch in pictures.items()}
@@ -131,7 +131,9 @@ def panel(
     return [rows[name] for name in names]
 
 
-def draw_calibration(found: Sequence[Found], calibration: opmask.Calibration, path: Path) -> None:
+def draw_calibration(
+    found: Sequence[ImageRegions], calibration: opmask.Calibration, path: Path
+) -> None:
     """The share of found regions that was changed, by confidence, and the strengths."""
     regions = [
         (c, share) for image in found for c, share, _ in image.regions[calibration.threshold]
@@ -162,8 +164,8 @@ def draw_calibration(found: Sequence[Found], calibration: opmask.Calibration, pa
 
 
 def worst(rows: Sequence[Row]) -> list[str]:
-    """The photos whose composites lost most, told the region or not."""
-    lost = sorted((row.decibels, row.name) for row in rows if row.hint in ("exact", "auto"))
+    """The photos whose composites lost most, given the region or not."""
+    lost = sorted((row.decibels, row.name) for row in rows if row.prompt in ("exact", "auto"))
     return list(dict.fromkeys(name for _, name in lost))[:6]
 
 
@@ -181,7 +183,7 @@ def main() -> None:
     photos = {split: limited(Packed(args.photos / split), LIMIT) for split in SPLITS[2:]}
     photos = {split: Packed(args.photos / split) for split in SPLITS[:2]} | photos
     model = opmask.load(trained)
-    found = found_regions(model, photos["validation"], size=args.size)
+    found = find_regions(model, photos["validation"], size=args.size)
     model.calibration = fit(found)
     opmask.save(model, args.out / "small.safetensors", half=True)
     model = opmask.load(args.out / "small.safetensors")  # what is scored is what is shipped
@@ -189,7 +191,7 @@ def main() -> None:
     treated = score(
         model, photos["validation"], ("unknown", "exact"), size=args.size, treated=True
     )
-    compressed = f"### validation, compressed\n\n{table('told', treated, lambda row: row.hint)}"
+    compressed = f"### validation, compressed\n\n{table('given', treated, lambda row: row.prompt)}"
     where = localisation(model, photos["validation"], args.size)
     with replacing(args.out / "tables.md") as temporary:
         parts = model.calibration, tables(rows), compressed, where

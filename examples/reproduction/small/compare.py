@@ -4,7 +4,7 @@
 
 Each model gets one strength for all images: that at which untouched photos come back with the MSE
 `--harm`. The table holds that strength, with what is left at it of the composites' MSE and the
-gain in PSNR when nothing is told; and the same told the exact region, at full strength.
+gain in PSNR when nothing is given; and the same given the exact region, at full strength.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ STRENGTHS = tuple(np.linspace(0, 2, 11).tolist())
 
 
 class Curve(NamedTuple):
-    """The errors (images, strengths) of a model, MSE in levels of 255, blind and told."""
+    """The MSE of each image at each strength (images, strengths), in levels of 255."""
 
     harm: np.ndarray
     blind: np.ndarray
-    told: np.ndarray
+    guided: np.ndarray
 
 
 def errors(
@@ -53,9 +53,9 @@ def curve(model: OperatorMaskWrapper, photos: Packed, size: int) -> Curve:
     found: list[list[Tensor]] = []
     for scene in tqdm(scenes(photos, ("exact",)), "compare", leave=False, disable=None):
         made = scene.made
-        tried = (made.real, None), (made.composite, None), (made.composite, scene.hints["exact"])
+        tried = (made.real, None), (made.composite, None), (made.composite, scene.prompts["exact"])
         with torch.autocast("cpu", torch.bfloat16):
-            masks = [model.predict(image, hint, size=size) for image, hint in tried]
+            masks = [model.predict(image, prompt, size=size) for image, prompt in tried]
         pairs = zip(tried, masks, strict=True)
         found.append([errors(model, image, made.real, m) for (image, _), m in pairs])
     return Curve(*(torch.cat(parts).numpy() for parts in zip(*found, strict=True)))
@@ -76,7 +76,7 @@ def line(name: str, found: Curve, harm: float) -> str:
     """A row of the table."""
     before, strength = found.blind[:, 0], strength_at(found.harm, harm)
     cells = [name, f"{strength:.2f}", f"{at(found.harm, strength).mean():.2f}"]
-    for table, used in ((found.blind, strength), (found.told, 1.0)):
+    for table, used in ((found.blind, strength), (found.guided, 1.0)):
         after = at(table, used)
         gained = (psnr(after) - psnr(before)).mean()
         cells += [f"{after.sum() / before.sum():.3f}", f"{gained:+.2f}"]
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     photos = Packed(args.photos)
     photos = photos.subset(range(0, len(photos), args.every))
-    titles = "run", "strength", "harm", "blind: MSE left", "dB", "told: MSE left", "dB"
+    titles = "run", "strength", "harm", "blind: MSE left", "dB", "guided: MSE left", "dB"
     print(markdown_table(titles))
     for run in args.runs:
         model = opmask.load(run / "model.safetensors")

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from opmask.datasets import BrokenPhotoError, Photo, read_image, read_photo, resize_photo
-from opmask.datasets.benchmark.locking import held
+from opmask.datasets.benchmark.locking import locked
 from opmask.datasets.segmentation import segment
 from opmask.datasets.workers import run
 from opmask.files import replacing
@@ -162,7 +162,7 @@ def pack(photos: Pool, out: str | Path, *, workers: int = 0) -> Packed:
     content = {"size": photos.size, "photos": photos.names}
     if is_whole(out, content):  # which several runs may read at once
         return Packed(out)
-    with held(out):
+    with locked(out):
         if not (out / CONTENT).exists():
             check_empty(out)
             with replacing(out / CONTENT) as temporary:

@@ -1,7 +1,7 @@
-"""What a model does with photos that it never saw: told exactly, roughly, or not at all.
+"""What a model does with new photos, given the region exactly, roughly, or not at all.
 
-packed photos -> one fixed composite of each -> model, for each kind of hint -> a row of numbers
-for each image, `Row`.
+packed photos -> one fixed composite of each -> model, for each kind of region prompt -> a row of
+numbers for each image, `Row`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from opmask import OperatorMaskWrapper
-from opmask.datasets import HINTS, region_hint
+from opmask.datasets import REGION_PROMPTS, region_prompt
 from opmask.metrics import psnr_from_mse
 from opmask.perturb import CSS_FILTERS, CompositeBatch, PerturbationRecord, Perturber, sample_seed
 from reproduction.small.batches import treat
 from reproduction.small.pool import Packed
 
-SEED = 7  # of the composites and of what is told, so that every run is scored on the same ones
+SEED = 7  # of the composites and the region prompts, so that every run is scored on the same ones
 BATCH = 16
 AUTO = {"unknown": "auto", "untouched": "untouched auto"}  # with strengths by confidence
 KEPT = 40.0  # dB that untouched photos must have on average, at full strength
@@ -31,11 +31,11 @@ Errors = TypeVar("Errors", float, np.ndarray)
 
 
 class Row(NamedTuple):
-    """One image, told one thing.
+    """One image with one region prompt.
 
     Attributes:
         name: The photo's file.
-        hint: What was told; `untouched` for the photo itself. `auto` is nothing told, with the
+        prompt: What was given; `untouched` for the photo itself. `auto` is nothing given, with the
             strengths that the calibration of the model says.
         changed: With what its first region was changed.
         before: The MSE of the composite, in levels of 255.
@@ -44,7 +44,7 @@ class Row(NamedTuple):
     """
 
     name: str
-    hint: str
+    prompt: str
     changed: str
     before: float
     after: float
@@ -57,15 +57,15 @@ class Row(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """A batch of fixed composites, with the changed regions and what is told of them by kind."""
+    """A batch of fixed composites, with the changed regions and region prompts by kind."""
 
     names: list[str]
     made: CompositeBatch
     regions: Tensor
-    hints: dict[str, Tensor]
+    prompts: dict[str, Tensor]
 
 
-def scenes(photos: Packed, hints: Sequence[str] = HINTS) -> Iterator[Scene]:
+def scenes(photos: Packed, prompts: Sequence[str] = REGION_PROMPTS) -> Iterator[Scene]:
     """The fixed composites of photos, in order; photos without a label are left out."""
     perturber, usable = Perturber(), photos.labelled.nonzero()[:, 0].tolist()
     for start in range(0, len(usable), BATCH):
@@ -76,17 +76,18 @@ def scenes(photos: Packed, hints: Sequence[str] = HINTS) -> Iterator[Scene]:
         pairs = zip(made.applied, label_maps, strict=True)
         regions = torch.stack([applied.region_map(label_map) for applied, label_map in pairs])
         generator = torch.Generator().manual_seed(sample_seed(SEED, 1, start))
-        told = {
-            kind: region_hint(regions, [kind] * len(places), generator=generator) for kind in hints
+        given = {
+            kind: region_prompt(regions, [kind] * len(places), generator=generator)
+            for kind in prompts
         }
-        yield Scene([photos.names[place] for place in places], made, regions, told)
+        yield Scene([photos.names[place] for place in places], made, regions, given)
 
 
 @torch.no_grad()
 def score(
     model: OperatorMaskWrapper,
     photos: Packed,
-    hints: Sequence[str] = HINTS,
+    prompts: Sequence[str] = REGION_PROMPTS,
     *,
     size: int | None = None,
     treated: bool = False,
@@ -100,18 +101,18 @@ def score(
     rows = []
     generator = torch.Generator().manual_seed(SEED)
     total = math.ceil(len(photos) / BATCH)
-    for scene in tqdm(scenes(photos, hints), "score", total, leave=False, disable=None):
+    for scene in tqdm(scenes(photos, prompts), "score", total, leave=False, disable=None):
         made = scene.made
         composite = treat(made.composite, 1.0, generator) if treated else made.composite
         changed = [family(applied) for applied in made.applied]
         foreground = made.region.mean((1, 2, 3)).tolist()
-        tried = {kind: (composite, hint) for kind, hint in scene.hints.items()}
+        tried = {kind: (composite, prompt) for kind, prompt in scene.prompts.items()}
         if not treated:
             tried["untouched"] = made.real, None
         outputs = {
             name: output.cpu()
-            for kind, (image, hint) in tried.items()
-            for name, output in retouch(model, image.to(device), hint, size, kind).items()
+            for kind, (image, prompt) in tried.items()
+            for name, output in retouch(model, image.to(device), prompt, size, kind).items()
         }
         for kind, output in outputs.items():
             before = squared_error(made.real if "untouched" in kind else composite, made.real)
@@ -124,12 +125,12 @@ def score(
 
 
 def retouch(
-    model: OperatorMaskWrapper, image: Tensor, hint: Tensor | None, size: int | None, kind: str
+    model: OperatorMaskWrapper, image: Tensor, prompt: Tensor | None, size: int | None, kind: str
 ) -> dict[str, Tensor]:
-    """What the model makes of images; if nothing is told, also as far as it can be trusted."""
-    told = None if hint is None else hint.to(image.device)
+    """What the model makes of images; if nothing is given, also as far as it can be trusted."""
+    given = None if prompt is None else prompt.to(image.device)
     with torch.autocast(image.device.type, torch.bfloat16):
-        masks = model.predict(image, told, size=size)
+        masks = model.predict(image, given, size=size)
     made = {kind: model.retoucher(image, masks)}
     if kind in AUTO and model.calibration is not None:
         distrust = 1 - model.calibration.strengths(masks["gate"])
@@ -172,11 +173,11 @@ def gain(rows: Sequence[Row]) -> Gain:
     return Gain(share, mean([row.decibels for row in rows]))
 
 
-def figures(rows: Sequence[Row]) -> dict[str, float]:
-    """The gains by kind of hint, and the harm to untouched photos."""
+def summarize(rows: Sequence[Row]) -> dict[str, float]:
+    """The gains by kind of region prompt, and the harm to untouched photos."""
     found: dict[str, float] = {}
-    for kind in dict.fromkeys(row.hint for row in rows):
-        chosen = [row for row in rows if row.hint == kind]
+    for kind in dict.fromkeys(row.prompt for row in rows):
+        chosen = [row for row in rows if row.prompt == kind]
         if "untouched" in kind:
             found[kind] = mean([row.after for row in chosen])
             found[f"{kind} dB"] = mean([psnr(row.after) for row in chosen])
@@ -186,7 +187,7 @@ def figures(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def rank(found: dict[str, float]) -> float:
-    """By which checkpoints are compared, the lower the better: MSE and PSNR, told or not.
+    """By which checkpoints are compared, the lower the better: MSE and PSNR, guided and blind.
 
     Harm to untouched photos counts below KEPT; above it calibration sees to what is left.
     """

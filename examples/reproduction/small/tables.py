@@ -1,6 +1,6 @@
 """Tables of what a model does, with 95 % intervals (bootstrap over images).
 
-rows of `scoring.score` -> :func:`tables` -> Markdown: by what was told, by source, by change.
+rows of `scoring.score` -> :func:`tables` -> Markdown: by region prompt, by source, by change.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def share_interval(rows: Sequence[Row]) -> Interval:
 
 def line(title: str, rows: Sequence[Row]) -> str:
     """A row of a table: images, MSE before, share, the gain in PSNR, and for how many."""
-    if "untouched" in rows[0].hint:
+    if "untouched" in rows[0].prompt:
         harm = interval([row.after for row in rows])
         near = interval([psnr(row.after) for row in rows])
         numbers = ["", f"{harm:.2f} (MSE)", f"{near:.2f} (PSNR)", ""]
@@ -59,11 +59,11 @@ def source(row: Row) -> str:
 def tables(rows: dict[str, list[Row]]) -> str:
     parts = []
     for split, some in rows.items():
-        parts += [f"### {split}", table("told", some, lambda row: row.hint)]
+        parts += [f"### {split}", table("given", some, lambda row: row.prompt)]
     everything = [row for some in rows.values() for row in some]
-    for hint in ("exact", "auto"):
-        chosen = [row for row in everything if row.hint == hint]
-        parts += [f"### By source: {hint}", table("source", sorted(chosen, key=source), source)]
+    for prompt in ("exact", "auto"):
+        chosen = [row for row in everything if row.prompt == prompt]
+        parts += [f"### By source: {prompt}", table("source", sorted(chosen, key=source), source)]
         by_kind = sorted(chosen, key=lambda row: row.changed)
-        parts += [f"### By change: {hint}", table("change", by_kind, lambda row: row.changed)]
+        parts += [f"### By change: {prompt}", table("change", by_kind, lambda row: row.changed)]
     return "\n\n".join(parts)

@@ -4,7 +4,8 @@ The manifest takes minutes, and what is drawn for it is kept in a half-made one;
 hours, are made from the manifest, and each is there as soon as it is written. So a build that is
 killed loses next to nothing.
 
-``PhotoFiles`` + ``Recipe`` -> :func:`build_benchmark` -> manifest and pictures -> ``Benchmark``.
+``PhotoFiles`` + ``BenchmarkConfig`` -> :func:`build_benchmark` -> manifest and pictures ->
+``Benchmark``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from opmask._version import __version__
-from opmask.datasets.benchmark.config import Recipe
+from opmask.datasets.benchmark.config import BenchmarkConfig
 from opmask.datasets.benchmark.dataset import MANIFEST, Benchmark
-from opmask.datasets.benchmark.entries import draw_entries, relative_names
-from opmask.datasets.benchmark.locking import LOCK, held
+from opmask.datasets.benchmark.entries import make_entries, relative_names
+from opmask.datasets.benchmark.locking import LOCK, locked
 from opmask.datasets.benchmark.manifest import Header, write_manifest
 from opmask.datasets.benchmark.triptych import is_whole_png, write_triptych
 from opmask.datasets.pairs import PhotoFiles
@@ -38,7 +39,7 @@ def build_benchmark(
     photos: PhotoFiles,
     root: str | Path,
     out: str | Path,
-    recipe: Recipe,
+    config: BenchmarkConfig,
     *,
     images: bool = False,
     workers: int = 0,
@@ -49,7 +50,7 @@ def build_benchmark(
 
     Photos that have no labelled pixel are left out, and those that cannot be used, or that a
     policy spares altogether, too, with a warning in the log `opmask`. Sample :math:`i` is drawn
-    from ``sample_seed(recipe.seed, 0, i)``, where :math:`i` is the place in `photos`, whatever is
+    from ``sample_seed(config.seed, 0, i)``, where :math:`i` is the place in `photos`, whatever is
     left out before it.
 
     The folder holds `manifest.jsonl` and, with `images`, `images/*.png`, of which
@@ -62,11 +63,11 @@ def build_benchmark(
         photos: The photos of a folder, such as :class:`opmask.datasets.ADE20K`.
         root: The folder that they are in, to which the paths in the manifest will be relative.
         out: The folder to write: new, empty, or that of a build with the same arguments.
-        recipe: What the benchmark is made of.
+        config: What the benchmark is made of.
         images: Whether to write the pictures.
         workers: How many processes share the work; 0 is this one alone.
         settings: Settings of your own, for instance with a policy. The manifest says in what they
-            differ from those that `recipe` names. Default: those.
+            differ from those that `config` names. Default: those.
         perturbations: Those of your own that `settings` draw, each as the function or class
             itself, see :class:`opmask.perturb.Perturbation`.
 
@@ -88,8 +89,8 @@ def build_benchmark(
         ...     (root / folder).mkdir()
         ...     for name, label in ("a", 0), ("b", 7):
         ...         Image.new("L", (3, 2), label).save(root / folder / f"{name}.{ending}")
-        >>> recipe = Recipe("LIP", "val", seed=1)
-        >>> benchmark = build_benchmark(LIP(root, "val"), root, out, recipe, images=True)
+        >>> config = BenchmarkConfig("LIP", "val", seed=1)
+        >>> benchmark = build_benchmark(LIP(root, "val"), root, out, config, images=True)
         >>> len(benchmark), benchmark[0].composite.shape
         (1, torch.Size([3, 2, 3]))
         >>> print(benchmark.header.describe())
@@ -99,9 +100,9 @@ def build_benchmark(
         ['000001-b.png', 'manifest.jsonl']
     """
     out, names = Path(out), relative_names(photos, Path(root))
-    named = PRESETS[recipe.settings]
+    named = PRESETS[config.settings]
     header = Header(
-        recipe,
+        config,
         __version__,
         len(photos),
         kept=0,
@@ -110,10 +111,10 @@ def build_benchmark(
     )
     if not (out / MANIFEST).exists():
         _check_empty(out)
-    with held(out):
+    with locked(out):
         if not (out / MANIFEST).exists():
             with _half_made(out) as half:
-                made = draw_entries(
+                made = make_entries(
                     half,
                     header,
                     photos,
@@ -193,7 +194,7 @@ def _check_same(there: Header, wanted: Header, out: Path) -> None:
 
 def _identity(header: Header) -> dict[str, Any]:
     own = {"photos": header.photos, "own_settings": header.own_settings}
-    return asdict(header.recipe) | own
+    return asdict(header.config) | own
 
 
 def _write_images(benchmark: Benchmark, folder: Path, workers: int) -> None:

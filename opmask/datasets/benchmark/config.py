@@ -1,6 +1,6 @@
 r"""What decides a benchmark, besides the photos.
 
-``Recipe`` -> :func:`opmask.datasets.build_benchmark`, and into the first line of its manifest.
+``BenchmarkConfig`` -> :func:`opmask.datasets.build_benchmark` -> first line of the manifest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LARGEST_SIZE = 8192
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BenchmarkConfig:
     r"""What a benchmark is made of: with the files, this decides every pixel.
 
     Args:
@@ -24,16 +24,16 @@ class Recipe:
         settings: One of :data:`opmask.perturb.PRESETS`.
         size: The height and width to which samples are resized, without keeping the aspect ratio.
             Default: they are not resized.
-        clean: The JPEG quality of the variant `clean`, see
-            :class:`opmask.datasets.benchmark.recompression.Cleaning`. Default: composites stay
+        recompression: The JPEG quality of composites that are resampled and compressed, see
+            :class:`opmask.datasets.benchmark.recompression.Recompression`. Default: they stay
             exact.
 
     Raises:
-        ValueError: If there are no such settings, `size` is not in [1, 8192], `clean` not in
-            [1, 100], or `seed` needs more than 64 bits.
+        ValueError: If there are no such settings, `size` is not in [1, 8192], `recompression`
+            not in [1, 100], or `seed` needs more than 64 bits.
 
     Example:
-        >>> Recipe("ADE20K", "validation", seed=1, size=256).settings
+        >>> BenchmarkConfig("ADE20K", "validation", seed=1, size=256).settings
         'default'
     """
 
@@ -42,7 +42,7 @@ class Recipe:
     seed: int = 0
     settings: str = "default"
     size: int | None = None
-    clean: int | None = None
+    recompression: int | None = None
 
     def __post_init__(self) -> None:
         if self.settings not in PRESETS:
@@ -55,5 +55,5 @@ class Recipe:
             raise ValueError(f"'size' must be at least 1, got {self.size}.")
         if self.size is not None and self.size > LARGEST_SIZE:
             raise ValueError(f"'size' must be at most {LARGEST_SIZE}, got {self.size}.")
-        if self.clean is not None:
-            JPEG(self.clean)  # which refuses what is no quality
+        if self.recompression is not None:
+            JPEG(self.recompression)  # which refuses what is no quality

@@ -26,7 +26,7 @@ class Benchmark(Dataset[Composite]):
     r"""The samples of a manifest, rebuilt from the photos.
 
     They are as :func:`opmask.datasets.build_benchmark` made them, whichever machine it was on.
-    Without the variant `clean` they equal those of ``Composites(photos, Perturber(settings),
+    Where nothing was recompressed they equal those of ``Composites(photos, Perturber(settings),
     size=size, seed=seed)`` at the places `entries[i].index`.
 
     Each time a sample is asked for, the checksums of its files are compared first.
@@ -76,10 +76,11 @@ class Benchmark(Dataset[Composite]):
             self._file(index, "photo", entry.photo, entry.photo_sha256),
             self._file(index, "label_map", entry.label_map, entry.label_map_sha256),
         )
-        size = self.header.recipe.size
-        if entry.clean is None:
+        size = self.header.config.size
+        if entry.recompression is None:
             return composite(photo.image, photo.label_map, entry.applied, size=size)
-        return entry.clean(composite(photo.image, photo.label_map, entry.applied), size=size)
+        made = composite(photo.image, photo.label_map, entry.applied)
+        return entry.recompression(made, size=size)
 
     def _file(self, index: int, field: str, name: str, checksum: str) -> Path:
         path = self.root / name

@@ -1,9 +1,9 @@
-r"""Drawing the samples of a benchmark, so that a build that was killed goes on where it was.
+r"""Making the entries of a manifest, so that a build that was killed goes on where it was.
 
-Each sample that was drawn is a line of a half-made manifest at once. Its first line is that of
-the manifest, but without the counts of what was kept, so that it tells of which benchmark it is.
+Each entry is written to a half-made manifest at once. Its first line is that of the manifest, but
+without the counts of what was kept, so that it says to which benchmark it belongs.
 
-``PhotoFiles`` + ``Settings`` -> :func:`draw_entries` -> manifest, by way of a half-made one.
+``PhotoFiles`` + ``Settings`` -> :func:`make_entries` -> manifest, by way of a half-made one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from opmask.datasets.benchmark.config import Recipe
+from opmask.datasets.benchmark.config import BenchmarkConfig
 from opmask.datasets.benchmark.manifest import Entry, Header, read_line, sha256
-from opmask.datasets.benchmark.recompression import draw_cleaning
+from opmask.datasets.benchmark.recompression import draw_recompression
 from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.photos import BrokenPhotoError, UnlabelledPhotoError
 from opmask.datasets.workers import run
@@ -51,7 +51,7 @@ def relative_names(photos: PhotoFiles, root: Path) -> Names:
         raise ValueError(f"'root' must be a folder of all photos, got {root}: {error}.") from error
 
 
-def draw_entries(
+def make_entries(
     half: BinaryIO,
     header: Header,
     photos: PhotoFiles,
@@ -61,7 +61,7 @@ def draw_entries(
     perturbations: Sequence[Callable[..., Any]],
     workers: int,
 ) -> tuple[Header, list[Entry]]:
-    r"""Draws a sample for each photo that can be used, but for those drawn before.
+    r"""Makes an entry for each photo that can be used, but for those made before.
 
     Args:
         half: The half-made manifest, open for reading and appending.
@@ -78,9 +78,9 @@ def draw_entries(
     Raises:
         ValueError: If no photo can be used, or `perturbations` lack one that was drawn.
     """
-    entries = _drawn_before(half, header, names, perturbations)
+    entries = _made_before(half, header, names, perturbations)
     missing = [index for index in range(len(names)) if index not in entries]
-    make = partial(_make_entry, photos, names, header.recipe, settings)
+    make = partial(_make_entry, photos, names, header.config, settings)
     unlabelled, broken = [], []
     for index, made in zip(missing, run(make, missing, workers, "photos"), strict=True):
         if isinstance(made, Entry):
@@ -100,7 +100,7 @@ def draw_entries(
     return header, [entries[index] for index in sorted(entries)]
 
 
-def _drawn_before(
+def _made_before(
     half: BinaryIO, header: Header, names: Names, perturbations: Sequence[Callable[..., Any]]
 ) -> dict[int, Entry]:
     """The entries of a half-made manifest by their places; of another benchmark's, none."""
@@ -119,16 +119,17 @@ def _drawn_before(
 
 
 def _make_entry(
-    photos: PhotoFiles, names: Names, recipe: Recipe, settings: Settings, index: int
+    photos: PhotoFiles, names: Names, config: BenchmarkConfig, settings: Settings, index: int
 ) -> Entry | BrokenPhotoError:
     (image, label_map), (image_path, label_path) = names[index], photos.pairs[index]
-    seed = sample_seed(recipe.seed, 0, index)
+    seed = sample_seed(config.seed, 0, index)
     try:
         applied = draw(photos[index].label_map, seed, settings)
     except BrokenPhotoError as error:
         return error
     except ValueError as error:  # the policy allows nothing
         return BrokenPhotoError(f"{image_path} cannot be changed: {error}")
-    clean = None if recipe.clean is None else draw_cleaning(seed, recipe.clean)
+    quality = config.recompression
+    recompression = None if quality is None else draw_recompression(seed, quality)
     checksums = sha256(image_path), sha256(label_path)
-    return Entry(index, image, label_map, *checksums, applied, clean)
+    return Entry(index, image, label_map, *checksums, applied, recompression)

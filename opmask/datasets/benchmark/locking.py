@@ -2,7 +2,7 @@ r"""A folder for one writer at a time, so that two builds into one folder do not
 
 The operating system holds the lock, and lets go of it when the process ends, however it ends.
 
-Folder -> :func:`held` -> :func:`opmask.datasets.build_benchmark`.
+Folder -> :func:`locked` -> :func:`opmask.datasets.build_benchmark`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # as on some network file systems
 
 
 @contextmanager
-def held(folder: str | Path) -> Iterator[None]:
+def locked(folder: str | Path) -> Iterator[None]:
     r"""Keeps other processes and threads from writing to a folder.
 
     Args:
@@ -35,7 +35,7 @@ def held(folder: str | Path) -> Iterator[None]:
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
-        >>> with held(folder):
+        >>> with locked(folder):
         ...     [path.name for path in folder.iterdir()]
         ['.lock']
         >>> list(folder.iterdir())

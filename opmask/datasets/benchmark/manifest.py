@@ -17,11 +17,11 @@ from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, TypedDict, TypeVar
 
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from opmask.datasets.benchmark.config import LARGEST_SIZE, Recipe
-from opmask.datasets.benchmark.recompression import Cleaning
-from opmask.datasets.pairs import Counts
+from opmask.datasets.benchmark.config import LARGEST_SIZE, BenchmarkConfig
+from opmask.datasets.benchmark.recompression import Recompression
+from opmask.datasets.pairs import PhotoCounts
 from opmask.files import check_regular, replacing
 from opmask.files.typed_json import Int64, parse_json
 from opmask.perturb import PerturbationRecord
@@ -42,30 +42,30 @@ class Header:
     r"""The first line of a manifest.
 
     Args:
-        recipe: What decides the samples.
+        config: What decides the samples.
         version: The opmask that wrote it.
         photos: How many photos the data set had.
         kept: How many of them became samples.
         unlabelled: The photographs left out because no pixel is labelled.
         broken: Those left out because a file cannot be used.
         table_1: The paper's counts for that split, if it has any.
-        own_settings: In what the settings differed from those that the recipe names, if they did.
+        own_settings: In what the settings differed from those that `config` names, if they did.
 
     Example:
-        >>> header = Header(Recipe("LIP", "val"), "0.1.0", 3, 2, ("val_images/a.jpg",))
+        >>> header = Header(BenchmarkConfig("LIP", "val"), "0.1.0", 3, 2, ("val_images/a.jpg",))
         >>> header.describe()
         '2 of 3 photos kept: 1 without a labelled pixel, 0 that cannot be used.'
         >>> Header.from_json(header.to_json()) == header
         True
     """
 
-    recipe: Recipe
+    config: BenchmarkConfig
     version: str
     photos: int
     kept: int
     unlabelled: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
-    table_1: Counts | None = None
+    table_1: PhotoCounts | None = None
     own_settings: str = ""
 
     def describe(self) -> str:
@@ -82,7 +82,7 @@ class Header:
 
     def to_json(self) -> str:
         """The header as one line of JSON."""
-        record = {"opmask_benchmark": FORMAT, "opmask": self.version, **asdict(self.recipe)}
+        record = {"opmask_benchmark": FORMAT, "opmask": self.version, **asdict(self.config)}
         record |= {"photos": self.photos, "kept": self.kept}
         record |= {"unlabelled": self.unlabelled, "broken": self.broken}
         record["table_1"] = None if self.table_1 is None else self.table_1._asdict()
@@ -103,10 +103,12 @@ class Header:
                 f"'opmask_benchmark', the version of the format, must be {FORMAT}, got "
                 f"{line.opmask_benchmark}. It was written by opmask {line.opmask}."
             )
-        recipe = Recipe(line.data, line.split, line.seed, line.settings, line.size, line.clean)
+        config = BenchmarkConfig(
+            line.data, line.split, line.seed, line.settings, line.size, line.quality
+        )
         counts, left_out = (line.photos, line.kept), (tuple(line.unlabelled), tuple(line.broken))
-        table = None if line.table_1 is None else Counts(**line.table_1)
-        return cls(recipe, line.opmask, *counts, *left_out, table, line.own_settings)
+        table = None if line.table_1 is None else PhotoCounts(**line.table_1)
+        return cls(config, line.opmask, *counts, *left_out, table, line.own_settings)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Entry:
         photo_sha256: The SHA-256 of the photograph's file, in hexadecimal digits.
         label_map_sha256: That of the label map's file.
         applied: What was done, the seed included.
-        clean: How the composite was cleaned, if it was.
+        recompression: How the composite was resampled and compressed, if it was.
 
     Example:
         >>> files = "images/a.jpg", "annotations/a.png", "0" * 64, "1" * 64
@@ -137,7 +139,7 @@ class Entry:
     photo_sha256: str
     label_map_sha256: str
     applied: PerturbationRecord
-    clean: Cleaning | None = None
+    recompression: Recompression | None = None
 
     @property
     def image_name(self) -> str:
@@ -148,8 +150,8 @@ class Entry:
         """The entry as one line of JSON."""
         record = {name: getattr(self, name) for name in ("index", *_TEXTS)}
         record["applied"] = json.loads(self.applied.to_json())
-        if self.clean is not None:
-            record["clean"] = asdict(self.clean)
+        if self.recompression is not None:
+            record["recompression"] = asdict(self.recompression)
         return json.dumps(record)
 
     @classmethod
@@ -169,12 +171,13 @@ class Entry:
         """
         line = parse_json(text, _EntryLine, "the sample")
         files = line.photo, line.label_map, line.photo_sha256, line.label_map_sha256
-        clean = None if line.clean is None else Cleaning(line.clean.scale, line.clean.quality)
+        found = line.recompression or line.clean
+        recompression = None if found is None else Recompression(found.scale, found.quality)
         try:
             applied = PerturbationRecord.from_json(bytes(line.applied).decode(), perturbations)
         except ValueError as error:
             raise ValueError(f"in the field 'applied', {error}") from error
-        return cls(line.index, *files, applied, clean)
+        return cls(line.index, *files, applied, recompression)
 
 
 Text = Annotated[str, Meta(max_length=4096)]
@@ -193,18 +196,27 @@ class _HeaderLine(Struct):
     seed: Int64
     settings: Text
     size: Annotated[int, Meta(ge=1, le=LARGEST_SIZE)] | None
-    clean: Quality | None
     photos: Count
     kept: Count
     unlabelled: list[Text]
     broken: list[Text]
     table_1: _Table1 | None
     own_settings: Text = ""
+    recompression: Quality | UnsetType | None = UNSET
+    clean: Quality | UnsetType | None = UNSET  # what it was called in earlier versions
 
     def __post_init__(self) -> None:
-        """Refuses more samples than photos."""
+        """Refuses more samples than photos, and a header that says nothing of recompression."""
+        if self.recompression is UNSET is self.clean:
+            raise ValueError("Object missing required field `recompression`")
         if self.kept > self.photos:
             raise ValueError(f"'kept' must be at most 'photos', {self.photos}, got {self.kept}")
+
+    @property
+    def quality(self) -> int | None:
+        """The JPEG quality of recompressed composites."""
+        found = self.clean if self.recompression is UNSET else self.recompression
+        return None if found is UNSET else found
 
 
 class _Table1(TypedDict):
@@ -212,7 +224,7 @@ class _Table1(TypedDict):
     labelled: Count
 
 
-class _CleaningLine(Struct):
+class _RecompressionLine(Struct):
     scale: float
     quality: int
 
@@ -226,7 +238,8 @@ class _EntryLine(Struct):
     photo_sha256: Checksum
     label_map_sha256: Checksum
     applied: Raw
-    clean: _CleaningLine | None = None
+    recompression: _RecompressionLine | None = None
+    clean: _RecompressionLine | None = None  # what it was called in earlier versions
 
     def __post_init__(self) -> None:
         """Refuses paths that could lead out of the data set, on any system."""
@@ -278,9 +291,10 @@ def read_manifest(
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "manifest.jsonl")
-        >>> write_manifest(path, Header(Recipe("LIP", "val"), "0.1.0", 1, 0, ("a.jpg",)), [])
+        >>> config = BenchmarkConfig("LIP", "val")
+        >>> write_manifest(path, Header(config, "0.1.0", 1, 0, ("a.jpg",)), [])
         >>> header, entries = read_manifest(path)
-        >>> header.recipe.data, entries
+        >>> header.config.data, entries
         ('LIP', [])
     """
     path = Path(path)

@@ -5,7 +5,7 @@ and a region that was cut out by a label map ends from one pixel to the next. Re
 neither, but a network would find regions by them. Here a composite goes the way that a real one
 went: it is blended in, resampled and compressed, and the real image with it.
 
-``Composite`` (exact, native size) -> :class:`Cleaning` -> ``Composite`` -> sample of a benchmark.
+``Composite`` (exact, native size) -> :class:`Recompression` -> ``Composite`` -> benchmark.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from opmask.perturb import JPEG, Composite, sample_seed
 from opmask.perturb.compositing import RGB_ANTIALIASED
 from opmask.perturb.rng import make_rng, uniform
 
-CLEAN_SCALES = (0.5, 0.9)
-"""Between which the factor is drawn by which :class:`Cleaning` scales height and width."""
+RECOMPRESSION_SCALES = (0.5, 0.9)
+"""Between which the factor is drawn by which :class:`Recompression` scales height and width."""
 
-CLEAN_QUALITY = 90
-"""The JPEG quality that :class:`Cleaning` has unless told otherwise."""
+RECOMPRESSION_QUALITY = 90
+"""The JPEG quality that :class:`Recompression` has by default."""
 
 _STREAM = 1  # apart from the perturbation's numbers, and from the crop's, which are stream 0
 _FADE = 5  # pixels, the side of the window over which a region's edge is blended
 
 
 @dataclass(frozen=True)
-class Cleaning:
+class Recompression:
     r"""Blends a composite in, resamples it and compresses it; the real image likewise.
 
     .. math:: C' = J\left(R_s\left(I + a \, (C - I)\right)\right), \quad I' = J(R_s(I)), \quad
@@ -59,12 +59,12 @@ class Cleaning:
         >>> image = torch.full((3, 20, 30), 128, dtype=torch.uint8)
         >>> label_map = torch.ones(20, 30, dtype=torch.int64)
         >>> made = composite(image, label_map, draw(label_map, seed=0))
-        >>> Cleaning(0.6)(made).composite.shape
+        >>> Recompression(0.6)(made).composite.shape
         torch.Size([3, 12, 18])
     """
 
     scale: float
-    quality: int = CLEAN_QUALITY
+    quality: int = RECOMPRESSION_QUALITY
 
     def __post_init__(self) -> None:
         if not 0 < self.scale <= 1:
@@ -72,7 +72,7 @@ class Cleaning:
         JPEG(self.quality)  # which refuses what is no quality
 
     def __call__(self, made: Composite, *, size: int | None = None) -> Composite:
-        r"""Cleans a composite.
+        r"""Blends a composite in, resamples it and compresses it.
 
         Args:
             made: The composite at its native size, with images :math:`(3, H, W)` in
@@ -82,8 +82,8 @@ class Cleaning:
                 `scale`, rounded.
 
         Returns:
-            The cleaned composite, multiples of 1/255 unless it was resized, with a region of 0
-            and 1 and the record of `made`.
+            The recompressed composite, multiples of 1/255 unless it was resized, with a region of
+            0 and 1 and the record of `made`.
         """
         faded = _fade(made.region)
         real = made.real.double().clamp(0, 1)
@@ -104,21 +104,23 @@ class Cleaning:
         return small.clamp(0, 1)
 
 
-def draw_cleaning(seed: int, quality: int = CLEAN_QUALITY) -> Cleaning:
-    r"""Draws how a composite is cleaned, from the seed of its sample.
+def draw_recompression(seed: int, quality: int = RECOMPRESSION_QUALITY) -> Recompression:
+    r"""Draws how a composite is recompressed, from the seed of its sample.
 
     Args:
         seed: The seed of the sample, see :func:`opmask.perturb.sample_seed`.
         quality: The JPEG quality, from 1 to 100.
 
     Returns:
-        The cleaning, whose scale lies in :data:`CLEAN_SCALES`.
+        The recompression, whose scale lies in :data:`RECOMPRESSION_SCALES`.
 
     Example:
-        >>> draw_cleaning(7)
-        Cleaning(scale=0.718..., quality=90)
+        >>> draw_recompression(7)
+        Recompression(scale=0.718..., quality=90)
     """
-    return Cleaning(uniform(*CLEAN_SCALES, make_rng(sample_seed(seed, 0, _STREAM))), quality)
+    return Recompression(
+        uniform(*RECOMPRESSION_SCALES, make_rng(sample_seed(seed, 0, _STREAM))), quality
+    )
 
 
 def _fade(region: Tensor) -> Tensor:

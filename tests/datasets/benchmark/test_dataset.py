@@ -8,14 +8,14 @@ from opmask.datasets import (
     ADE20K,
     LIP,
     Benchmark,
+    BenchmarkConfig,
     Composites,
     Photo,
-    Recipe,
     Triptychs,
     build_benchmark,
     read_photo,
 )
-from opmask.datasets.benchmark.recompression import draw_cleaning
+from opmask.datasets.benchmark.recompression import draw_recompression
 from opmask.datasets.benchmark.triptych import to_triptych
 from opmask.perturb import PRESETS, Perturber, composite, sample_seed
 
@@ -23,12 +23,12 @@ from opmask.perturb import PRESETS, Perturber, composite, sample_seed
 @pytest.fixture
 def built(ade20k, tmp_path):
     """The folder of a benchmark of four samples."""
-    build_benchmark(ADE20K(ade20k, "validation"), ade20k, tmp_path / "b", recipe())
+    build_benchmark(ADE20K(ade20k, "validation"), ade20k, tmp_path / "b", config())
     return tmp_path / "b"
 
 
-def recipe(**choices):
-    return Recipe("ADE20K", "validation", **choices)
+def config(**choices):
+    return BenchmarkConfig("ADE20K", "validation", **choices)
 
 
 def same(first, second):
@@ -38,7 +38,7 @@ def same(first, second):
 @pytest.mark.parametrize("size", [None, 16])
 @pytest.mark.parametrize("settings", PRESETS)
 def test_samples_are_those_of_composites(ade20k, tmp_path, settings, size):
-    photos, how = ADE20K(ade20k, "validation"), recipe(seed=3, settings=settings, size=size)
+    photos, how = ADE20K(ade20k, "validation"), config(seed=3, settings=settings, size=size)
     benchmark = build_benchmark(photos, ade20k, tmp_path / "b", how)
     composites = Composites(photos, Perturber(PRESETS[settings]), seed=3, size=size)
     assert [entry.index for entry in benchmark.entries] == [0, 2, 3, 4]
@@ -47,13 +47,15 @@ def test_samples_are_those_of_composites(ade20k, tmp_path, settings, size):
 
 
 @pytest.mark.parametrize("size", [None, 16])
-def test_clean_samples_are_cleaned_composites(ade20k, tmp_path, size):
+def test_recompressed_samples_are_composites_resampled_and_compressed(ade20k, tmp_path, size):
     photos = ADE20K(ade20k, "validation")
-    benchmark = build_benchmark(photos, ade20k, tmp_path / "b", recipe(clean=70, size=size))
+    benchmark = build_benchmark(
+        photos, ade20k, tmp_path / "b", config(recompression=70, size=size)
+    )
     for entry, sample in zip(benchmark.entries, benchmark, strict=True):
         image, label_map, _ = photos[entry.index]
-        assert entry.clean == draw_cleaning(sample_seed(0, 0, entry.index), 70)
-        expected = entry.clean(composite(image, label_map, entry.applied), size=size)
+        assert entry.recompression == draw_recompression(sample_seed(0, 0, entry.index), 70)
+        expected = entry.recompression(composite(image, label_map, entry.applied), size=size)
         assert same(sample, expected)
         assert sample.applied == entry.applied
 
@@ -126,12 +128,14 @@ def test_a_missing_manifest_is_named(ade20k, tmp_path):
         Benchmark(tmp_path, ade20k)
 
 
-@pytest.mark.parametrize("choices", [{}, {"size": 64}, {"clean": 90, "size": 64}, {"clean": 75}])
+@pytest.mark.parametrize(
+    "choices", [{}, {"size": 64}, {"recompression": 90, "size": 64}, {"recompression": 75}]
+)
 def test_rebuilt_samples_of_real_photos_equal_their_pictures(data_root, tmp_path, choices):
     root = data_root / "scenes"
     photos = ADE20K(root, "validation")
     photos.pairs = photos.pairs[:5]
-    build_benchmark(photos, root, tmp_path / "b", recipe(**choices), images=True)
+    build_benchmark(photos, root, tmp_path / "b", config(**choices), images=True)
     pictures = Triptychs(tmp_path / "b/images")
     for picture, rebuilt in zip(pictures, Benchmark(tmp_path / "b", root), strict=True):
         assert torch.equal(to_triptych(picture), to_triptych(rebuilt))
@@ -143,7 +147,8 @@ def test_records_of_real_people_rebuild_their_samples(data_root, tmp_path):
     root = data_root / "people"
     photos = LIP(root, "val")
     photos.pairs = photos.pairs[:4]
-    benchmark = build_benchmark(photos, root, tmp_path / "b", Recipe("LIP", "val", size=64))
+    how = BenchmarkConfig("LIP", "val", size=64)
+    benchmark = build_benchmark(photos, root, tmp_path / "b", how)
     for entry, sample in zip(benchmark.entries, benchmark, strict=True):
         photo: Photo = read_photo(*photos.pairs[entry.index])
         again = composite(photo.image, photo.label_map, sample.applied, size=64)

@@ -10,13 +10,12 @@ import pytest
 from PIL import Image
 
 import opmask
-from opmask.datasets import ADE20K, Counts, Recipe
+from opmask.datasets import ADE20K, BenchmarkConfig, PhotoCounts
 from opmask.datasets import build_benchmark as build
-from opmask.datasets.benchmark import build as building
 from opmask.datasets.benchmark.manifest import Header
 from opmask.perturb import DEFAULT
 
-RECIPE = Recipe("ADE20K", "validation", seed=3)
+CONFIG = BenchmarkConfig("ADE20K", "validation", seed=3)
 HALF = ".half-made.jsonl"
 
 
@@ -43,21 +42,21 @@ def out(tmp_path):
 @pytest.fixture
 def whole(ade20k, tmp_path):
     """The manifest of a build that was not interrupted."""
-    return build(Watched(ade20k), ade20k, tmp_path / "whole", RECIPE).manifest.read_bytes()
+    return build(Watched(ade20k), ade20k, tmp_path / "whole", CONFIG).manifest.read_bytes()
 
 
 @pytest.fixture
 def half(ade20k, out):
     """What is left of a build that was interrupted before photo 3: the samples of 0 and 2."""
     with pytest.raises(KeyboardInterrupt):
-        build(Watched(ade20k, end=3), ade20k, out, RECIPE)
+        build(Watched(ade20k, end=3), ade20k, out, CONFIG)
     return out / HALF
 
 
-def read_again(ade20k, out, whole, recipe=RECIPE, **choices):
+def read_again(ade20k, out, whole, config=CONFIG, **choices):
     """Which photos another build reads; its manifest must be that of one at once."""
     photos = Watched(ade20k)
-    manifest = build(photos, ade20k, out, recipe, **choices).manifest
+    manifest = build(photos, ade20k, out, config, **choices).manifest
     assert whole is None or manifest.read_bytes() == whole
     assert [path.name for path in out.iterdir()] == ["manifest.jsonl"]
     return photos.read
@@ -65,7 +64,7 @@ def read_again(ade20k, out, whole, recipe=RECIPE, **choices):
 
 def test_what_was_drawn_is_kept_line_by_line(half, whole):
     first, *others = half.read_bytes().splitlines()
-    header = Header(RECIPE, opmask.__version__, 5, 0, table_1=Counts(2000, 2000))
+    header = Header(CONFIG, opmask.__version__, 5, 0, table_1=PhotoCounts(2000, 2000))
     assert b'"kept": 0' in first
     assert Header.from_json(first) == header
     assert others == whole.splitlines()[1:3]
@@ -93,13 +92,13 @@ def test_a_first_line_that_was_cut_off_starts_anew(ade20k, out, half, whole):
 def test_it_may_be_interrupted_again(ade20k, out, half, whole):
     half.write_bytes(half.read_bytes()[:-1])
     with pytest.raises(KeyboardInterrupt):
-        build(Watched(ade20k, end=4), ade20k, out, RECIPE)
+        build(Watched(ade20k, end=4), ade20k, out, CONFIG)
     assert read_again(ade20k, out, whole) == [1, 4]
 
 
 def test_another_benchmark_starts_anew(ade20k, out, half):
-    recipe = dataclasses.replace(RECIPE, seed=4)
-    assert read_again(ade20k, out, None, recipe) == [0, 1, 2, 3, 4]
+    config = dataclasses.replace(CONFIG, seed=4)
+    assert read_again(ade20k, out, None, config) == [0, 1, 2, 3, 4]
 
 
 def test_other_settings_start_anew(ade20k, out, half):
@@ -108,14 +107,14 @@ def test_other_settings_start_anew(ade20k, out, half):
 
 
 def test_another_version_starts_anew(ade20k, out, half, monkeypatch):
-    monkeypatch.setattr(building, "__version__", "99")
+    monkeypatch.setattr("opmask.datasets.benchmark.build.__version__", "99")
     assert read_again(ade20k, out, None) == [0, 1, 2, 3, 4]
 
 
 def test_photos_that_changed_places_are_drawn_again(ade20k, out, half):
     photos = Watched(ade20k)
     photos.pairs = [photos.pairs[index] for index in (0, 3, 1, 2, 4)]
-    manifest = build(photos, ade20k, out, RECIPE).entries
+    manifest = build(photos, ade20k, out, CONFIG).entries
     assert photos.read == [1, 2, 3, 4]
     assert [entry.photo[-6:-4] for entry in manifest] == ["p0", "p3", "p2", "p4"]
     assert [entry.index for entry in manifest] == [0, 1, 3, 4]
@@ -124,13 +123,13 @@ def test_photos_that_changed_places_are_drawn_again(ade20k, out, half):
 def test_a_label_map_that_moved_is_drawn_again(ade20k, out, half):
     photos = Watched(ade20k)
     photos.pairs[2] = photos.pairs[2][0], photos.pairs[3][1]
-    build(photos, ade20k, out, RECIPE)
+    build(photos, ade20k, out, CONFIG)
     assert photos.read == [1, 2, 3, 4]
 
 
 def test_what_could_not_be_used_is_tried_again(ade20k, out, half):
     Image.new("L", (41, 30), 7).save(ade20k / "annotations/validation/p1.png")
-    benchmark = build(Watched(ade20k), ade20k, out, RECIPE)
+    benchmark = build(Watched(ade20k), ade20k, out, CONFIG)
     assert [entry.index for entry in benchmark.entries] == [0, 1, 2, 3, 4]
     assert benchmark.header.unlabelled == ()
 
@@ -141,7 +140,7 @@ def test_a_damaged_line_is_named(ade20k, out, half):
     with pytest.raises(
         ValueError, match=r"\.half-made\.jsonl, line 2: the sample: JSON is malformed"
     ):
-        build(Watched(ade20k), ade20k, out, RECIPE)
+        build(Watched(ade20k), ade20k, out, CONFIG)
 
 
 def test_what_a_build_left_that_was_killed_at_its_very_end_is_removed(ade20k, out, half, whole):
@@ -154,21 +153,21 @@ def test_what_a_build_left_that_was_killed_at_its_very_end_is_removed(ade20k, ou
 def test_a_warning_tells_of_broken_photos_whenever_they_are_tried(ade20k, out, caplog):
     (ade20k / "images/validation/p0.jpg").write_bytes(b"no picture")
     with pytest.raises(KeyboardInterrupt):
-        build(Watched(ade20k, end=3), ade20k, out, RECIPE)
-    build(Watched(ade20k), ade20k, out, RECIPE)
+        build(Watched(ade20k, end=3), ade20k, out, CONFIG)
+    build(Watched(ade20k), ade20k, out, CONFIG)
     assert caplog.text.count("photo left out: ") == 2
 
 
 SCRIPT = """
 import sys, time
-from opmask.datasets import ADE20K, Recipe, build_benchmark
+from opmask.datasets import ADE20K, BenchmarkConfig, build_benchmark
 root, out, workers = sys.argv[1:]
 class Slow(ADE20K):
     def __getitem__(self, index):
         time.sleep(0.02)
         return super().__getitem__(index)
-recipe = Recipe("ADE20K", "validation", seed=3)
-build_benchmark(Slow(root, "validation"), root, out, recipe, images=True, workers=int(workers))
+config = BenchmarkConfig("ADE20K", "validation", seed=3)
+build_benchmark(Slow(root, "validation"), root, out, config, images=True, workers=int(workers))
 """
 
 
@@ -202,14 +201,14 @@ def content(folder):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_build_killed_while_drawing_goes_on_at_once(tmp_path, out, plant, start, workers):
     root = plant(tmp_path / "many", count=60)
-    build(Watched(root), root, tmp_path / "whole", RECIPE, images=True)
+    build(Watched(root), root, tmp_path / "whole", CONFIG, images=True)
     process = start(root, workers, 20)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert [path.name for path in out.iterdir()] == [HALF]
     drawn = (out / HALF).read_bytes().count(b"\n") - 1
     photos = Watched(root)
-    build(photos, root, out, RECIPE, images=True)
+    build(photos, root, out, CONFIG, images=True)
     assert 20 <= drawn < 60
     assert photos.read == list(range(drawn, 60))
     assert content(out) == content(tmp_path / "whole")
@@ -221,8 +220,8 @@ def test_a_second_build_into_the_same_folder_is_refused(tmp_path, out, plant, st
     process = start(root, 0, 3)
     photos = Watched(root)
     with pytest.raises(ValueError, match="'out' must be a folder that no other process is writ"):
-        build(photos, root, out, RECIPE)
+        build(photos, root, out, CONFIG)
     assert photos.read == []
     assert process.wait() == 0
-    build(photos, root, tmp_path / "whole", RECIPE, images=True)
+    build(photos, root, tmp_path / "whole", CONFIG, images=True)
     assert content(out) == content(tmp_path / "whole")

@@ -9,16 +9,15 @@ from contextlib import suppress
 import filelock
 import pytest
 
-from opmask.datasets.benchmark.locking import LOCK, held
+from opmask.datasets.benchmark.locking import LOCK, locked
 
 HOLD = """
 import os, sys, time
-from filelock import FileLock  # as `held` does, but faster than with opmask
+from filelock import FileLock  # as `locked` does, but faster than with opmask
 lock = FileLock(sys.argv[1])
 lock.acquire()
-if int(sys.argv[2]) and not os.fork():
-    time.sleep(60)
-print("held", flush=True)
+if not int(sys.argv[2]) or not os.fork():
+    print("held", flush=True)  # from the worker, which by then has closed what it inherited
 time.sleep(60)
 """
 
@@ -49,7 +48,7 @@ def hold(tmp_path):
 
 
 def take(folder):
-    with held(folder):
+    with locked(folder):
         pass
 
 
@@ -60,7 +59,7 @@ def test_nothing_of_it_stays(tmp_path):
 
 
 def test_an_error_lets_go_of_it(tmp_path):
-    with suppress(KeyError), held(tmp_path):
+    with suppress(KeyError), locked(tmp_path):
         raise KeyError
     take(tmp_path)
 
@@ -79,7 +78,7 @@ def test_the_folder_of_another_thread_is_refused(tmp_path):
             take(tmp_path)
         refused.append(True)
 
-    with held(tmp_path):
+    with locked(tmp_path):
         thread = threading.Thread(target=try_to_take)
         thread.start()
         thread.join()

@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from opmask.datasets import Recipe
+from opmask.datasets import BenchmarkConfig
 from opmask.datasets.benchmark.manifest import (
     FORMAT,
     Entry,
@@ -14,8 +14,8 @@ from opmask.datasets.benchmark.manifest import (
     sha256,
     write_manifest,
 )
-from opmask.datasets.benchmark.recompression import Cleaning
-from opmask.datasets.pairs import Counts
+from opmask.datasets.benchmark.recompression import Recompression
+from opmask.datasets.pairs import PhotoCounts
 from opmask.perturb import Cube, Filter, GaussianBlur, LabScaling, PerturbationRecord, RegionChange
 
 APPLIED = PerturbationRecord(
@@ -24,8 +24,8 @@ APPLIED = PerturbationRecord(
     GaussianBlur(),
 )
 SHA = [digit * 64 for digit in "12ab"]
-RECIPE = Recipe("LIP", "val", 4, "reference-rgb", 256, 80)
-HEADER = Header(RECIPE, "0.9", 5, 2, ("a.jpg", "b.jpg"), ("c.jpg",), Counts(10000, 9972))
+CONFIG = BenchmarkConfig("LIP", "val", 4, "reference-rgb", 256, 80)
+HEADER = Header(CONFIG, "0.9", 5, 2, ("a.jpg", "b.jpg"), ("c.jpg",), PhotoCounts(10000, 9972))
 ENTRIES = [
     Entry(1, "images/a.jpg", "labels/a.png", SHA[0], SHA[1], APPLIED),
     Entry(
@@ -35,7 +35,7 @@ ENTRIES = [
         SHA[2],
         SHA[3],
         PerturbationRecord(0, ()),
-        Cleaning(0.1 + 0.2),
+        Recompression(0.1 + 0.2),
     ),
 ]
 
@@ -62,7 +62,7 @@ def test_a_manifest_is_read_as_it_was_written(path):
 
 
 def test_what_is_optional_may_be_missing(tmp_path):
-    header = Header(Recipe("barns", ""), "0.9", 0, 0)
+    header = Header(BenchmarkConfig("barns", ""), "0.9", 0, 0)
     write_manifest(tmp_path / "m.jsonl", header, [])
     assert read_manifest(tmp_path / "m.jsonl") == (header, [])
 
@@ -77,7 +77,7 @@ def test_the_first_line_is_the_header(path):
         "seed": 4,
         "settings": "reference-rgb",
         "size": 256,
-        "clean": 80,
+        "recompression": 80,
         "photos": 5,
         "kept": 2,
         "unlabelled": ["a.jpg", "b.jpg"],
@@ -96,7 +96,7 @@ def test_each_other_line_is_a_sample(path):
         "label_map_sha256": SHA[1],
         "applied": json.loads(APPLIED.to_json()),
     }
-    assert second["clean"] == {"scale": 0.1 + 0.2, "quality": 90}
+    assert second["recompression"] == {"scale": 0.1 + 0.2, "quality": 90}
 
 
 def test_pictures_sort_by_the_place_of_the_photo():
@@ -117,18 +117,18 @@ def test_counts_are_described_and_compared_with_table_1():
     [(10000, 9972, "10000, too."), (10000, 9971, "10000."), (9999, 9972, "10000.")],
 )
 def test_equal_counts_are_pointed_out(photos, kept, end):
-    header = Header(RECIPE, "", photos, kept, table_1=Counts(10000, 9972))
+    header = Header(CONFIG, "", photos, kept, table_1=PhotoCounts(10000, 9972))
     assert header.describe().endswith(f"it is 9972 of {end}")
 
 
 def test_without_published_counts_there_is_no_comparison():
-    assert Header(RECIPE, "", 3, 3).describe() == (
+    assert Header(CONFIG, "", 3, 3).describe() == (
         "3 of 3 photos kept: 0 without a labelled pixel, 0 that cannot be used."
     )
 
 
 def test_settings_of_ones_own_are_told_only_where_there_are_some(tmp_path):
-    header = Header(Recipe("barns", ""), "0.9", 0, 0, own_settings="second_rate=0.1")
+    header = Header(BenchmarkConfig("barns", ""), "0.9", 0, 0, own_settings="second_rate=0.1")
     write_manifest(tmp_path / "m.jsonl", header, [])
     assert read_manifest(tmp_path / "m.jsonl") == (header, [])
     assert json.loads(header.to_json())["own_settings"] == "second_rate=0.1"
@@ -144,7 +144,7 @@ def negative(image):
 def test_perturbations_of_ones_own_must_be_given(tmp_path):
     applied = PerturbationRecord(7, (RegionChange(3, (negative,)),))
     entry = Entry(0, "a.jpg", "a.png", SHA[0], SHA[1], applied)
-    write_manifest(tmp_path / "m.jsonl", Header(RECIPE, "0.9", 1, 1), [entry])
+    write_manifest(tmp_path / "m.jsonl", Header(CONFIG, "0.9", 1, 1), [entry])
     assert read_manifest(tmp_path / "m.jsonl", [negative])[1] == [entry]
     message = r"m\.jsonl, line 2: in the field 'applied', 'perturbations' must hold negative, "
     with pytest.raises(ValueError, match=message):
@@ -156,7 +156,7 @@ def test_a_missing_cube_file_is_named_with_its_line(tmp_path):
     (tmp_path / "look.cube").write_text("\n".join(["LUT_3D_SIZE 2", *lines]))
     applied = PerturbationRecord(7, (RegionChange(3, (Cube(tmp_path / "look.cube"),)),))
     entry = Entry(0, "a.jpg", "a.png", SHA[0], SHA[1], applied)
-    write_manifest(tmp_path / "m.jsonl", Header(RECIPE, "0.9", 1, 1), [entry])
+    write_manifest(tmp_path / "m.jsonl", Header(CONFIG, "0.9", 1, 1), [entry])
     assert read_manifest(tmp_path / "m.jsonl")[1] == [entry]
     (tmp_path / "look.cube").unlink()
     with pytest.raises(FileNotFoundError, match=r"m\.jsonl, line 2: .*look\.cube"):
@@ -221,8 +221,18 @@ def test_each_field_must_be_there(path, line, number):
         (1, '"size": 256', '"size": 2.5', "expected `int | null`, got `float`, in the field 'siz"),
         (1, '"size": 256', '"size": 1000000', "expected `int` <= 8192, in the field 'size'"),
         (1, '"size": 256', '"size": 0', "expected `int` >= 1, in the field 'size'"),
-        (1, '"clean": 80', '"clean": "80"', "expected `int | null`, got `str`, in the field 'cl"),
-        (1, '"clean": 80', '"clean": 101', "expected `int` <= 100, in the field 'clean'"),
+        (
+            1,
+            '"recompression": 80',
+            '"recompression": "80"',
+            "expected `int | null`, got `str`, in the field 're",
+        ),
+        (
+            1,
+            '"recompression": 80',
+            '"recompression": 101',
+            "expected `int` <= 100, in the field 'recompression'",
+        ),
         (1, '"photos": 5', '"photos": -1', "expected `int` >= 0, in the field 'photos'"),
         (1, '"kept": 2', '"kept": 6', "'kept' must be at most 'photos', 5, got 6"),
         (
@@ -257,7 +267,7 @@ def test_each_field_must_be_there(path, line, number):
         (2, SHA[1], SHA[1] + "\\n", "expected `str` matching regex '^[0-9a-f]{64}"),
         (2, '"index": 1', '"index": null', "expected `int`, got `null`, in the field 'index'"),
         (2, '"index": 1', '"index": -1', "expected `int` >= 0, in the field 'index'"),
-        (3, '"quality": 90', '"quality": 1.5', "expected `int`, got `float`, in the field 'clean"),
+        (3, '"quality": 90', '"quality": 1.5', "expected `int`, got `float`, in the field 'reco"),
         (3, '"scale": 0.3', '"scale": "x", "y": 0.3', "expected `float`, got `str`, in the field"),
     ],
 )
@@ -332,7 +342,7 @@ def test_numbers_that_are_none_are_refused(path):
     )
 
 
-def test_cleanings_that_make_no_sense_are_refused(path):
+def test_recompressions_that_make_no_sense_are_refused(path):
     assert "line 3: 'scale' must be in" in refusal(path, 3, '"scale": 0.3', '"scale": 1.3')
 
 
@@ -351,3 +361,8 @@ def test_a_missing_manifest_is_named(tmp_path):
 def test_checksums_are_those_of_hashlib(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_manifests_from_before_recompression_had_its_name_are_read(path):
+    path.write_text(path.read_text().replace('"recompression"', '"clean"'))
+    assert read_manifest(path) == (HEADER, ENTRIES)

@@ -1,4 +1,4 @@
-r"""Building a study: one page that shows the outputs of several methods, and its key.
+r"""The page of a study, which shows the outputs of several methods, and its key.
 
 The page needs neither a server nor a network: images, style and script are in it, and its content
 security policy forbids it to load or send anything.
