@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from opmask.datasets import ADE20K, LIP, Composites, Sample, Source, SyntheticScenes, labelled
-from opmask.datasets.benchmark.recompression import draw_recompression
+from opmask.datasets.benchmark import draw_recompression
 from opmask.files import replacing
 from opmask.metrics import average, evaluate, results_table, to_markdown
 from opmask.metrics.evaluation import HEADLINE
