@@ -47,7 +47,7 @@ TESTS = {
     ],
     "opmask/datasets/iharmony4.py": ["tests/datasets/test_iharmony4.py"],
     "opmask/datasets/labelled.py": ["tests/datasets/test_labelled.py"],
-    "opmask/datasets/benchmark/locking.py": ["tests/datasets/benchmark/test_locking.py"],
+    "opmask/files/locking.py": ["tests/files/test_locking.py"],
     "opmask/datasets/benchmark/manifest.py": ["tests/datasets/benchmark/test_manifest.py"],
     "opmask/datasets/pairs.py": ["tests/datasets/test_pairs.py"],
     "opmask/datasets/reading.py": ["tests/datasets/test_reading.py"],

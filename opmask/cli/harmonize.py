@@ -8,38 +8,20 @@ Photo, region, checkpoint -> `harmonize_file` -> photo, and a line about it.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import torch
 import typer
-from PIL import Image
 
 from opmask.checkpoints import load
+from opmask.cli.saving import SAVING, check_saving, saving_options
 from opmask.files import check_outputs, replacing
 from opmask.files.pictures import open_picture, upright
 from opmask.inference.harmonize import check_options, check_size, harmonize
-from opmask.inference.images import check_mode, kept_info, like, to_pixels
+from opmask.inference.images import changed_share, check_mode, kept_info
 from opmask.inference.regions import to_plane
 from opmask.wrapper import OperatorMaskWrapper
-
-# How to save for each suffix: as good as it gets, since what was not changed should stay.
-_JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": "4:4:4"}
-SAVING: dict[str, dict[str, Any]] = {
-    ".jpg": _JPEG,
-    ".jpeg": _JPEG,
-    ".png": {"format": "PNG"},
-    ".tif": {"format": "TIFF"},
-    ".tiff": {"format": "TIFF"},
-    ".webp": {"format": "WEBP", "quality": 95},
-}
-
-# The longest side that a format, or its library, can hold, in pixels.
-LONGEST = {"JPEG": 65500, "WEBP": 16383}
-
-CHANGED = 4  # levels of 255; above it a pixel counts as changed, as in opmask.metrics
 
 
 def harmonize_file(
@@ -71,14 +53,14 @@ def harmonize_file(
     ] = False,
 ) -> None:
     """Harmonize a photo, with or without the region that was changed."""
-    saving = _saving(out)
+    saving = saving_options(out)
     check_outputs({"--out": out}, inputs=[photo, region, model], overwrite=overwrite)
     amount, place = _strength(strength), _device(device)
     check_options(amount, work_size)
     before = upright(open_picture(photo))
     check_mode(before)
     check_size((before.height, before.width))
-    _check_saving(before, out, saving)
+    check_saving(before, out, saving)
     area = None
     if region is not None:
         area = to_plane(open_picture(region), (before.height, before.width))
@@ -90,34 +72,8 @@ def harmonize_file(
     after = harmonize(network.to(place), before, region=area, strength=amount, work_size=work_size)
     with replacing(out) as temporary:
         after.save(temporary, **saving, **kept_info(after))
-    found = f"; {_changed(before, after):.0%} of it was changed" if region is None else ""
+    found = f"; {changed_share(before, after):.0%} of it was changed" if region is None else ""
     typer.echo(f"Written: {out} ({after.width}x{after.height}{found})")
-
-
-def _saving(out: Path) -> dict[str, Any]:
-    if out.suffix.lower() not in SAVING:
-        raise ValueError(f"'--out' must end in one of {', '.join(SAVING)}, got {out}.")
-    return SAVING[out.suffix.lower()]
-
-
-def _check_saving(photo: Image.Image, out: Path, saving: dict[str, Any]) -> None:
-    """Raises if the output's format cannot hold what the photo becomes."""
-    kind = saving["format"]
-    if kind == "JPEG" and photo.has_transparency_data:
-        raise ValueError(f"'--out' must be .png, .tif or .webp for a photo with alpha, got {out}.")
-    if max(photo.size) > LONGEST.get(kind, max(photo.size)):
-        raise ValueError(
-            f"'--out' must be .png or .tif for a photo of {photo.width}x{photo.height}, as {kind} "
-            f"ends at {LONGEST[kind]} pixels a side, got {out}."
-        )
-    pixel = photo.crop((0, 0, 1, 1))
-    try:  # with one pixel of it, and all that comes with them
-        like(pixel, to_pixels(pixel)).save(io.BytesIO(), **saving, **kept_info(pixel))
-    except Exception as error:  # a codec that is missing, EXIF above 64 kB in a JPEG ...
-        raise ValueError(
-            f"'--out' must be of a format that takes the photo with its EXIF data, got {out}: "
-            f"{error}. Try .png."
-        ) from error
 
 
 def _strength(text: str) -> float | str:
@@ -136,9 +92,3 @@ def _device(name: str | None) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"'--device' must be one that works, got {name!r}: {reason}") from error
     return torch.device(name)
-
-
-def _changed(before: Image.Image, after: Image.Image) -> float:
-    """The share of pixels of which a channel has changed by more than `CHANGED`."""
-    old, new = (np.asarray(picture.convert("RGBA"), np.int16) for picture in (before, after))
-    return float((abs(new - old).max(-1) > CHANGED).mean())

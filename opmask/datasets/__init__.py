@@ -1,10 +1,7 @@
 """Data sets of photos with label maps, and of the composites made from them."""
 
 from opmask.datasets.ade20k import ADE20K
-from opmask.datasets.benchmark.build import build_benchmark
-from opmask.datasets.benchmark.config import BenchmarkConfig
-from opmask.datasets.benchmark.dataset import Benchmark
-from opmask.datasets.benchmark.triptych import Triptychs
+from opmask.datasets.benchmark import Benchmark, BenchmarkConfig, Triptychs, build_benchmark
 from opmask.datasets.composites import Composites, Sources
 from opmask.datasets.iharmony4 import IHarmony4
 from opmask.datasets.labelled import labelled
@@ -21,7 +18,7 @@ from opmask.datasets.photos import (
 )
 from opmask.datasets.reading import read_image, read_label_map, read_photo, read_region
 from opmask.datasets.region_prompts import REGION_PROMPTS, region_prompt
-from opmask.datasets.scenes.synthetic import SyntheticScenes
+from opmask.datasets.scenes import SyntheticScenes
 from opmask.datasets.segmentation import segment
 
 __all__ = [

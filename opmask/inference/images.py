@@ -15,7 +15,7 @@ from torch import Tensor
 from opmask.color import to_levels
 from opmask.files.pictures import alpha_of, to_rgb
 
-__all__ = ["MODES", "check_mode", "kept_info", "like", "to_pixels"]
+__all__ = ["CHANGED", "MODES", "changed_share", "check_mode", "kept_info", "like", "to_pixels"]
 
 T = TypeVar("T", Image.Image, np.ndarray, Tensor)
 
@@ -24,6 +24,9 @@ MODES = ("RGB", "RGBA", "L", "LA", "P", "PA")
 
 KEPT = ("icc_profile", "exif")
 """What comes with a PIL image, and is true of the retouched one, too."""
+
+CHANGED = 4
+"""The levels of 255 above which a pixel counts as changed, as in :mod:`opmask.metrics`."""
 
 
 def to_pixels(image: Image.Image | np.ndarray | Tensor) -> Tensor:
@@ -109,6 +112,25 @@ def check_mode(picture: Image.Image) -> None:
             f"'image' must have one of the modes {', '.join(MODES)}, got {picture.mode!r}. "
             "Convert it to 8-bit RGB, by its colour profile if it has one."
         )
+
+
+def changed_share(before: Image.Image, after: Image.Image) -> float:
+    r"""The share of a picture's pixels of which a channel has changed visibly.
+
+    Args:
+        before: The picture.
+        after: The picture that it became, of the same size.
+
+    Returns:
+        The share of pixels that moved by more than :data:`CHANGED` levels, in :math:`[0, 1]`.
+
+    Example:
+        >>> grey = Image.new("RGB", (4, 1), (100, 100, 100))
+        >>> changed_share(grey, Image.new("RGB", (4, 1), (100, 105, 100)))
+        1.0
+    """
+    old, new = (np.asarray(picture.convert("RGBA"), np.int16) for picture in (before, after))
+    return float((abs(new - old).max(-1) > CHANGED).mean())
 
 
 def _from_array(image: np.ndarray) -> Tensor:

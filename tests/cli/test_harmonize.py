@@ -83,15 +83,6 @@ def test_the_share_of_the_picture_that_changed_is_printed(folder, capsys):
     assert run(capsys, *arguments)[1] == "Written: new.png (60x40; 0% of it was changed)\n"
 
 
-def test_a_change_of_more_than_4_levels_counts_in_any_channel():
-    before = Image.new("RGB", (4, 1), (100, 100, 100))
-    after = before.copy()
-    after.putpixel((0, 0), (104, 96, 100))
-    after.putpixel((1, 0), (105, 100, 100))
-    after.putpixel((2, 0), (100, 100, 95))
-    assert harmonize_command._changed(before, after) == 0.5
-
-
 def test_a_region_and_the_other_options_reach_the_library(folder, capsys):
     options = ["--region", "region.png", "--strength", "0.7", "--work-size", "32"]
     status, output, _ = run_on_photo(capsys, "-o", "out.png", *options)

@@ -14,7 +14,7 @@ import opmask
 from opmask import OperatorMaskWrapper
 from opmask.backbones import SmallUNet
 from opmask.datasets import IHarmony4
-from opmask.datasets.benchmark.triptych import write_triptych
+from opmask.datasets.benchmark import write_triptych
 from opmask.metrics import PROTOCOLS, reference_panel, score
 from opmask.perturb import Composite
 

@@ -14,9 +14,9 @@ from reproduction.small import pool
 from torch.utils.data import DataLoader
 
 from opmask.datasets import BrokenPhotoError, Composites, read_image
-from opmask.datasets.benchmark.locking import LOCK
 from opmask.datasets.photos import Photo, resize_photo
 from opmask.datasets.segmentation import segment
+from opmask.files.locking import LOCK
 from opmask.perturb import Perturber, collate
 
 SIZE = 16

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from opmask.inference.images import MODES, like, to_pixels
+from opmask.inference.images import MODES, changed_share, like, to_pixels
 
 
 def colours(*shape):
@@ -151,3 +151,12 @@ def test_levels_are_rounded_and_never_wrap():
 def test_grey_is_brightness():
     pixels = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 20, 30)
     assert like(photo("L"), pixels).getpixel((3, 3)) == round(0.299 * 255)
+
+
+def test_a_change_of_more_than_4_levels_counts_in_any_channel():
+    before = Image.new("RGB", (4, 1), (100, 100, 100))
+    after = before.copy()
+    after.putpixel((0, 0), (104, 96, 100))
+    after.putpixel((1, 0), (105, 100, 100))
+    after.putpixel((2, 0), (100, 100, 95))
+    assert changed_share(before, after) == 0.5

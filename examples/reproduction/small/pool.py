@@ -33,10 +33,10 @@ import torch
 from torch import Tensor
 
 from opmask.datasets import BrokenPhotoError, Photo, read_image, read_photo, resize_photo
-from opmask.datasets.benchmark.locking import locked
 from opmask.datasets.segmentation import segment
 from opmask.datasets.workers import run
 from opmask.files import replacing
+from opmask.files.locking import locked
 
 LIST = Path(__file__).with_name("photos.csv")
 SPLITS = ("train", "validation", "test", "foreign")

@@ -21,12 +21,12 @@ from opmask._version import __version__
 from opmask.datasets.benchmark.config import BenchmarkConfig
 from opmask.datasets.benchmark.dataset import MANIFEST, Benchmark
 from opmask.datasets.benchmark.entries import make_entries, relative_names
-from opmask.datasets.benchmark.locking import LOCK, locked
 from opmask.datasets.benchmark.manifest import Header, write_manifest
 from opmask.datasets.benchmark.triptych import is_whole_png, write_triptych
 from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.workers import run
 from opmask.files import explaining, is_leftover, remove_leftovers
+from opmask.files.locking import LOCK, locked
 from opmask.perturb import PRESETS, Settings
 
 IMAGES = "images"

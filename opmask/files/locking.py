@@ -2,7 +2,7 @@ r"""A folder for one writer at a time, so that two builds into one folder do not
 
 The operating system holds the lock, and lets go of it when the process ends, however it ends.
 
-Folder -> :func:`locked` -> :func:`opmask.datasets.build_benchmark`.
+Folder -> :func:`locked` -> whoever writes several files there.
 """
 
 from __future__ import annotations

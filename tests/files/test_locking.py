@@ -9,7 +9,7 @@ from contextlib import suppress
 import filelock
 import pytest
 
-from opmask.datasets.benchmark.locking import LOCK, locked
+from opmask.files.locking import LOCK, locked
 
 HOLD = """
 import os, sys, time
