@@ -65,7 +65,7 @@ def _describe_wrapper(model: OperatorMaskWrapper) -> WrapperAbout:
         multiple_of=model.multiple_of,
         operators=[_describe_operator(op) for op in model.retoucher.operators],
         head=_describe_head(model.head),
-        fixed=model.accepted.fixed,
+        fixed=model.size_rule.fixed,
         size=model.size,
         unused=model.unused,
         call=_name(model.call),

@@ -20,7 +20,7 @@ from opmask.wrapper.model import (
     pad_to_multiple,
     with_region,
 )
-from opmask.wrapper.sizes import Accepted
+from opmask.wrapper.sizes import SizeRule
 
 __all__ = ["DirectRGB"]
 
@@ -70,11 +70,11 @@ class DirectRGB(nn.Module):
             TypeError: If the image is not of a floating-point type.
         """
         check_inputs(image, region, self.region)
-        accepted = Accepted(self.multiple_of, self.multiple_of)
+        rule = SizeRule(self.multiple_of, self.multiple_of)
         dtype = precision(self.backbone, image)
-        x = 2 * pad_to_multiple(image.to(torch.promote_types(dtype, torch.float32)), accepted) - 1
+        x = 2 * pad_to_multiple(image.to(torch.promote_types(dtype, torch.float32)), rule) - 1
         if self.region:
-            x = with_region(x, None if region is None else pad_to_multiple(region, accepted))
+            x = with_region(x, None if region is None else pad_to_multiple(region, rule))
         output = self.backbone(x.to(dtype))[..., : image.shape[-2], : image.shape[-1]]
         output = output.to(torch.promote_types(output.dtype, torch.float32))
         return Retouched(saturate((output + 1) / 2), {})

@@ -21,7 +21,7 @@ from opmask.retouch import Retoucher, lab_retoucher
 from opmask.wrapper.calibration import Calibration
 from opmask.wrapper.checks import check_backbone, check_multiple
 from opmask.wrapper.heads import MaskHead, OutputHead, precision
-from opmask.wrapper.sizes import SMALLEST, Accepted
+from opmask.wrapper.sizes import SMALLEST, SizeRule
 from opmask.wrapper.trial import try_out
 
 __all__ = ["OperatorMaskWrapper", "Retouched"]
@@ -123,7 +123,7 @@ class OperatorMaskWrapper(nn.Module):
             self.call, self.preprocess = call, preprocess
             self.calibration: Calibration | None = None
             names = [*self.retoucher.ranges]
-            self.head, self.accepted, unused, doubt = try_out(
+            self.head, self.size_rule, unused, doubt = try_out(
                 self._run, backbone, names, head, example, multiple_of, region=region
             )
         self.size = self._fixed_or(size)
@@ -137,7 +137,7 @@ class OperatorMaskWrapper(nn.Module):
     @property
     def multiple_of(self) -> int:
         """The number that the backbone's input sizes are padded to a multiple of."""
-        return self.accepted.multiple_of
+        return self.size_rule.multiple_of
 
     def predict(
         self,
@@ -198,10 +198,10 @@ class OperatorMaskWrapper(nn.Module):
         return f"multiple_of={self.multiple_of}, region={self.region}{fixed}"
 
     def _logits(self, image: Tensor, region: Tensor | None, size: tuple[int, int]) -> Tensor:
-        padded = pad_to_multiple(image, self.accepted)
+        padded = pad_to_multiple(image, self.size_rule)
         if region is not None:
             region = F.interpolate(region.to(image.dtype), size=size, mode="nearest-exact")
-            region = pad_to_multiple(region, self.accepted)
+            region = pad_to_multiple(region, self.size_rule)
         learns = self.training and torch.is_grad_enabled() and any(
             parameter.requires_grad for parameter in self.backbone.parameters()
         )  # fmt: skip
@@ -222,11 +222,11 @@ class OperatorMaskWrapper(nn.Module):
     ) -> tuple[int, int]:
         if size is not None:
             check_size(size)
-        wanted = self.accepted.fixed or size or self.size or full
+        wanted = self.size_rule.fixed or size or self.size or full
         return fit_longer_side(full, wanted) if isinstance(wanted, int) else wanted
 
     def _fixed_or(self, size: int | tuple[int, int] | None) -> int | tuple[int, int] | None:
-        fixed = self.accepted.fixed
+        fixed = self.size_rule.fixed
         if fixed and size not in (None, fixed, max(fixed)):
             raise ValueError(
                 f"'size' must be {fixed}, the only one that {type(self.backbone).__name__} "
@@ -263,24 +263,24 @@ def with_region(x: Tensor, region: Tensor | None) -> Tensor:
     return torch.cat([x, plane], 1)
 
 
-def pad_to_multiple(image: Tensor, accepted: Accepted) -> Tensor:
+def pad_to_multiple(image: Tensor, rule: SizeRule) -> Tensor:
     r"""Repeats the last row and column until the network accepts the size; a copy in any case.
 
     Args:
         image: An image, with shape :math:`(B, C, H, W)`.
-        accepted: The sizes that the network accepts.
+        rule: The sizes that the network accepts.
 
     Returns:
         The padded image, with shape :math:`(B, C, H', W')`; the image itself lies at its top left.
 
     Example:
         >>> import torch
-        >>> pad_to_multiple(torch.rand(1, 3, 97, 131), Accepted(32, 32)).shape
+        >>> pad_to_multiple(torch.rand(1, 3, 97, 131), SizeRule(32, 32)).shape
         torch.Size([1, 3, 128, 160])
     """
     # A copy, because some networks change their input in place.
-    multiple = accepted.multiple_of
-    rows, columns = (max(-s % multiple, accepted.least - s) for s in image.shape[-2:])
+    multiple = rule.multiple_of
+    rows, columns = (max(-s % multiple, rule.least - s) for s in image.shape[-2:])
     if not (rows or columns):
         return image.clone()
     return F.pad(image, (0, columns, 0, rows), mode="replicate")

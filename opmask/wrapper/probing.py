@@ -23,13 +23,13 @@ from torch.utils._pytree import tree_leaves
 
 from opmask.wrapper.heads import FREEZE, NO_GRADIENT, Geometry, MaskHead, as_map, precision
 
-__all__ = ["Found", "find_head", "find_start"]
+__all__ = ["HeadChoice", "find_head", "find_start"]
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 Run = Callable[[Tensor], object]
 
 
-class Found(NamedTuple):
+class HeadChoice(NamedTuple):
     r"""What probing found.
 
     Args:
@@ -43,7 +43,7 @@ class Found(NamedTuple):
     doubt: str
 
 
-class _Ran(NamedTuple):
+class _LayerCall(NamedTuple):
     """A layer that ran, with what went in and came out."""
 
     name: str
@@ -53,7 +53,7 @@ class _Ran(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """A layer to read masks from, where `share` of the parameters have had their say."""
+    """A layer to read masks from, that depends on `share` of the parameters."""
 
     share: float
     name: str
@@ -80,7 +80,7 @@ class _Candidate(NamedTuple):
 
 def find_head(
     backbone: nn.Module, channels: int, example: Tensor, run: Run, name: str | None = None
-) -> Found:
+) -> HeadChoice:
     r"""Finds the layer to read masks from.
 
     Args:
@@ -116,23 +116,23 @@ def find_head(
         raise ValueError(NO_GRADIENT + FREEZE)
     dtype = torch.promote_types(precision(backbone, example), torch.float32)
     head = MaskHead(best.name, channels, best.geometry).to(example.device, dtype)
-    return Found(head, best.unused, "" if name else best.doubt)
+    return HeadChoice(head, best.unused, "" if name else best.doubt)
 
 
 def _record(
     backbone: nn.Module, example: Tensor, run: Run, name: str | None
-) -> tuple[list[_Ran], list[Tensor]]:
+) -> tuple[list[_LayerCall], list[Tensor]]:
     """Runs the network once: the layers that ran, last first, and the tensors it put out."""
     names = {module: n for n, module in backbone.named_modules()}
     flags = {p: p.requires_grad for p in backbone.parameters()}
-    ran: list[_Ran] = []
+    ran: list[_LayerCall] = []
 
     def record(
         layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: object
     ) -> None:
         if isinstance(output, Tensor):
             features = args[0] if args else next(iter(kwargs.values()))
-            ran.append(_Ran(names[layer], layer, features, output))
+            ran.append(_LayerCall(names[layer], layer, features, output))
 
     watched = [
         m for m, n in names.items() if (isinstance(m, LAYERS) if name is None else n == name)
@@ -168,7 +168,7 @@ def _parameters_behind(tensors: list[Tensor]) -> set[nn.Parameter]:
 
 
 def _choose(
-    ran: list[_Ran],
+    ran: list[_LayerCall],
     outputs: list[Tensor],
     reached: set[nn.Parameter],
     example: Tensor,
@@ -202,7 +202,7 @@ def _choose(
     return best
 
 
-def _geometry(ran: _Ran, example: Tensor, outputs: list[Tensor]) -> Geometry:
+def _geometry(ran: _LayerCall, example: Tensor, outputs: list[Tensor]) -> Geometry:
     """How the input of a layer lies to the image; ValueError if it is no map of the image."""
     height, width = example.shape[-2:]
     if ran.features.shape[0] != example.shape[0]:
@@ -229,7 +229,7 @@ def _geometry(ran: _Ran, example: Tensor, outputs: list[Tensor]) -> Geometry:
     )
 
 
-def _copy_geometry(ran: _Ran, maps: Tensor) -> tuple[Geometry, tuple[int, int]]:
+def _copy_geometry(ran: _LayerCall, maps: Tensor) -> tuple[Geometry, tuple[int, int]]:
     """A convolution's geometry and map size; 1x1 for layers of another kind, or that pad."""
     old, inputs = ran.layer, maps.shape[1]
     if isinstance(old, (nn.Conv2d, nn.ConvTranspose2d)):

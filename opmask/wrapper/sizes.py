@@ -1,6 +1,6 @@
 r"""Which image sizes a network accepts.
 
-Data flow: `(example image, network) -> find_sizes -> Accepted`, once, when a wrapper is built.
+Data flow: `(example image, network) -> find_sizes -> SizeRule`, once, when a wrapper is built.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Accepted", "find_sizes"]
+__all__ = ["SizeRule", "find_sizes"]
 
 SMALLEST = 16
 """The smallest height or width that a model accepts, in pixels."""
 
 
-class Accepted(NamedTuple):
+class SizeRule(NamedTuple):
     r"""The sizes that a network accepts.
 
     Args:
@@ -36,7 +36,7 @@ class Accepted(NamedTuple):
 @torch.no_grad()
 def find_sizes(
     example: Tensor, accepts: Callable[[Tensor], bool], multiple_of: int | None
-) -> Accepted:
+) -> SizeRule:
     r"""Finds the sizes that a network accepts, from a few small forwards.
 
     Args:
@@ -63,7 +63,7 @@ def find_sizes(
         # out. Where there is nothing to search for, the smaller of such images will do.
         rows, columns = (multiple, 0) if multiple_of else (multiple, 2 * multiple)
         if accepts(_enlarged(example, rows, columns)):
-            return Accepted(multiple, _find_least(example, accepts, multiple))
+            return SizeRule(multiple, _find_least(example, accepts, multiple))
     if multiple_of:
         raise ValueError(
             f"the network does not accept sizes that are multiples of {multiple_of}. Pass another "
@@ -74,7 +74,7 @@ def find_sizes(
             f"it accepts {height}x{width}, but how it rounds other sizes could not be found out. "
             "Pass multiple_of= the size multiple that it needs"
         )
-    return Accepted(1, 1, (height, width))
+    return SizeRule(1, 1, (height, width))
 
 
 def _enlarged(image: Tensor, rows: int, columns: int) -> Tensor:

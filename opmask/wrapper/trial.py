@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from opmask.color import check_image
 from opmask.wrapper.heads import MaskHead, OutputHead
-from opmask.wrapper.probing import Found, find_head, find_start
-from opmask.wrapper.sizes import Accepted, find_sizes
+from opmask.wrapper.probing import HeadChoice, find_head, find_start
+from opmask.wrapper.sizes import SizeRule, find_sizes
 
 __all__ = ["Trial", "try_out"]
 
@@ -34,13 +34,13 @@ class Trial(NamedTuple):
 
     Args:
         head: The mask head, attached to the network.
-        accepted: The sizes that the network accepts.
+        rule: The sizes that the network accepts.
         unused: The parameters that only matter after the layer that is read.
         doubt: What speaks against that layer, or an empty string.
     """
 
     head: Head
-    accepted: Accepted
+    rule: SizeRule
     unused: set[nn.Parameter]
     doubt: str = ""
 
@@ -146,17 +146,17 @@ def _try(
         _check_channels(head(lambda: run(example), tuple(example.shape[-2:])), names)
         return Trial(head, find_sizes(example, accepts, multiple_of), set())
     if isinstance(wanted, MaskHead):
-        found = Found(wanted, set(), "")
+        found = HeadChoice(wanted, set(), "")
     else:
         found = find_head(backbone, len(names), example, run, wanted)
     handle = found.head.attach(backbone)
     try:
         head = found.head if found.head is wanted else find_start(found.head, example, run)
-        accepted = find_sizes(example, accepts, multiple_of)
+        rule = find_sizes(example, accepts, multiple_of)
     except Exception:
         handle.remove()
         raise
-    return Trial(head, accepted, found.unused, found.doubt)
+    return Trial(head, rule, found.unused, found.doubt)
 
 
 def _check_channels(logits: Tensor, names: Sequence[str]) -> None:

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from opmask.wrapper.model import fit_longer_side, pad_to_multiple, resize
-from opmask.wrapper.sizes import Accepted, find_sizes
+from opmask.wrapper.sizes import SizeRule, find_sizes
 
 
 def accepting(rule):
@@ -20,7 +20,7 @@ def test_the_smallest_multiple_is_found(multiple):
 
 def test_a_known_multiple_is_not_searched_for():
     found = find_sizes(torch.rand(1, 3, 64, 96), accepting(lambda h, w: True), 8)
-    assert found == Accepted(8, 16)
+    assert found == SizeRule(8, 16)
 
 
 def test_a_known_multiple_is_checked_on_the_smallest_image_that_is_not_square():
@@ -57,7 +57,7 @@ def test_a_wrong_multiple_raises():
 
 def test_padding_repeats_the_last_row_and_column():
     image = torch.rand(1, 2, 17, 30)
-    padded = pad_to_multiple(image, Accepted(8, 8))
+    padded = pad_to_multiple(image, SizeRule(8, 8))
     assert padded.shape == (1, 2, 24, 32)
     assert torch.equal(padded[..., :17, :30], image)
     assert torch.equal(padded[..., 17:, :30], image[..., -1:, :].expand(1, 2, 7, 30))
@@ -65,12 +65,12 @@ def test_padding_repeats_the_last_row_and_column():
 
 
 def test_padding_reaches_the_least_size():
-    assert pad_to_multiple(torch.rand(1, 3, 17, 80), Accepted(8, 64)).shape == (1, 3, 64, 80)
+    assert pad_to_multiple(torch.rand(1, 3, 17, 80), SizeRule(8, 64)).shape == (1, 3, 64, 80)
 
 
 def test_padding_copies_even_if_there_is_nothing_to_pad():
     image = torch.rand(1, 3, 16, 16)
-    padded = pad_to_multiple(image, Accepted(8, 8))
+    padded = pad_to_multiple(image, SizeRule(8, 8))
     padded.zero_()
     assert image.sum() > 0
 
