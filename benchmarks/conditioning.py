@@ -28,7 +28,7 @@ from opmask.datasets import Composites, SyntheticScenes
 from opmask.files import check_outputs, replacing
 from opmask.losses import charbonnier
 from opmask.markdown import markdown_table
-from opmask.perturb import Perturber
+from opmask.perturb import Perturber, collate
 from opmask.wrapper.heads import MaskHead
 
 BACKBONE_RATE = 1e-3
@@ -122,8 +122,8 @@ WAYS: dict[str, tuple[type[MaskHead], float]] = {
 def batches(seed: int, count: int, size: int) -> list[tuple[Tensor, ...]]:
     """Composites, reals and regions, stacked."""
     samples = Composites(SyntheticScenes(count, size=size, seed=seed), Perturber(), seed=seed)
-    columns = zip(*[(s.composite, s.real, s.region) for s in samples], strict=True)
-    return list(zip(*[torch.stack(c).split(BATCH) for c in columns], strict=True))
+    planes = collate(list(samples))[:3]
+    return list(zip(*[plane.split(BATCH) for plane in planes], strict=True))
 
 
 def train(

@@ -1,4 +1,4 @@
-"""Are the filters pilgram's, bit for bit? All 26 looks and six filters of CSS beside its own.
+"""Are the filters pilgram's, bit for bit? All 26 of CSSgram and the six of CSS beside its own.
 
 Each is compared, at every pixel, on photos of mixed sizes (or on pieces of drawn scenes); on all
 2^24 colours, each at one place; on every level of every channel at every place of a picture; and

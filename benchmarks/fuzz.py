@@ -145,7 +145,7 @@ class Worker:
     def __init__(self, seed: int, folder: Path, limits: Limits) -> None:
         self.folder, self.limits = folder, limits
         self.task: tuple[str, int] | None = None
-        self.since = 0.0
+        self.since = self.used = 0.0
         self.pipe, theirs = multiprocessing.Pipe()
         folder.mkdir(exist_ok=True)
         context = multiprocessing.get_context("fork")
@@ -154,12 +154,21 @@ class Worker:
         theirs.close()
 
     def give(self, task: tuple[str, int]) -> None:
-        self.task, self.since = task, time.monotonic()
+        self.task, self.since, self.used = task, time.monotonic(), self._state()[1]
         self.pipe.send(task)
 
     @property
     def late(self) -> bool:
-        return time.monotonic() - self.since > self.limits.seconds
+        """Whether it has had its time, and did not only wait for a processor."""
+        if time.monotonic() - self.since < self.limits.seconds:
+            return False
+        state, used = self._state()
+        return state != "R" or used - self.used > self.limits.seconds
+
+    def _state(self) -> tuple[str, float]:
+        """Whether the process runs or sleeps, and the seconds of a processor that it has had."""
+        found = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return found[0], (int(found[11]) + int(found[12])) / os.sysconf("SC_CLK_TCK")
 
     def take(self) -> Result:
         """The result of its case; or what is known about it if the process has ended or hangs."""

@@ -53,6 +53,7 @@ TESTS = {
     "opmask/datasets/reading.py": ["tests/datasets/test_reading.py"],
     "opmask/datasets/benchmark/triptych.py": ["tests/datasets/benchmark/test_triptych.py"],
     "opmask/datasets/workers.py": ["tests/datasets/benchmark/test_build.py"],
+    "opmask/files/pth.py": ["tests/files/test_pth.py", "tests/checkpoints"],
     "opmask/discriminator.py": ["tests/test_discriminator.py"],
     "opmask/files/pictures.py": ["tests/files/test_pictures.py"],
     "opmask/color/opencv_lab.py": ["tests/color/test_opencv_lab.py"],

@@ -35,21 +35,21 @@ from opmask.perturb import (
     DEFAULT,
     REFERENCE,
     REFERENCE_RGB,
-    Applied,
     Filter,
     LabScaling8,
+    PerturbationRecord,
     Perturber,
     Settings,
     composite,
     draw,
 )
 from opmask.perturb.regions import choose_regions
-from opmask.perturb.rng import stream
+from opmask.perturb.rng import make_rng
 
 SIZE = 256
-Sample = tuple[Tensor, Tensor, Applied]
+Sample = tuple[Tensor, Tensor, PerturbationRecord]
 HEADINGS = (
-    "data", "size", "K", "photos", "reference ms", "eager ms", "compiled ms", "eager", "compiled",
+    "data", "size", "K", "photos", "reference ms", "opmask ms", "gain",
 )  # fmt: skip
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
 
@@ -65,7 +65,9 @@ def changed_by(photo: np.ndarray, perturbation: Filter | LabScaling8) -> np.ndar
     return np.array(getattr(module, name)(Image.fromarray(photo), *amount))
 
 
-def reference(photo: np.ndarray, labels: np.ndarray, applied: Applied, seed: int) -> list[Tensor]:
+def reference(
+    photo: np.ndarray, labels: np.ndarray, applied: PerturbationRecord, seed: int
+) -> list[Tensor]:
     """The reference pipeline, from 8-bit arrays to tensors in [-1, 1], and the region."""
     choose_regions_numpy(labels, seed)
     is_lab = applied.compositing == REFERENCE.compositing
@@ -94,12 +96,10 @@ def choose_regions_numpy(labels: np.ndarray, seed: int) -> None:
     np.random.default_rng(seed).choice(present, len(present) // 5 + 1)
 
 
-def ours(
-    image: Tensor, labels: Tensor, applied: Applied, seed: int, compile: bool
-) -> list[Tensor]:
+def ours(image: Tensor, labels: Tensor, applied: PerturbationRecord, seed: int) -> list[Tensor]:
     """The engine, draw of regions included."""
-    choose_regions(labels, stream(seed))
-    made = composite(image, labels, applied, size=SIZE, compile=compile)
+    choose_regions(labels, make_rng(seed))
+    made = composite(image, labels, applied, size=SIZE)
     return [made.composite, made.real, made.region]
 
 
@@ -121,15 +121,15 @@ def samples(
     return made
 
 
-def record(present: list[int], regions: int, seed: int, settings: Settings) -> Applied:
+def record(present: list[int], regions: int, seed: int, settings: Settings) -> PerturbationRecord:
     """Changes drawn as the reference draws them, on labels that were drawn."""
     settings = replace(settings, degradation_rate=0)
-    numbers, changes = stream(seed), []
-    order = sorted(present, key=lambda _: numbers())[:regions]
+    rng, changes = make_rng(seed), []
+    order = sorted(present, key=lambda _: rng.random())[:regions]
     for place, label in enumerate(order):
         single = torch.tensor([[label]])
         changes += draw(single, 1000 * seed + place, settings).regions
-    return Applied(seed, tuple(changes), None, settings.compositing)
+    return PerturbationRecord(seed, tuple(changes), None, settings.compositing)
 
 
 def median_times(
@@ -149,13 +149,9 @@ def median_times(
     return [1000 * statistics.mean(map(statistics.median, table)) for table in times]
 
 
-def compare(outputs: list[list[Tensor]], applied: Applied) -> None:
-    """All engines give the same bits, and the reference's tensors but for its rounding."""
-    theirs, first, *others = outputs
-    for parts in others:
-        if not all(map(torch.equal, parts, first)):
-            raise AssertionError("the engines differ")
-    *images, region = first
+def compare(outputs: list[list[Tensor]], applied: PerturbationRecord) -> None:
+    """The engine gives the reference's tensors but for its rounding."""
+    theirs, (*images, region) = outputs
     for image, expected in zip(images, theirs, strict=False):
         is_lab = applied.compositing == REFERENCE.compositing
         made = LAB_CENTERED.from_rgb(image) if is_lab else 2 * image - 1
@@ -201,22 +197,20 @@ def main() -> None:
     photos = load(args.data, args.photos)
     functions = [
         lambda s, i: reference(s[0].permute(1, 2, 0).numpy(), s[1].numpy(), s[2], i),
-        lambda s, i: ours(*s, i, compile=False),
-        lambda s, i: ours(*s, i, compile=True),
+        lambda s, i: ours(*s, i),
     ]
     print(markdown_table(HEADINGS, rules=["---"] * len(HEADINGS)))
     for settings, name in ((REFERENCE_RGB, "RGB"), (REFERENCE, "LAB")):
         for native in (False, True):
             for regions in (1, 2, 3, 4):
                 data = samples(photos, regions, native, settings)
-                theirs, eager, compiled = median_times(functions, data, args.repeats)
-                times = [f"{theirs:.1f}", f"{eager:.2f}", f"{compiled:.2f}"]
-                gains = [f"x{theirs / mine:.1f}" for mine in (eager, compiled)]
+                theirs, mine = median_times(functions, data, args.repeats)
+                times = [f"{theirs:.1f}", f"{mine:.2f}", f"x{theirs / mine:.1f}"]
                 size = "native" if native else SIZE
-                print(markdown_row([name, size, regions, len(data), *times, *gains]), flush=True)
+                print(markdown_row([name, size, regions, len(data), *times]), flush=True)
     print(f"\nPerturber, {SIZE} px, batches of {args.batch}, drawing included, images/s:")
     for settings, name in ((DEFAULT, "DEFAULT"), (REFERENCE_RGB, "REFERENCE_RGB")):
-        for compile in (False, True):
+        for compile in (False, True) if args.device == "cuda" else (False,):
             speed = rate(photos, settings, args.device, args.batch, compile)
             print(f"{name}, {args.device}, {'compiled' if compile else 'eager'}: {speed:.0f}")
 

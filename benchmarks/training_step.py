@@ -21,17 +21,17 @@ from pathlib import Path
 import cv2
 import torch
 from perturb import SIZE, reference
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from opmask import OperatorMaskWrapper
 from opmask.backbones import AttentionUNet
-from opmask.datasets import ADE20K, Composites, Resized, Sample, Source, Sources, SyntheticScenes
+from opmask.datasets import ADE20K, Composites, Resized, Sources, SyntheticScenes
 from opmask.datasets.photos import Photos
 from opmask.losses import charbonnier
 from opmask.markdown import markdown_row, markdown_table
-from opmask.perturb import REFERENCE_RGB, Perturber, draw
+from opmask.perturb import REFERENCE_RGB, Perturber, collate, draw
 
 PARTS = ("waiting", "perturbation", "forward", "backward")
 HEADINGS = (
@@ -61,12 +61,8 @@ class Clock:
         self.last = now
 
     def medians(self) -> dict[str, float]:
-        """In milliseconds, without the first step, in which workers start and programs compile."""
+        """In milliseconds, without the first step, in which workers start and filters compile."""
         return {part: 1000 * statistics.median(laps[1:]) for part, laps in self.laps.items()}
-
-
-def on_device(batch: Sample | Source, device: torch.device) -> Sample | Source:
-    return type(batch)(*(part.to(device) if isinstance(part, Tensor) else part for part in batch))
 
 
 def measure(
@@ -75,15 +71,24 @@ def measure(
     """The median times of steps on what workers read, or read and perturb."""
     total, size = (args.steps + 1) * args.batch_size, args.batch_size
     batches = [range(start, start + size) for start in range(0, total, size)]
-    loader = iter(DataLoader(data, batch_sampler=batches, num_workers=args.workers))
+    only_read = isinstance(data, Sources)
+    loader = iter(
+        DataLoader(
+            data,
+            batch_sampler=batches,
+            num_workers=args.workers,
+            collate_fn=None if only_read else collate,
+        )
+    )
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, RATE, betas=(0.9, 0.99))
     clock = Clock(args.device)
     for _ in tqdm(batches, name):
-        batch = on_device(next(loader), args.device)
+        read, *seeds = next(loader) if only_read else [next(loader)]
+        batch = read.to(args.device)
         clock.lap("waiting")
-        if isinstance(data, Sources):
-            batch = data.composites.compose(batch)
+        if only_read:
+            batch = data.composites.compose(batch, *seeds)
         clock.lap("perturbation")
         loss = charbonnier(model(batch.composite).image, batch.real)
         clock.lap("forward")
@@ -100,7 +105,7 @@ def reference_time(composites: Composites, args: argparse.Namespace) -> float:
     for step in tqdm(range(args.steps), "reference"):
         spent = 0.0
         for position in range(step * args.batch_size, (step + 1) * args.batch_size):
-            image, label_map, _, seed = composites.source(position)
+            (image, label_map, _), seed = composites.source(position)
             applied = draw(label_map, seed, settings)
             photo, labels = image.permute(1, 2, 0).contiguous().numpy(), label_map.numpy()
             start = time.perf_counter()

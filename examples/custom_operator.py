@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from reproduction.arguments import add_overwrite, at_least, check_files
+from reproduction.flags import add_overwrite, at_least, check_files
 from torch import Tensor
 from tqdm import trange
 

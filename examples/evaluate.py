@@ -25,18 +25,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from reproduction.arguments import (
+from reproduction.data import on_device, validation_set
+from reproduction.flags import (
     add_overwrite,
     at_least,
     available_device,
     check_files,
     existing,
     files_of,
+    given,
 )
 from reproduction.recipes import CHOICES
-from reproduction.report import moved, neighbours
+from reproduction.report import consecutive
 from reproduction.scoring import (
     Speed,
+    Target,
     measure_speed,
     open_samples,
     panels,
@@ -47,7 +50,6 @@ from torch import nn
 from tqdm import tqdm
 
 import opmask
-from opmask.datasets import Sample
 from opmask.files import replacing
 from opmask.losses import LPIPS
 from opmask.metrics import (
@@ -59,10 +61,11 @@ from opmask.metrics import (
     write_scores,
 )
 from opmask.metrics.localization import SWEEP
+from opmask.perturb import CompositeBatch
 
 TRUNKS = {"vgg": "vgg16", "alex": "alexnet"}  # what the names of the weights' files begin with
 Rows = list[dict[str, str | float]]
-Change = Callable[[Sample], Sample]
+Change = Callable[[CompositeBatch], CompositeBatch]
 
 
 def find_checkpoints(path: Path | None) -> dict[str, Path]:
@@ -93,33 +96,41 @@ def find_weights(net: str, paths: list[Path]) -> Path | None:
     return fitting[0]
 
 
-def lpips_networks(args: argparse.Namespace) -> list[LPIPS]:
+def lpips_networks(names: list[str], weights: list[Path], device: str) -> list[LPIPS]:
     try:
-        networks = [LPIPS(net, weights=find_weights(net, args.weights)) for net in args.lpips]
+        networks = [LPIPS(net, weights=find_weights(net, weights)) for net in names]
     except (FileNotFoundError, ImportError, ValueError) as error:
         raise SystemExit(str(error)) from error
-    return [network.to(args.device) for network in networks]
+    return [network.to(device) for network in networks]
 
 
 def named(names: list[str], rows: list[dict[str, float]]) -> Rows:
     return [{"name": name, **row} for name, row in zip(names, rows, strict=True)]
 
 
-def score_all(models: dict[str, nn.Module | None], args: argparse.Namespace) -> dict[str, Rows]:
+def score_all(
+    models: dict[str, nn.Module | None],
+    target: Target,
+    networks: list[LPIPS],
+    device: torch.device,
+    *,
+    outputs: Path | None = None,
+    also_untouched: bool = False,
+) -> dict[str, Rows]:
     """The scores of every image: the composites first, then each model, or the pictures."""
-    networks, scores = lpips_networks(args), {}
+    scores = {}
 
     def score_model(name: str, model: nn.Module | None, change: Change) -> None:
-        samples = open_samples(args, model)
-        batches = moved(tqdm(samples.loader, name, leave=False), torch.device(args.device))
+        samples = open_samples(target, model)
+        batches = on_device(tqdm(samples.loader, name, leave=False), device)
         rows = evaluate(
             model,
             map(change, batches),
             guided=model is not None and model.region,
-            protocol=args.protocol,
+            protocol=target.protocol,
             lpips=networks,
             levels=SWEEP,
-            pictures=panels(args, model),
+            pictures=panels(model) if target.paneled else None,
         )
         if change is untouched:  # where nothing is to be found
             rows = [{key: row[key] for key in row if "iou" not in key} for row in rows]
@@ -127,12 +138,12 @@ def score_all(models: dict[str, nn.Module | None], args: argparse.Namespace) -> 
 
     for name, model in {"composite": None, **models}.items():
         score_model(name, model, lambda batch: batch)
-        if args.untouched and model is not None:
+        if also_untouched and model is not None:
             score_model(f"{name}, untouched", model, untouched)
-    if args.outputs:
-        samples = open_samples(args, None, batch=1)
-        rows = score_folder(args.outputs, samples, args.protocol, networks)
-        scores[args.outputs.name] = named(samples.names, rows)
+    if outputs:
+        samples = open_samples(target, None, batch=1)
+        rows = score_folder(outputs, samples, target.protocol, networks)
+        scores[outputs.name] = named(samples.names, rows)
     return scores
 
 
@@ -144,19 +155,19 @@ def describe_localization(rows: Rows) -> str:
 
 
 def write_notes(
-    scores: dict[str, Rows], speeds: dict[str, Speed], args: argparse.Namespace
+    path: Path, scores: dict[str, Rows], speeds: dict[str, Speed], target: Target
 ) -> None:
-    """What the scores in the CSV were measured on, beside it."""
-    data = args.data or args.triptychs or args.iharmony4
+    """What the scores in a CSV were measured on."""
+    data = target.data or target.triptychs or target.iharmony4
     notes = {
         "data": "synthetic scenes" if data is None else data.resolve().name,
         "images": len(scores["composite"]),
-        "size": args.size,
-        "protocol": args.protocol,
-        "recompressed": args.recompress,
+        "size": target.size,
+        "protocol": target.protocol,
+        "recompressed": target.recompress,
         "seconds": {name: round(speed.whole, 1) for name, speed in speeds.items()},
     }
-    with replacing(args.csv.with_suffix(".json")) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(notes, indent=1) + "\n")
 
 
@@ -215,24 +226,37 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse()
-    models = {n: opmask.load(f).to(args.device) for n, f in find_checkpoints(args.path).items()}
-    scores = score_all(models, args)
-    pairs = neighbours({n: rows for n, rows in scores.items() if "untouched" not in n})
-    print(results_table(scores, protocol=args.protocol, pairs=pairs))
+    # Pictures that another program made of a benchmark's are scored as they are.
+    paneled = bool(args.triptychs) and args.protocol == "reference" and args.outputs is None
+    target = Target(**given(args, Target), paneled=paneled)
+    device = torch.device(args.device)
+    models = {n: opmask.load(f).to(device) for n, f in find_checkpoints(args.path).items()}
+    scores = score_all(
+        models,
+        target,
+        lpips_networks(args.lpips, args.weights, device),
+        device,
+        outputs=args.outputs,
+        also_untouched=args.untouched,
+    )
+    pairs = consecutive({n: rows for n, rows in scores.items() if "untouched" not in n})
+    print(results_table(scores, protocol=target.protocol, pairs=pairs))
     for name, rows in list(scores.items())[1:]:
         if "iou" in rows[0]:
             print(f"{name}: {describe_localization(rows)}")
     for name, model in models.items():
         if args.masks and isinstance(model, opmask.OperatorMaskWrapper):
-            errors = score_masks(model, args).items()
+            composites = validation_set(target.data, target.size, target.workers)
+            errors = score_masks(model, composites, device).items()
             listed = (f"{n} {e.error.nanmean():.4f} ({e.share:.0%})" for n, e in errors)
             print(f"{name}: mask error, and its share of the identity's: {', '.join(listed)}")
-    speeds = {name: measure_speed(model, args) for name, model in models.items() if args.timing}
+    timed = models if args.timing else {}
+    speeds = {name: measure_speed(model, target, device) for name, model in timed.items()}
     for name, speed in speeds.items():
         print(f"{name}: {speed.describe(args.device)}")
     if args.csv:
-        write_scores(args.csv, scores, protocol=args.protocol)
-        write_notes(scores, speeds, args)
+        write_scores(args.csv, scores, protocol=target.protocol)
+        write_notes(args.csv.with_suffix(".json"), scores, speeds, target)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import torch
 from evaluate import find_checkpoints
-from reproduction.arguments import add_overwrite, at_least, available_device, check_files, existing
-from reproduction.report import MASKED, inputs, to_device
-from reproduction.scoring import open_samples
+from reproduction.flags import add_overwrite, at_least, available_device, check_files, existing
+from reproduction.report import MASKED
+from reproduction.scoring import Target, open_samples
+from reproduction.train import inputs_of
 from torch import nn
 
 import opmask
-from opmask.datasets import Sample
+from opmask.perturb import CompositeBatch
 from opmask.visualize import PanelRow, save_panel
 
 # What one unit of each channel is: in CIE LAB, or in degrees and percent.
@@ -58,20 +59,22 @@ def added(model: nn.Module) -> dict[str, tuple[str, float, float]]:
 
 
 @torch.no_grad()
-def most_changed(args: argparse.Namespace) -> Sample:
+def most_changed(target: Target, count: int) -> CompositeBatch:
     """The samples that were changed most, of those there are."""
-    samples = [sample[:4] for sample in open_samples(args, None).loader]
-    composite, real, region, photo = (torch.cat(part) for part in zip(*samples, strict=True))
+    batches = list(open_samples(target, None).loader)
+    planes = zip(*(batch[:3] for batch in batches), strict=True)
+    composite, real, region = (torch.cat(part) for part in planes)
     change = (composite - real).square().mean((1, 2, 3))
-    few = change.topk(min(args.rows, len(change))).indices
-    chosen = Sample(composite[few], real[few], region[few], photo[few], "")
-    return to_device(chosen, torch.device(args.device))
+    few = change.topk(min(count, len(change))).indices
+    applied = [record for batch in batches for record in batch.applied]
+    chosen = tuple(applied[i] for i in few.tolist())
+    return CompositeBatch(composite[few], real[few], region[few], chosen)
 
 
 @torch.no_grad()
-def panels(models: dict[str, nn.Module], batch: Sample) -> list[PanelRow]:
+def panels(models: dict[str, nn.Module], batch: CompositeBatch) -> list[PanelRow]:
     """A row for each sample; the masks are those of the first model in MASKED."""
-    results = {name: model(*inputs(batch, model.region)) for name, model in models.items()}
+    results = {name: model(*inputs_of(model, batch)) for name, model in models.items()}
     masked = [name for name in (*MASKED, *models) if name in models and added(models[name])]
     shown = masked[0] if masked else ""
     masks = added(models[shown]) if shown else {}
@@ -93,10 +96,10 @@ def panels(models: dict[str, nn.Module], batch: Sample) -> list[PanelRow]:
 
 
 @torch.no_grad()
-def sweeps(model: opmask.OperatorMaskWrapper, batch: Sample) -> dict[str, PanelRow]:
+def sweeps(model: opmask.OperatorMaskWrapper, batch: CompositeBatch) -> dict[str, PanelRow]:
     """For each addition the first result, and what becomes of it as the mask is edited."""
-    first, rows = type(batch)(*(part[:1] for part in batch)), {}
-    _, masks = model(*inputs(first, model.region))
+    first, rows = CompositeBatch(*(part[:1] for part in batch)), {}
+    _, masks = model(*inputs_of(model, first))
     for mask, (title, unit, reach) in added(model).items():
         images = {"composite": first.composite[0]}
         for step in range(-STEPS, STEPS + 1):
@@ -125,8 +128,6 @@ def parse() -> argparse.Namespace:
     args.size = args.size or (256 if args.triptychs else 64)
     folder = args.path if args.path.is_dir() else args.path.parent
     args.out = args.out or folder / "figures"
-    # What `open_samples` asks for, and figures leave as it is.
-    args.iharmony4, args.outputs, args.recompress, args.protocol = None, None, False, "opmask"
     return args
 
 
@@ -142,7 +143,8 @@ def main() -> None:
     }
     outputs = {path.name: path for path in (panel, *swept.values())}
     check_files(outputs, files.values(), overwrite=args.overwrite)
-    batch = most_changed(args)
+    target = Target(args.size, data=args.data, triptychs=args.triptychs, workers=args.workers)
+    batch = most_changed(target, args.rows).to(args.device)
     save_panel(panels(models, batch), panel)
     for name, model in models.items():
         if added(model):

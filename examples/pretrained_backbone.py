@@ -21,7 +21,8 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
-from reproduction.arguments import (
+from reproduction.data import on_device, validation_loader
+from reproduction.flags import (
     add_overwrite,
     at_least,
     available_device,
@@ -29,7 +30,7 @@ from reproduction.arguments import (
     existing,
     positive,
 )
-from reproduction.report import moved, panel_rows, to_device, validation_loader
+from reproduction.report import panel_rows
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ import opmask
 from opmask.datasets import ADE20K, Composites, Resized, SyntheticScenes
 from opmask.losses import charbonnier
 from opmask.metrics import average, evaluate, to_markdown
-from opmask.perturb import Perturber
+from opmask.perturb import Composite, Perturber, collate
 from opmask.visualize import save_panel
 
 SCENES = 2048  # synthetic scenes to train on
@@ -131,29 +132,34 @@ def load_encoder(encoder: nn.Module, weights: dict[str, Tensor]) -> None:
     print(f"The encoder starts from {len(wanted)} of the file's {len(weights)} tensors.")
 
 
-def parameter_groups(net: smp.Unet, model: nn.Module, args: argparse.Namespace) -> list[dict]:
+def parameter_groups(
+    net: smp.Unet, model: nn.Module, *, rate: float, encoder_rate: float
+) -> list[dict]:
     encoder = list(net.encoder.parameters())
     known = set(encoder)
     rest = [p for p in model.parameters() if p.requires_grad and p not in known]
-    return [{"params": encoder, "lr": args.encoder_rate}, {"params": rest, "lr": args.rate}]
+    return [{"params": encoder, "lr": encoder_rate}, {"params": rest, "lr": rate}]
 
 
-def training_loader(args: argparse.Namespace) -> DataLoader[opmask.datasets.Sample]:
-    photos = (
-        ADE20K(args.data, "training") if args.data else SyntheticScenes(SCENES, size=args.size)
+def training_loader(
+    data: Path | None, size: int, *, steps: int, batch_size: int, workers: int
+) -> DataLoader[Composite]:
+    photos = ADE20K(data, "training") if data else SyntheticScenes(SCENES, size=size)
+    crop = size if data else None
+    composites = Composites(Resized(photos, size), Perturber(), crop=crop, shuffle=True)
+    positions = range(steps * batch_size)
+    return DataLoader(
+        composites, batch_size, sampler=positions, num_workers=workers, collate_fn=collate
     )
-    crop = args.size if args.data else None
-    composites = Composites(Resized(photos, args.size), Perturber(), crop=crop, shuffle=True)
-    positions = range(args.steps * args.batch_size)
-    return DataLoader(composites, args.batch_size, sampler=positions, num_workers=args.workers)
 
 
-def train(net: smp.Unet, model: nn.Module, args: argparse.Namespace) -> None:
-    optimizer = torch.optim.Adam(parameter_groups(net, model, args))
+def train(
+    model: nn.Module, loader: DataLoader[Composite], groups: list[dict], device: str
+) -> None:
+    optimizer = torch.optim.Adam(groups)
     rates = [group["lr"] for group in optimizer.param_groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=args.steps + 1)
-    for batch in tqdm(training_loader(args), "train"):
-        batch = to_device(batch, args.device)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=len(loader) + 1)
+    for batch in on_device(tqdm(loader, "train"), device):
         optimizer.zero_grad()
         charbonnier(model(batch.composite).image, batch.real).backward()
         optimizer.step()
@@ -195,15 +201,17 @@ def main() -> None:
     else:
         print("The encoder starts from random numbers, see --pretrained and --weights.")
     model = opmask.OperatorMaskWrapper(net, preprocess=Normalize(args.encoder)).to(args.device)
-    train(net, model, args)
+    groups = parameter_groups(net, model, rate=args.rate, encoder_rate=args.encoder_rate)
+    sizes = {"steps": args.steps, "batch_size": args.batch_size, "workers": args.workers}
+    train(model, training_loader(args.data, args.size, **sizes), groups, args.device)
     path = args.out / "model.safetensors"
     opmask.save(model, path)
     loader = validation_loader(args.data, args.size, args.workers)
     models = {"composite": None, "om": model.eval()}
-    scores = {name: evaluate(m, moved(loader, args.device)) for name, m in models.items()}
+    scores = {name: evaluate(m, on_device(loader, args.device)) for name, m in models.items()}
     print(to_markdown([{"model": name, **average(rows)} for name, rows in scores.items()]))
-    batch = next(moved(loader, args.device))
-    save_panel(panel_rows({"om": model}, batch, guided=False), args.out / "panel.png")
+    batch = next(on_device(loader, args.device))
+    save_panel(panel_rows({"om": model}, batch), args.out / "panel.png")
     print(f"The picture is {args.out / 'panel.png'}. To load the model again:")
     print(f"  pretrained_backbone.load_model({str(path)!r}, {args.encoder!r})")
 

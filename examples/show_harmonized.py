@@ -24,7 +24,7 @@ from typing import NamedTuple
 import skimage.data
 import torch
 import torch.nn.functional as F
-from reproduction.arguments import add_overwrite, check_files, files_of
+from reproduction.flags import add_overwrite, check_files, files_of
 from torch import Tensor
 from tqdm import tqdm
 
@@ -40,7 +40,7 @@ from opmask.datasets import (
 from opmask.files.pictures import picture_files
 from opmask.perturb import Perturber, sample_seed
 from opmask.visualize import PanelRow, save_panel
-from opmask.wrapper.sizes import fit_longer_side
+from opmask.wrapper.model import fit_longer_side
 
 SIZE = 256
 SAMPLES = ("astronaut", "chelsea", "coffee", "rocket")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
-from reproduction.arguments import add_overwrite, check_files
+from reproduction.flags import add_overwrite, check_files
 from torch import Tensor
 
 from opmask import perturb

@@ -12,11 +12,10 @@ from __future__ import annotations
 if __name__ == "__main__":
     from reproduction import launch
 
-import argparse
+from pathlib import Path
 
-from reproduction import training
-from reproduction.options import parse
-from reproduction.recipes import HLIP
+from reproduction import loop
+from reproduction.recipes import HLIP, parse
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from opmask.datasets import LIP, Photos, SyntheticScenes, labelled
@@ -24,15 +23,17 @@ from opmask.datasets import LIP, Photos, SyntheticScenes, labelled
 SCENES = 2048  # synthetic scenes to train on, without --data
 
 
-def find_photos(args: argparse.Namespace) -> Photos:
-    if args.data is None:
-        return SyntheticScenes(SCENES, size=args.size, seed=args.seed)
-    return labelled(LIP(args.data, "train"), workers=args.workers)
+def find_photos(data: Path | None, *, size: int, seed: int, workers: int) -> Photos:
+    if data is None:
+        return SyntheticScenes(SCENES, size=size, seed=seed)
+    return labelled(LIP(data, "train"), workers=workers)
 
 
 def main() -> None:
-    args = parse(__doc__.splitlines()[0], HLIP, out="runs/hlip")
-    training.main(args, find_photos)
+    options, recipes = parse(__doc__.splitlines()[0], HLIP, out="runs/hlip")
+    size = recipes[options.model[0]].size
+    photos = find_photos(options.data, size=size, seed=options.seed, workers=options.workers)
+    loop.main(photos, recipes, options)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ With `--data` it trains on photographs in ADE20K's layout, and `--recipe paper` 
 `--recipe` chooses among those in `recipes.py`; any value of theirs can be given as a flag.
 `--model om-hls` predicts masks in HLS instead of LAB, as in the paper's supplement; `omgan` goes
 on from `om` with a discriminator. A run can be interrupted at any time; `--resume` goes on where
-it was. The loop itself is in `training.py`.
+it was. A step is on one page, `train.py`, and what is around it in `loop.py`.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from __future__ import annotations
 if __name__ == "__main__":
     from reproduction import launch
 
-import argparse
+from pathlib import Path
 
-from reproduction import training
-from reproduction.options import parse
-from reproduction.recipes import HSCENE
+from reproduction import loop
+from reproduction.recipes import HSCENE, parse
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from opmask.datasets import ADE20K, Photos, SyntheticScenes, labelled
 
-SCENES = 2048  # synthetic scenes to train on
+SCENES = 2048  # synthetic scenes to train on, without --data
 
 
-def find_photos(args: argparse.Namespace) -> Photos:
-    if args.data is None:
-        return SyntheticScenes(SCENES, size=args.size, seed=args.seed)
-    return labelled(ADE20K(args.data, "training"), workers=args.workers)
+def find_photos(data: Path | None, *, size: int, seed: int, workers: int) -> Photos:
+    if data is None:
+        return SyntheticScenes(SCENES, size=size, seed=seed)
+    return labelled(ADE20K(data, "training"), workers=workers)
 
 
 def main() -> None:
-    args = parse(__doc__.splitlines()[0], HSCENE, out="runs/hscene")
-    training.main(args, find_photos)
+    options, recipes = parse(__doc__.splitlines()[0], HSCENE, out="runs/hscene")
+    size = recipes[options.model[0]].size
+    photos = find_photos(options.data, size=size, seed=options.seed, workers=options.workers)
+    loop.main(photos, recipes, options)
 
 
 if __name__ == "__main__":

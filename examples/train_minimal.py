@@ -31,12 +31,11 @@ from opmask.datasets import (
     Composites,
     Photos,
     Resized,
-    Sample,
     SyntheticScenes,
     labelled,
 )
 from opmask.metrics import mse, psnr
-from opmask.perturb import Perturber
+from opmask.perturb import CompositeBatch, Perturber, collate
 from opmask.visualize import PanelRow, save_panel
 
 SIZE = 64  # height and width of the images, in pixels
@@ -58,10 +57,11 @@ def load_batches(data: Path | None, count: int, *, training: bool) -> DataLoader
     photos = load_photos(data, training=training)
     composites = Composites(photos, Perturber(), shuffle=training, seed=int(not training))
     # An endless sequence: position p is photo p % len(photos), changed anew in each epoch.
-    return DataLoader(composites, BATCH, sampler=range(count * BATCH), num_workers=1)
+    positions = range(count * BATCH)
+    return DataLoader(composites, BATCH, sampler=positions, num_workers=1, collate_fn=collate)
 
 
-def train_step(model: nn.Module, optimizer: Optimizer, batch: Sample) -> float:
+def train_step(model: nn.Module, optimizer: Optimizer, batch: CompositeBatch) -> float:
     """One step: what the masks make of a composite should be the real photo."""
     restored, _ = model(batch.composite)
     # The Charbonnier loss. With a much smaller constant the model would stay at the identity.
@@ -101,7 +101,7 @@ def evaluate(model: nn.Module, batches: DataLoader) -> str:
 
 
 @torch.no_grad()
-def draw(model: opmask.OperatorMaskWrapper, batch: Sample, path: Path) -> None:
+def draw(model: opmask.OperatorMaskWrapper, batch: CompositeBatch, path: Path) -> None:
     """Composites, outputs, photos, regions, and how far each mask is from doing nothing."""
     image, masks = model(batch.composite)
     ranges = model.retoucher.ranges

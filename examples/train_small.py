@@ -16,7 +16,6 @@ from __future__ import annotations
 if __name__ == "__main__":
     from reproduction import launch
 
-import argparse
 import json
 import warnings
 from collections.abc import Iterator
@@ -26,14 +25,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from reproduction.learners import Learner, make_average
-from reproduction.run_folder import Interrupt, Log, keep, open_run, restore
+from reproduction.checkpoint import Interrupt, Log, load_state, open_run, save_state
+from reproduction.loop import make_average
 from reproduction.small.batches import Batch, gather, make_batch
+from reproduction.small.hyperparameters import Hyperparameters, Options, parse
 from reproduction.small.muon import Muon, split
 from reproduction.small.network import build
 from reproduction.small.pool import Packed, Pool, pack
-from reproduction.small.recipe import Recipe, parse
-from reproduction.small.scoring import figures, rank, score
+from reproduction.small.scoring import rank, score, summarize
+from reproduction.train import Learner
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
@@ -54,7 +54,7 @@ COLUMNS = ("loss", "pixel", "untrained", "gate")
 class Run:
     """The model in training and what goes with it."""
 
-    recipe: Recipe
+    hyperparameters: Hyperparameters
     model: OperatorMaskWrapper
     learners: dict[str, Learner]
     average: AveragedModel
@@ -71,46 +71,58 @@ class Run:
         return parts
 
 
-def begin(recipe: Recipe, args: argparse.Namespace) -> Run:
-    torch.manual_seed(args.seed)
-    model = build(recipe.width, args.weights).to(args.device, memory_format=torch.channels_last)
-    average = make_average(model, recipe.ema, args.device)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    matrices, rest = split(trained)
-    muon = Muon(matrices, recipe.matrix_lr)
-    adamw = torch.optim.AdamW(rest, recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.decay)
-    log = Log(args.out / "log.csv", COLUMNS)
-    perceptual = LPIPS("alex", weights=args.weights).to(args.device) if recipe.perceptual else None
-    learners = {
-        name: Learner(model, optimizer, LambdaLR(optimizer, recipe.rate))
-        for name, optimizer in (("muon", muon), ("adamw", adamw))
-    }
-    run = Run(recipe, model, learners, average, log, perceptual)
-    if args.compile:
+def begin(hyperparameters: Hyperparameters, options: Options) -> Run:
+    """A new run, or one at the step where it was interrupted."""
+    torch.manual_seed(options.seed)
+    model = build(hyperparameters.width, options.weights)
+    model = model.to(options.device, memory_format=torch.channels_last)
+    average = make_average(model, hyperparameters.ema, options.device)
+    log, perceptual = Log(options.out / "log.csv", COLUMNS), None
+    if hyperparameters.perceptual:
+        perceptual = LPIPS("alex", weights=options.weights).to(options.device)
+    learners = make_learners(model, hyperparameters)
+    run = Run(hyperparameters, model, learners, average, log, perceptual)
+    if options.compile:
         model.backbone.compile()
-    if args.resume:
-        run.step = restore(args.out, run.parts)
+    if options.resume:
+        run.step = load_state(options.out, run.parts)
     log.read(run.step)
-    run.scores = read_scores(args.out, run.step)
+    run.scores = read_scores(options.out, run.step)
     return run
+
+
+def make_learners(
+    model: OperatorMaskWrapper, hyperparameters: Hyperparameters
+) -> dict[str, Learner]:
+    """Muon for the matrices of a model, AdamW for the rest."""
+    matrices, rest = split([p for p in model.parameters() if p.requires_grad])
+    lr, decay = hyperparameters.lr, hyperparameters.decay
+    optimizers = {
+        "muon": Muon(matrices, hyperparameters.matrix_lr),
+        "adamw": torch.optim.AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=decay),
+    }
+    return {
+        name: Learner(model, optimizer, LambdaLR(optimizer, hyperparameters.rate))
+        for name, optimizer in optimizers.items()
+    }
 
 
 def loss_terms(run: Run, batch: Batch) -> dict[str, Tensor]:
     """The terms of the loss, weighted; in half precision where only the network is concerned."""
-    recipe, model = run.recipe, run.model
+    weights, model = run.hyperparameters, run.model
     with torch.autocast(batch.composite.device.type, torch.bfloat16):
         masks = model.predict(batch.composite, batch.prompt)
     image = model.retoucher(batch.composite, masks)
-    error = charbonnier(image, batch.real, recipe.eps, "none") - recipe.eps
+    error = charbonnier(image, batch.real, weights.eps, "none") - weights.eps
     gate = masks["gate"].float().clamp(1e-4, 1 - 1e-4)
     terms = {
         "pixel": error.mean(),
-        "gate": recipe.gate * F.binary_cross_entropy(gate, batch.region),
+        "gate": weights.gate * F.binary_cross_entropy(gate, batch.region),
     }
-    if recipe.inside:
-        terms["inside"] = recipe.inside * (error * batch.region).mean()
+    if weights.inside:
+        terms["inside"] = weights.inside * (error * batch.region).mean()
     if run.perceptual is not None:
-        terms["perceptual"] = recipe.perceptual * run.perceptual(image, batch.real)
+        terms["perceptual"] = weights.perceptual * run.perceptual(image, batch.real)
     return terms
 
 
@@ -123,13 +135,13 @@ def read_batches(
     def make(step: int) -> tuple[int, Batch]:
         number = sample_seed(seed, 0, step)
         generator = torch.Generator().manual_seed(number)
-        chosen = torch.randint(len(photos), (run.recipe.batch_size,), generator=generator)
+        chosen = torch.randint(len(photos), (run.hyperparameters.batch_size,), generator=generator)
         chosen = chosen.to(device)
-        size = run.recipe.size(step)
+        size = run.hyperparameters.size(step)
         some = images[chosen], labels[chosen]
-        return number, make_batch(*some, size, Perturber(), run.recipe.mix, number)
+        return number, make_batch(*some, size, Perturber(), run.hyperparameters.mix, number)
 
-    steps = range(run.step, run.recipe.steps)
+    steps = range(run.step, run.hyperparameters.steps)
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(make, steps.start) if steps else None
         for step in steps:
@@ -153,22 +165,22 @@ def advance(run: Run, seed: int, batch: Batch, out: Path) -> None:
         learner.step()
     run.average.update_parameters(run.model)
     run.step += 1
-    eps = run.recipe.eps
+    eps = run.hyperparameters.eps
     untrained = charbonnier(batch.composite, batch.real, eps) - eps
     values = loss, terms["pixel"], untrained, terms["gate"]
     run.log.add(run.step, torch.stack(values).tolist())
 
 
-def look(run: Run, validation: Packed, args: argparse.Namespace) -> str:
+def validate(run: Run, validation: Packed, out: Path, device: str) -> str:
     """Scores the averaged weights, and keeps them where they are the best so far."""
     model = run.average.module.eval()
-    prompts, size = ("exact", "unknown"), run.recipe.sizes[-1]
-    rows = score(model, validation, prompts, size=size, device=args.device)
-    found = figures(rows)
+    prompts, size = ("exact", "unknown"), run.hyperparameters.sizes[-1]
+    rows = score(model, validation, prompts, size=size, device=device)
+    found = summarize(rows)
     run.scores.append({"step": run.step, **found, "rank": rank(found)})
     if run.scores[-1]["rank"] <= min(row["rank"] for row in run.scores):
-        opmask.save(model, args.out / "model.safetensors")
-    write_json(args.out / "validation.json", run.scores)
+        opmask.save(model, out / "model.safetensors")
+    write_json(out / "validation.json", run.scores)
     return ", ".join(f"{name} {value:.3f}" for name, value in run.scores[-1].items())
 
 
@@ -182,23 +194,23 @@ def warn_if_still(run: Run) -> None:
         )
 
 
-def train(run: Run, photos: Packed, validation: Packed, args: argparse.Namespace) -> None:
-    """All steps, with a look at validation every now and then."""
-    device = torch.device(args.device)
-    batches = read_batches(run, photos, device, seed=args.seed)
-    steps = run.recipe.steps
+def train(run: Run, photos: Packed, validation: Packed, options: Options) -> None:
+    """All steps, with a validation every now and then."""
+    out, device = options.out, torch.device(options.device)
+    batches = read_batches(run, photos, device, seed=options.seed)
+    steps = run.hyperparameters.steps
     progress = tqdm(batches, "train", steps, initial=run.step, disable=None)
     with Interrupt() as interrupt, progress:
         for seed, batch in progress:
-            advance(run, seed, batch, args.out)
+            advance(run, seed, batch, out)
             last = run.step == steps
-            if interrupt.asked or last or run.step % args.save_every == 0:
+            if interrupt.asked or last or run.step % options.save_every == 0:
                 run.log.write()
-                keep(args.out, run.parts, run.step)
+                save_state(out, run.parts, run.step)
             if run.step == CHECK_STEP:
                 warn_if_still(run)
-            if last or run.step % args.look_every == 0:
-                progress.write(look(run, validation, args))
+            if last or run.step % options.validate_every == 0:
+                progress.write(validate(run, validation, out, options.device))
             if interrupt.asked:
                 raise KeyboardInterrupt(f"at step {run.step}. Add --resume to go on")
 
@@ -215,23 +227,19 @@ def write_json(path: Path, value: object) -> None:
 
 
 def main() -> None:
-    args = parse(__doc__.splitlines()[0])
-    folder = args.photos or args.out / "photos"
+    options, hyperparameters = parse(__doc__.splitlines()[0])
+    folder = options.photos or options.out / "photos"
     names = ("train", "validation")
-    pools = {name: Pool(args.data, name, size=SIDE) for name in names}
-    packed = {name: pack(pools[name], folder / name, workers=args.workers) for name in names}
-    settings = asdict(args.recipe)
+    pools = {name: Pool(options.data, name, size=SIDE) for name in names}
+    packed = {name: pack(pools[name], folder / name, workers=options.workers) for name in names}
+    settings = asdict(hyperparameters)
     shares = settings.pop("mix")  # each is a setting of its own
-    settings |= {**shares, "clear": args.clear, "seed": args.seed}
-    settings["weights"] = args.weights and args.weights.name
-    open_run(args.out, {k: str(v) for k, v in settings.items()}, resume=args.resume)
-    run = begin(args.recipe, args)
-    train(
-        run,
-        gather(packed["train"], args.recipe.scenes, clear=args.clear),
-        packed["validation"],
-        args,
-    )
+    settings |= {**shares, "clear": options.clear, "seed": options.seed}
+    settings["weights"] = options.weights and options.weights.name
+    open_run(options.out, {k: str(v) for k, v in settings.items()}, resume=options.resume)
+    run = begin(hyperparameters, options)
+    photos = gather(packed["train"], hyperparameters.scenes, clear=options.clear)
+    train(run, photos, packed["validation"], options)
 
 
 if __name__ == "__main__":

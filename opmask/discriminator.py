@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from opmask.checks import check_image
+from opmask.color import check_image
 
 __all__ = ["PatchDiscriminator"]
 

@@ -13,8 +13,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from opmask.checks import check_image
-from opmask.color import HLS, HLS_CLAMPED, LAB, ColorSpace
+from opmask.color import HLS, HLS_CLAMPED, LAB, ColorSpace, check_image
 from opmask.operators import Add, MaskRange, Mul, Operator
 from opmask.operators.channel import join_ranges, split_masks
 

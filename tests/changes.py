@@ -1,5 +1,7 @@
 """Changes of regions, and what they must give: one filter of the whole image after another."""
 
+from random import Random
+
 import torch
 
 from opmask.perturb import DEFAULT, REFERENCE, REFERENCE_RGB, Filter, LabScaling, LabScaling8
@@ -38,3 +40,10 @@ def by_definition(image, label_map, applied):
 def swap(image):
     """A perturbation of one's own that moves pixels."""
     return image.flip(2)
+
+
+def rng_of(numbers):
+    """A generator that gives these numbers; to ask for more is an error."""
+    rng = Random()
+    rng.random = iter(numbers).__next__
+    return rng

@@ -14,7 +14,7 @@ from functools import partial
 import torch
 import train_hscene
 from accelerate import PartialState
-from reproduction import learners, networks, report, training
+from reproduction import data, loop, networks
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from opmask.backbones import AttentionUNet, SmallUNet
@@ -24,10 +24,10 @@ from opmask.discriminator import PatchDiscriminator
 def shrink(setattr=setattr) -> None:
     """Few scenes, narrow networks: a run takes seconds."""
     setattr(train_hscene, "SCENES", 8)
-    setattr(report, "VALIDATION", 6)
+    setattr(data, "VALIDATION", 6)
     setattr(networks, "SmallUNet", partial(SmallUNet, width=8))
     setattr(networks, "AttentionUNet", partial(AttentionUNet, width=4))
-    setattr(learners, "PatchDiscriminator", partial(PatchDiscriminator, width=4))
+    setattr(loop, "PatchDiscriminator", partial(PatchDiscriminator, width=4))
 
 
 def without_dropout(*arguments: int, **options: int) -> AttentionUNet:
@@ -44,7 +44,7 @@ def failing(run, *arguments):
     return ADVANCE(run, *arguments)
 
 
-ADVANCE = training.advance
+ADVANCE = loop.advance
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
@@ -53,5 +53,5 @@ if __name__ == "__main__":
     if case == "steady":
         networks.AttentionUNet = without_dropout
     if case == "dies":
-        training.advance = failing
+        loop.advance = failing
     launch.run(record(train_hscene.main))

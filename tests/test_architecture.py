@@ -21,10 +21,10 @@ ROOMS: dict[str, set[str]] = {
     "retouch": {"color", "operators"},
     "testing": {"color", "operators"},
     "wrapper": {"color", "operators", "retouch"},
-    "discriminator": set(),
+    "discriminator": {"color"},
     "backbones": {"color"},
     "losses": {"color", "backbones"},
-    "metrics": {"color", "losses"},
+    "metrics": {"color", "losses", "perturb"},
     "perturb": {"color"},
     "fitting": {"color", "operators", "retouch", "perturb"},
     "datasets": {"color", "perturb"},
@@ -39,17 +39,13 @@ ROOMS: dict[str, set[str]] = {
 ABOVE = {"cli", "editor", "__main__", "opmask"}
 """What may import every room, and is imported by no other; `opmask` is the package's own file."""
 
-FOR_TYPES = {("metrics", "datasets")}
-"""Arrows for type checkers alone, which no program follows."""
-
 
 class Arrow(NamedTuple):
-    """An import of one module by another, and whether only type checkers follow it."""
+    """An import of one module by another."""
 
     source: str
     target: str
     line: int
-    for_types: bool
 
     @property
     def rooms(self) -> tuple[str, str]:
@@ -62,18 +58,10 @@ def room(module: str) -> str:
 
 
 def read(text: str, module: str, package: str, modules: set[str]) -> Iterator[Arrow]:
-    """All imports of a module, also those within functions."""
-    tree = ast.parse(text)
-    guarded = [
-        node
-        for test in ast.walk(tree)
-        if isinstance(test, ast.If) and ast.unparse(test.test).endswith("TYPE_CHECKING")
-        for part in test.body
-        for node in ast.walk(part)
-    ]
-    for node in ast.walk(tree):
+    """All imports of a module, also those within functions and those for type checkers alone."""
+    for node in ast.walk(ast.parse(text)):
         for target in imported(node, package, modules):
-            yield Arrow(module, target, node.lineno, node in guarded)
+            yield Arrow(module, target, node.lineno)
 
 
 def imported(node: ast.AST, package: str, modules: set[str]) -> set[str]:
@@ -116,19 +104,13 @@ def allowed(source: str, target: str) -> bool:
 
 def test_no_room_imports_what_the_design_does_not_allow(arrows):
     wrong = [arrow for arrow in arrows if not allowed(*arrow.rooms)]
-    new = [arrow for arrow in wrong if not (arrow.for_types and arrow.rooms in FOR_TYPES)]
-    assert not new, "\n".join(f"{a.source}:{a.line} imports {a.target}" for a in new)
-
-
-def test_arrows_that_have_gone_are_no_longer_excused(arrows):
-    assert {arrow.rooms for arrow in arrows if arrow.for_types} >= FOR_TYPES
+    assert not wrong, "\n".join(f"{a.source}:{a.line} imports {a.target}" for a in wrong)
 
 
 def test_rooms_import_one_another_in_no_circle(arrows):
     graph: dict[str, set[str]] = {}
     for arrow in arrows:
-        if not arrow.for_types:
-            graph.setdefault(arrow.rooms[0], set()).add(arrow.rooms[1])
+        graph.setdefault(arrow.rooms[0], set()).add(arrow.rooms[1])
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -153,12 +135,8 @@ def f():
     from ..d.e import g
     """
     found = list(read(text, "opmask.b.x", "opmask.b", {"opmask.b.c"}))
-    assert [(a.target, a.for_types) for a in found if a.target.startswith("opmask")] == [
-        ("opmask", False),
-        ("opmask.a", True),
-        ("opmask.b.c", False),
-        ("opmask.d.e", False),
-    ]
+    targets = [arrow.target for arrow in found if arrow.target.startswith("opmask")]
+    assert targets == ["opmask", "opmask.a", "opmask.b.c", "opmask.d.e"]
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_without_a_model_the_command_takes_the_one_in_the_box(tmp_path):
 @pytest.mark.slow
 def test_it_reproduces_its_row_of_the_card(model, data_root, tmp_path):
     from reproduction.small.pool import Pool, pack
-    from reproduction.small.scoring import figures, score
+    from reproduction.small.scoring import score, summarize
 
     card = IN_THE_BOX.with_suffix(".md").read_text(encoding="utf-8")
     validation = card.split("### validation")[1]
@@ -65,6 +65,6 @@ def test_it_reproduces_its_row_of_the_card(model, data_root, tmp_path):
         r"\| exact \|.*?([\d.]+) \[.*?([+-][\d.]+) \[", validation
     ).groups()
     packed = pack(Pool(data_root, "validation", size=256), tmp_path, workers=2)
-    found = figures(score(model, packed, ("exact",), size=256))
+    found = summarize(score(model, packed, ("exact",), size=256))
     assert found["exact"] == pytest.approx(float(share), abs=0.01)
     assert found["exact dB"] == pytest.approx(float(decibels), abs=0.05)

@@ -6,10 +6,12 @@ configuration, if there is one.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import opmask
 from opmask import (
@@ -27,8 +29,11 @@ from opmask.backbones import AttentionUNet, SmallUNet
 from opmask.checkpoints import load_reference_checkpoint
 from opmask.checkpoints.description import describe
 from opmask.color import LAB
+from opmask.losses import LPIPS, VGG19Perceptual
 from opmask.retouch import lab_retoucher, paper_hls_retoucher
-from reproduction.recipes import Recipe
+from reproduction.recipes import Options, Recipe
+
+Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 
 def build_network(
@@ -83,6 +88,24 @@ def build_published(recipe: Recipe, *, guided: bool) -> nn.Module:
     )
 
 
+def trained(folder: Path, name: str) -> Path:
+    """Where a model of a run folder lies once it is trained."""
+    return folder / name / "model.safetensors"
+
+
+def starting_point(name: str, options: Options) -> Path | None:
+    """The checkpoint to start from: that of --init, or the om of this run for omgan."""
+    om = trained(options.out, "om")
+    if name != "omgan" or (options.init is not None and "om" not in options.model):
+        return options.init
+    if "om" not in options.model and not om.exists():
+        raise SystemExit(
+            f"omgan starts from a trained om, but there is none in {options.out}. "
+            "Add om to --model, or give its checkpoint as --init."
+        )
+    return om
+
+
 def load_start(path: Path) -> tuple[nn.Module, nn.Module]:
     """The weights as trained, to go on from, and their average, as far as there is one.
 
@@ -102,7 +125,7 @@ def start_from(path: Path, model: nn.Module, average: nn.Module | None) -> None:
         start, averaged = load_start(path)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"--init: {error}") from error
-    mine, theirs = describe(model), describe(start)
+    mine, theirs = (json.loads(describe(network)) for network in (model, start))
     if changed := [name for name in mine if mine[name] != theirs.get(name)]:
         raise SystemExit(
             f"--init {path} holds a model of another configuration: "
@@ -112,3 +135,19 @@ def start_from(path: Path, model: nn.Module, average: nn.Module | None) -> None:
     model.load_state_dict(start.state_dict())
     if average is not None:
         average.load_state_dict(averaged.state_dict())
+
+
+def build_perceptual_loss(
+    name: str, weights: Path | None, device: torch.device
+) -> Perceptual | None:
+    """One of PERCEPTUAL; `weights` is the file of its network."""
+    if name == "none":
+        return None
+    try:
+        if name == "vgg19-lab":
+            network = VGG19Perceptual(weights=weights).to(device)
+            # As the published code configures it, but with the arguments the right way round.
+            return lambda x, y: network(LAB_CENTERED.from_rgb(x), LAB_CENTERED.from_rgb(y))
+        return LPIPS(name.removeprefix("lpips-"), weights=weights).to(device)
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        raise SystemExit(f"--perceptual {name}: {error}") from error

@@ -1,7 +1,8 @@
 """The training configurations, as constants: what the paper trains, and what opmask does.
 
 A family names a recipe for each model. Families of a data set -> `--recipe` -> the flags that were
-given override it -> the loop in `training.py`. Batches and steps are those of one optimiser step.
+given override it -> :func:`parse` -> the loop in `loop.py`. Batches and steps are those of one
+optimiser step.
 
 `reference` is what the paper's published code executes, `paper` what its text says: they differ in
 the perceptual loss, which the code computes on an output without gradient. `small` is opmask's
@@ -11,15 +12,21 @@ own, for minutes on a CPU; `small-lpips` adds a perceptual loss that a CPU can b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from opmask import LAB_CENTERED, RGB, ColorSpace
-from opmask.perturb import DEFAULT, REFERENCE, REFERENCE_RGB, Settings
+from opmask.perturb import PRESETS
+from reproduction.flags import add_flags, at_least, existing, flag, given, positive, weight
 
 MODELS = ("rgb", "rgb-residual", "om")
 CHOICES = (*MODELS, "om-hls", "omgan")
+PERCEPTUAL = ("none", "lpips-vgg", "lpips-alex", "vgg19-lab")
+MASK_TERMS = ("tv", "sparsity", "supervise_masks")  # the terms that only models with masks have
 
 # The highest learning rates, where a recipe has none. The second is the paper's.
 RATES = {"small": 1e-3, "attention-unet": 2e-4}
@@ -41,73 +48,55 @@ SPACES: dict[str, ColorSpace] = {
     "lab-centered": LAB_CENTERED,
 }
 
-PERTURBATIONS: dict[str, Settings] = {
-    "default": DEFAULT,
-    "reference-lab": REFERENCE,
-    "reference-rgb": REFERENCE_RGB,
-}
+
+def loss_weight(help: str) -> float:
+    """The weight of a loss that a recipe may leave out."""
+    return flag(0.0, f"the weight of {help}", type=weight, metavar="W")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One configuration; each field is the command line flag of the same name.
+    """One configuration; each field but `batch` is a flag, whose help says what it is."""
 
-    Args:
-        steps: How many steps are trained.
-        size: Height and width of the images, in pixels.
-        batch_size: Images in a batch of one process.
-        batch: Images in a step, over all processes and accumulated batches; 0: whatever comes of
-            the other two, without accumulation.
-        backbone: One of RATES.
-        head: `identity`, or `published`: masks as the published network puts them out, which
-            starts far from the identity.
-        masks: Those of the model om: `add-mul`, or `add` alone.
-        perturb: One of PERTURBATIONS.
-        space: One of SPACES.
-        eps: That of the Charbonnier loss, in units of `space`.
-        perceptual: `none`, `lpips-vgg`, `lpips-alex` or `vgg19-lab`; its weight is 1.
-        adversarial: The weight of the relativistic loss; 0: no discriminator is trained.
-        tv: The weight of the total variation of the masks.
-        sparsity: The weight of the masks' distance from the identity.
-        supervise_region: The weight of what the effective change says of the region.
-        supervise_masks: The weight of the masks' distance from the fitted constants.
-        ema: The decay of the averaged weights, which are then evaluated; 0: there are none.
-        lr: The highest learning rate; 0: that of RATES.
-        betas: Adam's.
-        milestones: After which steps the rate is multiplied by `gamma`; None: a short rise, and
-            then a fall to 0 along a cosine.
-        gamma: The factor at each milestone.
-    """
-
-    steps: int = 500
-    size: int = 64
-    batch_size: int = 16
+    steps: int = flag(500, "how many steps are trained", type=at_least(1))
+    size: int = flag(64, "height and width of the images, in pixels", type=at_least(32))
+    batch_size: int = flag(16, "images in a batch of one process", type=at_least(1))
+    # Images in a step, over all processes and accumulated batches; 0: whatever comes of the other
+    # two, without accumulation.
     batch: int = 0
-    backbone: str = "small"
-    head: str = "identity"
-    masks: str = "add-mul"
-    perturb: str = "default"
-    space: str = "rgb"
-    eps: float = 0.05
-    perceptual: str = "none"
-    adversarial: float = 0.0
-    tv: float = 0.0
-    sparsity: float = 0.0
-    supervise_region: float = 0.0
-    supervise_masks: float = 0.0
-    ema: float = 0.0
-    lr: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.99)
-    milestones: tuple[int, ...] | None = None
-    gamma: float = 0.5
-
-    def with_flags(self, flags: dict[str, object]) -> Recipe:
-        """The recipe with what was given on the command line; None was not given."""
-        names = {field.name for field in fields(self)}
-        given = {name: v for name, v in flags.items() if name in names and v is not None}
-        return replace(
-            self, **{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
-        )
+    backbone: str = flag("small", choices=RATES)
+    head: str = flag(
+        "identity",
+        "where om starts; published: masks as the published network puts them out, which starts "
+        "far from the identity",
+        choices=["identity", "published"],
+    )
+    masks: str = flag("add-mul", "those of om", choices=["add-mul", "add"])
+    perturb: str = flag("default", "how composites are made", choices=PRESETS)
+    space: str = flag("rgb", "where images are compared", choices=SPACES)
+    eps: float = flag(0.05, "of the Charbonnier loss, in units of --space", type=positive)
+    perceptual: str = flag("none", "this loss too, with the weight 1", choices=PERCEPTUAL)
+    adversarial: float = loss_weight("the relativistic loss; 0: no discriminator is trained")
+    tv: float = loss_weight("the masks' total variation")
+    sparsity: float = loss_weight("the masks' distance from the identity")
+    supervise_region: float = loss_weight("what the effective change says of the region")
+    supervise_masks: float = loss_weight("the masks' distance from the fitted constants")
+    ema: float = flag(
+        0.0,
+        "the decay of averaged weights, which are then evaluated; 0: there are none",
+        type=weight,
+        metavar="DECAY",
+    )
+    lr: float = flag(0.0, "the highest learning rate; else the backbone's", type=positive)
+    betas: tuple[float, float] = flag((0.9, 0.99), "Adam's", type=weight, nargs=2)
+    milestones: tuple[int, ...] | None = flag(
+        None,
+        "the steps after which the rate is multiplied by --gamma; none: it stays (else a short "
+        "rise, and then a fall to 0 along a cosine)",
+        type=at_least(1),
+        nargs="*",
+    )
+    gamma: float = flag(0.5, "the factor at each milestone", type=positive)
 
 
 # --- opmask's own ---
@@ -126,7 +115,7 @@ _PUBLISHED = Recipe(
     batch=256,
     backbone="attention-unet",
     head="published",
-    perturb="reference-lab",
+    perturb="reference",
     space="lab-centered",
     eps=1e-6,
     ema=0.999,
@@ -176,3 +165,64 @@ ABLATION = {
     "add, mul, no perceptual loss": ("reference", "om"),
     "add, mul, discriminator": ("paper", "omgan"),
 }
+
+# --- the command line ---
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked for besides its recipes; each field is a flag."""
+
+    out: Path = flag(Path("runs"), "the run folder", type=Path)
+    data: Path | None = flag(None, "root of the photos; else synthetic scenes", type=existing)
+    model: tuple[str, ...] = flag(MODELS, nargs="+", choices=CHOICES)
+    recipe: str = flag("small", "the family of recipes; flags override it", choices=HSCENE)
+    guided: bool = flag(False, "give the region to the models", action="store_true")
+    init: Path | None = flag(None, "a checkpoint to start from", type=existing)
+    weights: Path | None = flag(None, "the file of --perceptual's network", type=existing)
+    seed: int = flag(0, type=at_least(0))
+    workers: int = flag(1, "data loading processes", type=at_least(0))
+    device: str | None = flag(None, "else what there is", choices=["cpu", "cuda"])
+    save_every: int = flag(100, "in steps (100)", type=at_least(1))
+    resume: bool = flag(False, "go on with the run in --out", action="store_true")
+    tensorboard: bool = flag(False, "log for TensorBoard too", action="store_true")
+    mixed_precision: str | None = flag(None, choices=["no", "bf16", "fp16"])
+    accumulate: int = flag(
+        0, "batches in a step; else as many as the recipe's images need", type=at_least(1)
+    )
+    compile: bool = flag(False, "torch.compile the networks", action="store_true")
+
+
+def parse(
+    description: str, families: dict[str, Family], out: str
+) -> tuple[Options, dict[str, Recipe]]:
+    """What was asked for, and the recipe of each model."""
+    parser = argparse.ArgumentParser(description=description)
+    add_flags(parser, Options, "the run")
+    add_flags(parser, Recipe, "recipe: each of these overrides the family's value")
+    args = parser.parse_args()
+    options = Options(**{"out": Path(out), **given(args, Options)})
+    family, flags = families[options.recipe], given(args, Recipe)
+    recipes = {model: replace(family[model], **flags) for model in options.model}
+    check(parser, options, recipes)
+    return options, recipes
+
+
+def check(parser: argparse.ArgumentParser, options: Options, recipes: dict[str, Recipe]) -> None:
+    """Refuses what does not go together, before any work is done."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda needs a CUDA device, but PyTorch finds none.")
+    if options.mixed_precision == "fp16" and (
+        options.device == "cpu" or not torch.cuda.is_available()
+    ):
+        parser.error("--mixed-precision fp16 needs a CUDA device. On a CPU there is bf16.")
+    for name, recipe in recipes.items():
+        if recipe.ema >= 1:
+            parser.error(f"--ema must be below 1, got {recipe.ema}.")
+        if name == "omgan" and not recipe.adversarial:
+            parser.error("--adversarial must be above 0 for the model omgan.")
+        if recipe.supervise_masks and recipe.perturb != "default":
+            parser.error("--supervise-masks needs --perturb default, which keeps label maps.")
+        if name == "rgb" and any(getattr(recipe, term) for term in MASK_TERMS):
+            flags = ", ".join(f"--{term.replace('_', '-')}" for term in MASK_TERMS)
+            parser.error(f"{flags} are losses of masks, and the model rgb has none.")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import opmask
-from opmask.datasets import Sample, Triptychs
-from opmask.datasets.iharmony4 import IHarmony4, resize_triple, to_sample
+from opmask.datasets import Composites, IHarmony4, Triptychs
 from opmask.files.pictures import check_opaque, open_picture, picture_files, to_rgb
 from opmask.fitting import fit_masks
 from opmask.losses import LPIPS
@@ -32,60 +31,84 @@ from opmask.metrics import (
     to_uint8,
 )
 from opmask.metrics.localization import SWEEP
-from opmask.perturb import DEFAULT, REFERENCE, REFERENCE_RGB, composite, draw
-from reproduction import report
-from reproduction.report import inputs, moved, validation_loader, validation_set
+from opmask.perturb import (
+    DEFAULT,
+    REFERENCE,
+    REFERENCE_RGB,
+    Composite,
+    CompositeBatch,
+    collate,
+    composite,
+    draw,
+)
+from reproduction import data
+from reproduction.data import on_device, validation_loader
+from reproduction.train import inputs_of
 
 WARM_UP, TIMED = 3, 20  # calls
 Pictures = Callable[[Tensor], np.ndarray]
 
 
+@dataclass(frozen=True)
+class Target:
+    """What is scored on, and how: composites of photos, or one of two kinds of pictures.
+
+    Args:
+        size: Height and width of the images, in pixels.
+        protocol: One of PROTOCOLS.
+        data: The root of the photos; else synthetic scenes.
+        triptychs: A folder of real | composite | region.
+        iharmony4: The root of iHarmony4.
+        split: The split of iHarmony4.
+        subset: The subset of iHarmony4; else all four.
+        recompress: Whether composites lose the traces that only synthetic ones have.
+        workers: Data loading processes.
+        paneled: Whether pictures go through the lossy chain of the paper's script (D-14).
+    """
+
+    size: int
+    protocol: str = "opmask"
+    data: Path | None = None
+    triptychs: Path | None = None
+    iharmony4: Path | None = None
+    split: str = "test"
+    subset: str | None = None
+    recompress: bool = False
+    workers: int = 0
+    paneled: bool = False
+
+
 class Samples(NamedTuple):
     """What is scored on, in batches, and the name of each image."""
 
-    loader: DataLoader[Sample]
+    loader: DataLoader[Composite]
     names: list[str]
 
 
-class Harmony(Dataset[Sample]):
-    """iHarmony4, resized as the code does whose protocol it is."""
-
-    def __init__(self, triples: IHarmony4, size: int, interpolation: str) -> None:
-        self.triples, self.size, self.interpolation = triples, size, interpolation
-
-    def __getitem__(self, index: int) -> Sample:
-        triple = resize_triple(self.triples[index], self.size, self.interpolation)
-        return to_sample(triple, index)
-
-
-def open_samples(args: argparse.Namespace, model: nn.Module | None, batch: int = 16) -> Samples:
+def open_samples(target: Target, model: nn.Module | None, batch: int = 16) -> Samples:
     """The samples for one model; the reference code reads its pictures in the model's colours."""
-    if args.iharmony4:
-        triples = IHarmony4(args.iharmony4, args.split, args.subset)
-        data = Harmony(triples, args.size, PROTOCOLS[args.protocol].interpolation)
-        names = [path.stem for path in triples.paths]
-    elif args.triptychs:
+    size, workers = target.size, target.workers
+    if target.iharmony4:
+        how = PROTOCOLS[target.protocol].interpolation
+        where = target.iharmony4, target.split, target.subset
+        samples = IHarmony4(*where, size=size, interpolation=how)
+        names = [path.stem for path in samples.paths]
+    elif target.triptychs:
         rgb = isinstance(model, opmask.DirectRGB)
-        settings = (REFERENCE_RGB if rgb else REFERENCE) if paneled(args) else DEFAULT
-        data = Triptychs(args.triptychs, settings, size=args.size)
-        names = [path.stem for path in data.paths]
+        settings = (REFERENCE_RGB if rgb else REFERENCE) if target.paneled else DEFAULT
+        samples = Triptychs(target.triptychs, settings, size=size)
+        names = [path.stem for path in samples.paths]
     else:
-        data = validation_loader(args.data, args.size, args.workers, recompress=args.recompress)
-        data, count = data.dataset, len(data.sampler)
-        names = [f"{position:06d}" for position in range(count)]
-    loader = DataLoader(data, batch, sampler=range(len(names)), num_workers=args.workers)
+        loader = validation_loader(target.data, size, workers, recompress=target.recompress)
+        samples = loader.dataset
+        names = [f"{position:06d}" for position in range(len(loader.sampler))]
+    positions = range(len(names))
+    loader = DataLoader(samples, batch, sampler=positions, num_workers=workers, collate_fn=collate)
     return Samples(loader, names)
 
 
-def paneled(args: argparse.Namespace) -> bool:
-    """Whether pictures go through the lossy chain of the paper's script (D-14)."""
-    return bool(args.triptychs) and args.protocol == "reference" and args.outputs is None
-
-
-def panels(args: argparse.Namespace, model: nn.Module | None) -> tuple[Pictures, Pictures] | None:
-    """How outputs and real images become pictures, if not simply by rounding."""
-    if not paneled(args):
-        return None
+def panels(model: nn.Module | None) -> tuple[Pictures, Pictures]:
+    """How outputs and real images become pictures in the paper's script, by a lossy chain."""
     rgb = isinstance(model, opmask.DirectRGB)
     panel = reference_rgb_panel if rgb else reference_panel
 
@@ -127,28 +150,27 @@ def score_folder(
 
 @torch.no_grad()
 def score_masks(
-    model: opmask.OperatorMaskWrapper, args: argparse.Namespace
+    model: opmask.OperatorMaskWrapper, composites: Composites, device: str
 ) -> dict[str, MaskError]:
     """How far the masks are from constants that undo what was done to each region."""
-    composites, found = validation_set(args.data, args.size, args.workers), []
-    count = max(len(composites), report.VALIDATION)
-    for position in tqdm(range(count), "masks", leave=False):
-        photo, label_map, _, seed = composites.source(position)
+    images = []
+    for position in tqdm(range(max(len(composites), data.VALIDATION)), "masks", leave=False):
+        (photo, label_map, _), seed = composites.source(position)
         applied = draw(label_map, seed, composites.perturber.settings)
-        made = composite(photo, label_map, applied, size=args.size)
+        made = composite(photo, label_map, applied, size=composites.size)
         regions = applied.region_map(label_map, made.real.shape[1:])
-        images = [plane[None].to(args.device) for plane in made[:3]]
+        sample = collate([made]).to(device)
         with torch.enable_grad():
-            fitted = fit_masks(model.retoucher, *images[:2], regions[None].to(args.device))
-        image, region = images[0], images[2]
-        masks = model(*((image, region) if model.region else (image,))).masks
-        found.append(mask_error(masks, fitted, model.retoucher.identity(image), region))
+            fitted = fit_masks(model.retoucher, *sample[:2], regions[None].to(device))
+        masks = model(*inputs_of(model, sample)).masks
+        identity = model.retoucher.identity(sample.composite)
+        images.append(mask_error(masks, fitted, identity, sample.region))
     return {
         name: MaskError(
-            torch.cat([errors[name].error for errors in found]),
-            torch.cat([errors[name].identity for errors in found]),
+            torch.cat([errors[name].error for errors in images]),
+            torch.cat([errors[name].identity for errors in images]),
         )
-        for name in found[0]
+        for name in images[0]
     }
 
 
@@ -168,11 +190,11 @@ class Speed(NamedTuple):
 
 
 @torch.no_grad()
-def measure_speed(model: nn.Module, args: argparse.Namespace) -> Speed:
-    samples, device = open_samples(args, model, batch=1), torch.device(args.device)
+def measure_speed(model: nn.Module, target: Target, device: torch.device) -> Speed:
+    samples = open_samples(target, model, batch=1)
 
-    def run(sample: Sample) -> Tensor:
-        return model(*inputs(sample, model.region)).image
+    def run(sample: CompositeBatch) -> Tensor:
+        return model(*inputs_of(model, sample)).image
 
     def synchronized() -> float:
         if device.type == "cuda":
@@ -181,7 +203,7 @@ def measure_speed(model: nn.Module, args: argparse.Namespace) -> Speed:
 
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        for name, sample in zip(samples.names, moved(samples.loader, device), strict=True):
+        for name, sample in zip(samples.names, on_device(samples.loader, device), strict=True):
             Image.fromarray(to_uint8(run(sample))[0]).save(Path(folder, f"{name}.png"))
         whole = time.perf_counter() - start
     times = []

@@ -16,11 +16,11 @@ from opmask.datasets import ADE20K, LIP
 from opmask.datasets.benchmark import (
     IMAGES,
     RECOMPRESSION_QUALITY,
-    SETTINGS,
     BenchmarkConfig,
     build_benchmark,
     finished_files,
 )
+from opmask.perturb import PRESETS
 
 # For each data set its class, and the split that the paper tests on.
 DATA: dict[str, tuple[type[ADE20K] | type[LIP], str]] = {
@@ -37,7 +37,7 @@ def build(
         str, typer.Option(help="Its split. Default: the one that the paper tests on.")
     ] = "",
     seed: Annotated[int, typer.Option(help="The integer that decides all samples.")] = 0,
-    settings: Annotated[str, typer.Option(help=f"One of {', '.join(SETTINGS)}.")] = "default",
+    settings: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = "default",
     size: Annotated[
         int | None, typer.Option(help="Resize samples to a square of so many pixels.")
     ] = None,

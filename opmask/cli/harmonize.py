@@ -18,8 +18,9 @@ from opmask.checkpoints import load
 from opmask.cli.saving import SAVING, check_saving, saving_options
 from opmask.files import check_outputs, replacing
 from opmask.files.pictures import open_picture, upright
-from opmask.inference.harmonize import check_options, check_size, harmonize, to_plane
+from opmask.inference.harmonize import check_options, check_size, harmonize
 from opmask.inference.images import changed_share, check_mode, kept_info
+from opmask.inference.regions import to_plane
 from opmask.wrapper import OperatorMaskWrapper
 
 

@@ -10,6 +10,7 @@ from opmask.color.spaces import (
     LINEAR_RGB,
     RGB,
     ColorSpace,
+    check_image,
     to_levels,
     with_lab,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "LINEAR_RGB",
     "RGB",
     "ColorSpace",
+    "check_image",
     "to_levels",
     "with_lab",
 ]

@@ -28,6 +28,7 @@ __all__ = [
     "LINEAR_RGB",
     "RGB",
     "ColorSpace",
+    "check_image",
     "to_levels",
     "with_lab",
 ]
@@ -277,3 +278,20 @@ def to_levels(image: Tensor) -> Tensor:
         tensor([  0,  51, 255], dtype=torch.uint8)
     """
     return (image * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def check_image(image: Tensor, name: str = "image", channels: int = 3) -> None:
+    """Raises unless `image` is a floating-point batch of images with that many channels."""
+    if not isinstance(image, Tensor):
+        raise TypeError(f"'{name}' must be a tensor, got {type(image).__name__}.")
+    if not image.is_floating_point():
+        raise TypeError(
+            f"'{name}' must be floating point in [0, 1], got {image.dtype}. "
+            "Divide 8-bit values by 255."
+        )
+    if image.ndim != 4 or image.shape[1] != channels:
+        raise ValueError(
+            f"'{name}' must have shape (B, {channels}, H, W), got {tuple(image.shape)}."
+        )
+    if 0 in image.shape:
+        raise ValueError(f"'{name}' must hold at least one image, got {tuple(image.shape)}.")

@@ -2,8 +2,8 @@
 
 from opmask.datasets.ade20k import ADE20K
 from opmask.datasets.benchmark import Benchmark, BenchmarkConfig, Triptychs, build_benchmark
-from opmask.datasets.composites import Composites, Sample, Source, Sources
-from opmask.datasets.iharmony4 import HarmonyTriple, IHarmony4, resize_triple, to_sample
+from opmask.datasets.composites import Composites, Sources
+from opmask.datasets.iharmony4 import IHarmony4
 from opmask.datasets.labelled import labelled
 from opmask.datasets.lip import LIP
 from opmask.datasets.pairs import TABLE_1, PhotoCounts, PhotoFiles, pair_files
@@ -30,15 +30,12 @@ __all__ = [
     "BenchmarkConfig",
     "BrokenPhotoError",
     "Composites",
-    "HarmonyTriple",
     "IHarmony4",
     "Photo",
     "PhotoCounts",
     "PhotoFiles",
     "Photos",
     "Resized",
-    "Sample",
-    "Source",
     "Sources",
     "SyntheticScenes",
     "Triptychs",
@@ -53,7 +50,5 @@ __all__ = [
     "read_region",
     "region_prompt",
     "resize_photo",
-    "resize_triple",
     "segment",
-    "to_sample",
 ]

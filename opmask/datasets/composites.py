@@ -1,15 +1,14 @@
 r"""Training and validation samples: composites, made when they are asked for.
 
-Photos + perturber -> ``Sample``, which the default collate of a data loader stacks -> model.
+Photos + perturber -> ``Composites`` -> :func:`opmask.perturb.collate` -> batches -> model.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ from opmask.datasets.photos import (
     UnlabelledPhotoError,
     random_crop,
 )
-from opmask.perturb import Perturber, sample_seed
+from opmask.perturb import Composite, CompositeBatch, Perturber, sample_seed
 
 logger = logging.getLogger("opmask")
 
@@ -32,42 +31,7 @@ BROKEN_PERCENT = 1
 _USABLE, _BROKEN, _UNLABELLED = range(3)
 
 
-class Sample(NamedTuple):
-    r"""One composite, for training or validation.
-
-    Attributes:
-        composite: The inharmonious image, ``float32``, with shape :math:`(3, H, W)`, in
-            :math:`[0, 1]` (with :data:`opmask.perturb.REFERENCE`, beyond it here and there).
-        real: The image to restore, with the type, shape and range of `composite`.
-        region: 1 where the image was changed and 0 elsewhere, with shape :math:`(1, H, W)`.
-        photo: The place of its photo in the data set; stacked, a tensor.
-        applied: What was done, see :meth:`opmask.perturb.Applied.from_json`; stacked, a list.
-    """
-
-    composite: Tensor
-    real: Tensor
-    region: Tensor
-    photo: int
-    applied: str
-
-
-class Source(NamedTuple):
-    r"""What a composite is made of: a photo, as it was read and cropped, and a seed.
-
-    Attributes:
-        image: The RGB image, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
-        label_map: The class of each pixel, ``int64``, with shape :math:`(H, W)`; 0 is unlabelled.
-        photo: The place of the photo in the data set; stacked, a tensor.
-        seed: The integer that decides what is done to it; stacked, a tensor.
-    """
-
-    image: Tensor
-    label_map: Tensor
-    photo: int
-    seed: int
-
-
-class Composites(Dataset[Sample]):
+class Composites(Dataset[Composite]):
     r"""Composites of photos, an endless sequence that depends on the seed only.
 
     With :math:`n` photos, position :math:`p` holds a composite of photo :math:`p \bmod n` as it is
@@ -75,7 +39,9 @@ class Composites(Dataset[Sample]):
     gives the same composites every time, which is what validation wants. Training reads on and
     on, and resumes anywhere::
 
-        loader = DataLoader(composites, batch_size, sampler=range(first, last), num_workers=8)
+        loader = DataLoader(
+            composites, batch_size, sampler=range(first, last), collate_fn=collate, num_workers=8
+        )
 
     So there is no epoch to set, and nothing that a worker process could miss. (A data loader with
     `shuffle=True` would repeat the changes of epoch 0 for ever; use `shuffle` here.)
@@ -128,11 +94,11 @@ class Composites(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.photos)
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> Iterator[Composite]:
         """The samples of epoch 0."""
         return map(self.__getitem__, range(len(self)))
 
-    def __getitem__(self, position: int) -> Sample:
+    def __getitem__(self, position: int) -> Composite:
         """The sample at `position`, which may be beyond the length.
 
         Raises:
@@ -140,20 +106,19 @@ class Composites(Dataset[Sample]):
             RuntimeError: If more than :data:`BROKEN_PERCENT` percent of the photos are broken, or
                 none is left.
         """
-        image, label_map, photo, seed = self.source(position)
-        made = self.perturber(image[None], label_map[None], [seed], size=self.size)
-        return Sample(
-            made.composite[0], made.real[0], made.region[0], photo, made.applied[0].to_json()
-        )
+        photo, seed = self.source(position)
+        made = self.perturber(photo.image[None], photo.label_map[None], [seed], size=self.size)
+        composite, real, region, (applied,) = made
+        return Composite(composite[0], real[0], region[0], applied)
 
-    def source(self, position: int) -> Source:
+    def source(self, position: int) -> tuple[Photo, int]:
         """What the sample at `position` is made of, which takes the reading but not the changing.
 
         Args:
             position: The place in the sequence, which may be beyond the length.
 
         Returns:
-            The source.
+            The photo, as it was read and cropped, and the seed that decides what is done to it.
 
         Raises:
             IndexError: If `position` is negative.
@@ -166,40 +131,39 @@ class Composites(Dataset[Sample]):
         if self.shuffle:
             index = _order(len(self), self.seed, epoch)[index]
         seed = sample_seed(self.seed, epoch, index)
-        index, photo = self._usable_photo(index)
+        photo = self._usable_photo(index)
         if self.crop is not None:
             # The crop has a stream of its own: it must not share numbers with the perturbation.
             photo = random_crop(photo, self.crop, sample_seed(seed, 0, 0))
-        return Source(photo.image, photo.label_map, index, seed)
+        return photo, seed
 
-    def compose(self, sources: Source) -> Sample:
+    def compose(self, photos: Photo, seeds: Tensor | Sequence[int]) -> CompositeBatch:
         r"""Changes a batch of photos, on the device that they are on.
 
         So that workers read and a GPU changes::
 
             loader = DataLoader(Sources(composites), batch_size, num_workers=8)
-            for sources in loader:
-                samples = composites.compose(sources_on_gpu)
+            for photos, seeds in loader:
+                batch = composites.compose(photos.to("cuda"), seeds)
 
-        gives the samples of ``DataLoader(composites, ...)``, if the photos are of one size.
+        gives the batches of ``DataLoader(composites, ..., collate_fn=collate)``, if the photos
+        are of one size.
 
         Args:
-            sources: Sources, stacked: images :math:`(B, 3, H, W)`, label maps :math:`(B, H, W)`,
-                and of places and seeds :math:`B` each.
+            photos: Photos, stacked: images :math:`(B, 3, H, W)`, ``uint8``, in 0-255, and label
+                maps :math:`(B, H, W)`, ``int64``.
+            seeds: The seed of each, ``int64`` with shape :math:`(B,)` or a sequence of integers.
 
         Returns:
-            The samples, stacked as a data loader does it.
+            The samples.
         """
-        seeds = torch.as_tensor(sources.seed)
-        made = self.perturber(sources.image, sources.label_map, seeds, size=self.size)
-        records: Any = [applied.to_json() for applied in made.applied]
-        return Sample(made.composite, made.real, made.region, sources.photo, records)
+        return self.perturber(photos.image, photos.label_map, seeds, size=self.size)
 
-    def _usable_photo(self, index: int) -> tuple[int, Photo]:
+    def _usable_photo(self, index: int) -> Photo:
         while True:
             if self._skipped[index] == _USABLE:
                 try:
-                    return index, _labelled(self.photos[index])
+                    return _labelled(self.photos[index])
                 except UnlabelledPhotoError as error:
                     self._skip_unlabelled(index, error)
                 except BrokenPhotoError as error:
@@ -230,8 +194,10 @@ class Composites(Dataset[Sample]):
         warnings.warn(f"photo skipped: {error}", stacklevel=2)
 
 
-class Sources(Dataset[Source]):
-    r"""What composites are made of, position by position, see :meth:`Composites.compose`.
+class Sources(Dataset[tuple[Photo, int]]):
+    r"""What composites are made of, photos and seeds, see :meth:`Composites.compose`.
+
+    The default collate of a data loader stacks them.
 
     Args:
         composites: The composites.
@@ -240,7 +206,8 @@ class Sources(Dataset[Source]):
         >>> photo = Photo(torch.zeros(3, 8, 6, dtype=torch.uint8), torch.ones(8, 6).long(), "")
         >>> composites = Composites([photo], Perturber())
         >>> loader = torch.utils.data.DataLoader(Sources(composites), 2, sampler=range(2))
-        >>> composites.compose(next(iter(loader))).composite.shape
+        >>> photos, seeds = next(iter(loader))
+        >>> composites.compose(photos, seeds).composite.shape
         torch.Size([2, 3, 8, 6])
     """
 
@@ -250,8 +217,8 @@ class Sources(Dataset[Source]):
     def __len__(self) -> int:
         return len(self.composites)
 
-    def __getitem__(self, position: int) -> Source:
-        """The source at `position`, which may be beyond the length."""
+    def __getitem__(self, position: int) -> tuple[Photo, int]:
+        """Photo and seed of the sample at `position`, which may be beyond the length."""
         return self.composites.source(position)
 
 

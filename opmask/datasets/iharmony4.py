@@ -1,14 +1,15 @@
 r"""iHarmony4, the benchmark of networks that are given the region: composites with real images.
 
-Works for anything in that folder layout. Nothing is downloaded. Folder -> ``HarmonyTriple``
-(8-bit, native size) -> :func:`resize_triple` -> :func:`to_sample` -> evaluation.
+Works for anything in that folder layout. Nothing is downloaded.
+
+Folder -> ``IHarmony4``, which resizes as published code does -> ``Composite`` -> evaluation.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +17,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from opmask.datasets.composites import Sample
 from opmask.datasets.photos import BrokenPhotoError
 from opmask.datasets.reading import ASPECT_TOLERANCE, read_image, read_region
 from opmask.files.pictures import picture_files
+from opmask.perturb import Composite
+from opmask.perturb.compositing import Planes
 from opmask.perturb.resize import resize_bilinear_opencv, resize_nearest
 
 SPLITS = ("train", "test")
@@ -32,25 +34,7 @@ _NAMES_SHOWN = 3
 logger = logging.getLogger("opmask")
 
 
-class HarmonyTriple(NamedTuple):
-    r"""One composite, as it is in the files.
-
-    Attributes:
-        composite: The RGB image with the changed region, ``uint8``, with shape
-            :math:`(3, H, W)`, in 0-255.
-        real: The image that it was made from, with the type and shape of `composite`.
-        region: 255 where it was changed and 0 elsewhere, ``uint8``, with shape
-            :math:`(1, H, W)`; in between where the file is soft.
-        name: The file name of the composite without the ending.
-    """
-
-    composite: Tensor
-    real: Tensor
-    region: Tensor
-    name: str
-
-
-class IHarmony4(Dataset[HarmonyTriple]):
+class IHarmony4(Dataset[Composite]):
     r"""The composites of a folder in the layout of iHarmony4.
 
     That is::
@@ -73,17 +57,28 @@ class IHarmony4(Dataset[HarmonyTriple]):
     :func:`opmask.files.regions.to_region`. One of another size than its composite is resized to
     it, by nearest neighbour, where their aspect ratios agree to within 1 %.
 
+    Images are in :math:`[0, 1]`, multiples of 1/255 also where they were resized. The region is 1
+    inside and 0 outside, in between where the file of the mask is soft, or resizing made it so.
+    There are no records of what was done.
+
     Args:
         root: The folder of the parts.
         split: `"train"` or `"test"`.
         subset: The part, `"HCOCO"`, `"HAdobe5k"`, `"HFlickr"`, `"Hday2night"` or another folder
             of that layout. Default: all four, or as many as there are.
+        size: The height and width to which all is resized, without keeping the aspect ratio; the
+            tables of iHarmony4 are made at 256. Default: nothing is resized.
+        interpolation: How it is resized. `"bicubic"` is Pillow's, with antialiasing, the region
+            cut at one half and resized by nearest neighbour, as DoveNet's evaluation does it;
+            `"bilinear"` is OpenCV's, without antialiasing, also for the region, which becomes
+            soft, as iDIH and its kin do it. See :class:`opmask.metrics.Protocol`.
 
     Attributes:
-        paths: The composites' files.
+        paths: The composites' files; the stem of each is the name of the sample.
 
     Raises:
-        ValueError: If there is no such split, or a name is not of that form.
+        ValueError: If there is no such split or interpolation, `size` is below 1, or a name is not
+            of that form.
         FileNotFoundError: If there are no composites, or files are missing; some are named.
 
     References:
@@ -97,22 +92,38 @@ class IHarmony4(Dataset[HarmonyTriple]):
         >>> for name in files:
         ...     (root / "HCOCO" / name).parent.mkdir(parents=True)
         ...     Image.new("RGB", (3, 2), "white").save(root / "HCOCO" / name)
-        >>> triples = IHarmony4(root, "test", "HCOCO")
-        >>> triples[0].name, triples[0].region.shape
-        ('c1_2_3', torch.Size([1, 2, 3]))
+        >>> samples = IHarmony4(root, "test", "HCOCO", size=256)
+        >>> samples.paths[0].stem, samples[0].composite.shape
+        ('c1_2_3', torch.Size([3, 256, 256]))
     """
 
-    def __init__(self, root: str | Path, split: str, subset: str | None = None) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        subset: str | None = None,
+        *,
+        size: int | None = None,
+        interpolation: str = "bicubic",
+    ) -> None:
         if split not in SPLITS:
             raise ValueError(f"'split' must be one of {SPLITS}, got {split!r}.")
+        if size is not None and size < 1:
+            raise ValueError(f"'size' must be at least 1, got {size}.")
+        if interpolation not in RESIZES:
+            raise ValueError(
+                f"'interpolation' must be 'bicubic' or 'bilinear', got {interpolation!r}."
+            )
         self.root = Path(root)
+        self.size = size
+        self.interpolation = interpolation
         self.paths = _listed(self.root, split, subset) or _found(self.root, split, subset)
         _check_complete(self.root, self.paths)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> HarmonyTriple:
+    def __getitem__(self, index: int) -> Composite:
         """The composite at `index`.
 
         Raises:
@@ -126,64 +137,11 @@ class IHarmony4(Dataset[HarmonyTriple]):
                 f"{real_path} must have the size of its composite, "
                 f"{composite.shape[1]}x{composite.shape[2]}, got {real.shape[1]}x{real.shape[2]}."
             )
-        return HarmonyTriple(composite, real, _fit(mask, composite, mask_path), path.stem)
-
-
-def resize_triple(
-    triple: HarmonyTriple, size: int, interpolation: str = "bicubic"
-) -> HarmonyTriple:
-    r"""Resizes all of a triple to a square, as published evaluation code does.
-
-    Args:
-        triple: The triple.
-        size: The new height and width; the tables of iHarmony4 are made at 256.
-        interpolation: `"bicubic"` is Pillow's, with antialiasing, the region cut at one half and
-            resized by nearest neighbour, as DoveNet's evaluation does it; `"bilinear"` is
-            OpenCV's, without antialiasing, also for the region, which becomes soft, as iDIH and
-            its kin do it. See :class:`opmask.metrics.Protocol`.
-
-    Returns:
-        The triple, 8-bit.
-
-    Raises:
-        ValueError: If `size` is below 1, or there is no such interpolation.
-
-    Example:
-        >>> black = torch.zeros(3, 4, 6, dtype=torch.uint8)
-        >>> resize_triple(HarmonyTriple(black, black, black[:1], "a"), 2).region.shape
-        torch.Size([1, 2, 2])
-    """
-    if size < 1:
-        raise ValueError(f"'size' must be at least 1, got {size}.")
-    if interpolation == "bicubic":
-        region = resize_nearest(255 * (triple.region >= 128).to(torch.uint8), size)
-        composite, real = (_bicubic(image, size) for image in triple[:2])
-        return HarmonyTriple(composite, real, region, triple.name)
-    if interpolation != "bilinear":
-        raise ValueError(
-            f"'interpolation' must be 'bicubic' or 'bilinear', got {interpolation!r}."
-        )
-    composite, real, region = (resize_bilinear_opencv(plane, size) for plane in triple[:3])
-    return HarmonyTriple(composite, real, region, triple.name)
-
-
-def to_sample(triple: HarmonyTriple, photo: int) -> Sample:
-    r"""A triple as what models and :func:`opmask.metrics.evaluate` take.
-
-    Args:
-        triple: The triple.
-        photo: Its place in the data set.
-
-    Returns:
-        The sample, in :math:`[0, 1]`, without a record of what was done.
-
-    Example:
-        >>> white = torch.full((3, 2, 2), 255, dtype=torch.uint8)
-        >>> to_sample(HarmonyTriple(white, white, white[:1], "a"), 0).region.max()
-        tensor(1.)
-    """
-    composite, real, region = (plane.float() / 255 for plane in triple[:3])
-    return Sample(composite, real, region, photo, "")
+        planes = composite, real, _fit(mask, composite, mask_path)
+        if self.size is not None:
+            planes = RESIZES[self.interpolation](*planes, self.size)
+        composite, real, region = (plane.float() / 255 for plane in planes)
+        return Composite(composite, real, region, None)
 
 
 def _listed(root: Path, split: str, subset: str | None) -> list[Path]:
@@ -262,7 +220,24 @@ def _fit(mask: Tensor, composite: Tensor, path: Path) -> Tensor:
     return resize_nearest(mask, (height, width))
 
 
-def _bicubic(image: Tensor, size: int) -> Tensor:
+def _bicubic(composite: Tensor, real: Tensor, region: Tensor, size: int) -> Planes:
+    binary = 255 * (region >= 128).to(torch.uint8)
+    return _pillow(composite, size), _pillow(real, size), resize_nearest(binary, size)
+
+
+def _pillow(image: Tensor, size: int) -> Tensor:
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
     resized = picture.resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+
+
+def _bilinear(composite: Tensor, real: Tensor, region: Tensor, size: int) -> Planes:
+    resize = resize_bilinear_opencv
+    return resize(composite, size), resize(real, size), resize(region, size)
+
+
+RESIZES: dict[str, Callable[[Tensor, Tensor, Tensor, int], Planes]] = {
+    "bicubic": _bicubic,
+    "bilinear": _bilinear,
+}
+"""The ways to resize composite, real and region, 8-bit, by name."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from opmask.perturb.resize import resize_nearest
-from opmask.perturb.rng import pick, stream
+from opmask.perturb.rng import make_rng, pick
 
 _CROP_TRIES = 10
 
@@ -34,6 +34,10 @@ class Photo(NamedTuple):
     image: Tensor
     label_map: Tensor
     name: str
+
+    def to(self, device: torch.device | str) -> Photo:
+        """The photo, or photos that were stacked, with image and label map on a device."""
+        return Photo(self.image.to(device), self.label_map.to(device), self.name)
 
 
 class Photos(Protocol):
@@ -102,14 +106,14 @@ def random_crop(photo: Photo, size: int, seed: int) -> Photo:
             f"'size' must be at most the size of the photo, got {size} for {photo.name!r} of "
             f"{height}x{width}. Enlarge the photos first: Resized(photos, {size})."
         )
-    draw = stream(seed)
-    flip = draw() < 0.5
+    rng = make_rng(seed)
+    flip = rng.random() < 0.5
     for _ in range(_CROP_TRIES):
-        top, left = int(draw() * (height - size + 1)), int(draw() * (width - size + 1))
+        top, left = int(rng.random() * (height - size + 1)), int(rng.random() * (width - size + 1))
         if photo.label_map[top : top + size, left : left + size].any():
             break
     else:
-        row, column = pick(photo.label_map.nonzero().tolist(), draw)
+        row, column = pick(photo.label_map.nonzero().tolist(), rng)
         top, left = min(row, height - size), min(column, width - size)
     image, labels = (
         part[..., top : top + size, left : left + size] for part in (photo.image, photo.label_map)

@@ -45,7 +45,7 @@ def region_prompt(
     Args:
         regions: Which changed region each pixel belongs to, integers, with shape
             :math:`(B, H, W)`, 0 where nothing was changed, see
-            :meth:`opmask.perturb.Applied.region_map`.
+            :meth:`opmask.perturb.PerturbationRecord.region_map`.
         kinds: One of :data:`opmask.datasets.region_prompts.REGION_PROMPTS` for each image.
         generator: Where the random numbers come from, on the CPU. Default: torch's own.
 

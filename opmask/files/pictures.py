@@ -99,7 +99,7 @@ def open_picture(path: str | Path) -> Image.Image:
         path: The file.
 
     Returns:
-        The picture of any mode, not turned, as it is stored.
+        The picture as it is stored, of any mode and not turned.
 
     Raises:
         ValueError: If the file is missing, damaged, too large, no picture, or no regular file (a

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from opmask.fitting.solver import Bounds, Problem, Scene, minimise, pixels_at
+from opmask.fitting.solver import ImageContext, MaskBounds, Problem, minimise, pixels_at
 
 if TYPE_CHECKING:
-    from opmask.perturb import Applied
+    from opmask.perturb import PerturbationRecord
     from opmask.retouch import Retoucher
 
 
@@ -45,8 +45,8 @@ def fit_masks(
             :math:`[0, 1]`.
         real: The images to restore :math:`y`, with the shape and range of `composite`.
         regions: The region of each pixel, as integers in 0-65535, with shape :math:`(B, H, W)`,
-            see :meth:`opmask.perturb.Applied.region_map`; 0 is outside of all. The same number in
-            two images is two regions.
+            see :meth:`opmask.perturb.PerturbationRecord.region_map`; 0 is outside of all. The
+            same number in two images is two regions.
         pixels: At how many pixels of a region, evenly spread, colours are compared at most.
 
     Returns:
@@ -73,19 +73,19 @@ def fit_masks(
     dtype = torch.promote_types(composite.dtype, torch.float32)
     composite, real = composite.to(dtype), real.to(dtype)
     bounds = _bounds(retoucher, composite)
-    keys = _keys(regions)
+    keys = _region_numbers(regions)
     table = bounds.identity[:, None].repeat(1, int(keys.max()) + 1)
-    inside, present, counts = _find(regions, keys)
+    inside, present, counts = _sort_by_region(regions, keys)
     if len(present):
-        places, weight = _spread(inside, counts, pixels)
-        by_pixel = _works_by_pixel(retoucher, composite)
+        places, weight = _sample_pixels(inside, counts, pixels)
+        pixelwise = _is_pixelwise(retoucher, composite)
         problem = Problem(
             retoucher,
             pixels_at(composite, places),
             pixels_at(real, places),
             weight.to(dtype),
             bounds,
-            None if by_pixel else _scene(composite, inside, counts, places),
+            None if pixelwise else _image_context(composite, inside, counts, places),
         )
         table[:, present] = minimise(problem).T
     planes = table.gather(1, keys.expand(len(table), -1))
@@ -94,7 +94,11 @@ def fit_masks(
 
 
 def fit_record(
-    record: Applied, retoucher: Retoucher, composite: Tensor, real: Tensor, label_map: Tensor
+    record: PerturbationRecord,
+    retoucher: Retoucher,
+    composite: Tensor,
+    real: Tensor,
+    label_map: Tensor,
 ) -> dict[str, Tensor]:
     r"""The masks, constant in each region, that best undo what a record says was done.
 
@@ -118,10 +122,10 @@ def fit_record(
 
     Example:
         >>> import opmask
-        >>> from opmask.perturb import Applied, Filter, RegionChange, composite
+        >>> from opmask.perturb import PerturbationRecord, Filter, RegionChange, composite
         >>> image = torch.full((3, 1, 4), 128, dtype=torch.uint8)
         >>> label_map = torch.tensor([[1, 3, 3, 0]])
-        >>> record = Applied(7, (RegionChange(3, (Filter("brightness", 1.25),)),))
+        >>> record = PerturbationRecord(7, (RegionChange(3, (Filter("brightness", 1.25),)),))
         >>> changed, real, _, _ = composite(image, label_map, record)
         >>> retoucher = opmask.Retoucher(opmask.Mul(opmask.RGB))
         >>> masks = fit_record(record, retoucher, changed, real, label_map)
@@ -133,22 +137,22 @@ def fit_record(
     return {name: mask[0] for name, mask in masks.items()}
 
 
-def _bounds(retoucher: Retoucher, like: Tensor) -> Bounds:
+def _bounds(retoucher: Retoucher, like: Tensor) -> MaskBounds:
     ranges = retoucher.ranges.values()
-    return Bounds(
+    return MaskBounds(
         like.new_tensor([r.identity for r in ranges]),
         like.new_tensor([r.low for r in ranges]),
         like.new_tensor([r.high for r in ranges]),
     )
 
 
-def _keys(regions: Tensor) -> Tensor:
+def _region_numbers(regions: Tensor) -> Tensor:
     """A number for each pixel of the flattened batch, the same for all of its region."""
     image = torch.arange(len(regions), device=regions.device)[:, None]
     return (image * (regions.max() + 1) + regions.flatten(1)).flatten()
 
 
-def _find(regions: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _sort_by_region(regions: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Where regions are in the flattened batch, one after the other; their keys; their sizes."""
     inside = regions.flatten().nonzero().flatten()
     found, order = keys[inside].int().sort(stable=True)  # half the bytes sort faster
@@ -156,7 +160,7 @@ def _find(regions: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return inside[order], present.long(), counts
 
 
-def _spread(inside: Tensor, counts: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
+def _sample_pixels(inside: Tensor, counts: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
     """Evenly spread pixels of each region, (R, P), and how much each counts, (R, 1, P)."""
     counts = counts[:, None]
     taken = counts.clamp(max=pixels)
@@ -166,15 +170,15 @@ def _spread(inside: Tensor, counts: Tensor, pixels: int) -> tuple[Tensor, Tensor
     return inside[counts.cumsum(0) - counts + step], (used / taken)[:, None]
 
 
-def _works_by_pixel(retoucher: Retoucher, like: Tensor) -> bool:
+def _is_pixelwise(retoucher: Retoucher, like: Tensor) -> bool:
     """Whether what a pixel becomes depends on its own colour and masks alone."""
     generator = torch.Generator().manual_seed(0)
     numbers = torch.rand(3 + len(retoucher.ranges), 32 * 32, generator=generator)
     order = torch.randperm(32 * 32, generator=generator)
     # Half of the pixels change their places, and the other half its colours as well.
-    moved = torch.cat([numbers[:, order[:512]], numbers[:, order[512:]] / 2], 1)
+    shuffled = torch.cat([numbers[:, order[:512]], numbers[:, order[512:]] / 2], 1)
     image, offsets = (
-        torch.stack([numbers, moved]).view(2, -1, 32, 32).to(like).tensor_split([3], 1)
+        torch.stack([numbers, shuffled]).view(2, -1, 32, 32).to(like).tensor_split([3], 1)
     )
     masks = {
         name: r.scale(r.identity + 0.1 * offset)
@@ -184,12 +188,12 @@ def _works_by_pixel(retoucher: Retoucher, like: Tensor) -> bool:
     return torch.allclose(first[:, order[:512]], second[:, :512], atol=1e-5)
 
 
-def _scene(image: Tensor, inside: Tensor, counts: Tensor, places: Tensor) -> Scene:
+def _image_context(image: Tensor, inside: Tensor, counts: Tensor, places: Tensor) -> ImageContext:
     """The images as they are, what owns their pixels, and the places of the chosen ones."""
     owner = torch.zeros_like(image[:, 0], dtype=torch.long)
     numbers = torch.arange(1, len(counts) + 1, device=counts.device)
     owner.view(-1)[inside] = numbers.repeat_interleave(counts)
-    return Scene(image, owner, places)
+    return ImageContext(image, owner, places)
 
 
 def _check(composite: Tensor, real: Tensor, regions: Tensor, pixels: int) -> None:

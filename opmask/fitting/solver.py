@@ -1,4 +1,4 @@
-r"""The solver behind :func:`opmask.perturb.fit_masks`: a few constants for each of many regions.
+r"""The solver behind :func:`opmask.fit_masks`: a few constants for each of many regions.
 
 All regions are fitted at once, and each drops out when it is done. Linear regression in the
 operators' colour space comes first, and is good enough for most regions; the method of Levenberg
@@ -22,17 +22,17 @@ from opmask.color import HLS, HSV
 if TYPE_CHECKING:
     from opmask.retouch import Retoucher, Stage
 
-STEPS = 10
+MAX_STEPS = 10
 """How many steps are taken at most."""
 
-GAIN = 2e-2
+TOLERANCE = 2e-2
 """A region is done once a step changes its error, or misses its forecast,
 by this share at most."""
 
-UNSEEN = 1e-9
+INVISIBLE_ERROR = 1e-9
 """An error, in squared units of RGB, that is not worth a step: 0.008 of an 8-bit level."""
 
-CLOSE = 1e-5
+SAME_COLOR = 1e-5
 """How close a colour is to white, black or its target that counts as equal."""
 
 RIDGE = 1e-6
@@ -41,15 +41,15 @@ RIDGE = 1e-6
 DAMPING = 1e-6
 """The damping of the first step, as a share of the curvature."""
 
-NUDGE = 1 / 1024
+DIFFERENCE_STEP = 1 / 1024
 """How far apart, as a share of half the range, two settings are from which a slope is taken."""
 
-STRAIGHT = 1e-3
+LINEARITY_TOLERANCE = 1e-3
 """How far operators that count as linear may be from it, in units of their colour space."""
 
 
 @dataclass(frozen=True)
-class Bounds:
+class MaskBounds:
     """What is known of the masks of a retoucher, each with shape (M,)."""
 
     identity: Tensor
@@ -58,7 +58,7 @@ class Bounds:
 
     @property
     def scale(self) -> Tensor:
-        """Half of each range; 1 if it has no end."""
+        """Half the width of each range; 1 if it has no end."""
         half = (self.high - self.low) / 2
         return torch.where(half.isfinite(), half, 1)
 
@@ -67,8 +67,8 @@ class Bounds:
         return torch.minimum(torch.maximum(values, self.low), self.high)
 
 
-class Scene(NamedTuple):
-    """Whole images, for operators that look at more than a pixel.
+class ImageContext(NamedTuple):
+    """The whole images, for operators that look at more than a pixel.
 
     Args:
         image: The images, with shape (B, 3, H, W), RGB in [0, 1].
@@ -92,37 +92,37 @@ class Problem:
         target: What they should become, with the shape and range of `pixels`.
         weight: How much each counts, with shape (R, 1, P); those of a region sum to 1.
         bounds: The ranges of the masks.
-        scene: Where the pixels are, if that matters.
+        context: Where the pixels are, if that matters.
     """
 
     retoucher: Retoucher
     pixels: Tensor
     target: Tensor
     weight: Tensor
-    bounds: Bounds
-    scene: Scene | None = None
+    bounds: MaskBounds
+    context: ImageContext | None = None
 
-    def only(self, rows: Tensor) -> Problem:
+    def select(self, rows: Tensor) -> Problem:
         """The problem of some regions."""
         pixels, target, weight = self.pixels[rows], self.target[rows], self.weight[rows]
         return replace(self, pixels=pixels, target=target, weight=weight)
 
     def masks(self, values: Tensor) -> Tensor:
-        """Masks with constants (R, M), for the pixels, (R, M, 1, P), or a scene, (B, M, H, W)."""
-        if self.scene is None:
+        """Masks with constants (R, M): for the pixels, (R, M, 1, P), or images, (B, M, H, W)."""
+        if self.context is None:
             return values[:, :, None, None].expand(-1, -1, 1, self.pixels.shape[2])
         table = torch.cat([self.bounds.identity[None], values])
-        return table[self.scene.owner].movedim(-1, 1)
+        return table[self.context.owner].movedim(-1, 1)
 
-    def at(self, planes: Tensor) -> Tensor:
+    def pixels_of(self, planes: Tensor) -> Tensor:
         """The pixels' part of the planes, (R, C, P)."""
-        return planes[:, :, 0] if self.scene is None else pixels_at(planes, self.scene.places)
+        return planes[:, :, 0] if self.context is None else pixels_at(planes, self.context.places)
 
     def render(self, masks: Tensor) -> Tensor:
         """What masks make of the pixels, (R, 3, P)."""
-        image = self.pixels[:, :, None] if self.scene is None else self.scene.image
+        image = self.pixels[:, :, None] if self.context is None else self.context.image
         planes = dict(zip(self.retoucher.ranges, masks.split(1, 1), strict=True))
-        return self.at(self.retoucher(image, planes))
+        return self.pixels_of(self.retoucher(image, planes))
 
     def error(self, output: Tensor, values: Tensor) -> Tensor:
         """What is minimised, for each region, (R,)."""
@@ -135,7 +135,7 @@ class Problem:
         return self.error(self.render(self.masks(values)), values)
 
     @torch.enable_grad()
-    def slopes(self, values: Tensor) -> tuple[Tensor, Tensor]:
+    def gradient_and_hessian(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Half the gradient of the error, (R, M), and Gauss and Newton's Hessian, (R, M, M)."""
         values = values.detach().requires_grad_()
         masks = self.masks(values)
@@ -148,9 +148,10 @@ class Problem:
         totals = [channel.sum() for channel in output.unbind(1)]
         planes = [torch.autograd.grad(total, masks, retain_graph=True)[0] for total in totals]
         # White that is to be white says nothing, however far beyond white it was pushed.
-        clipped = (self.target - 0.5).abs() > 0.5 - CLOSE
-        informative = ~(clipped & ((output - self.target).abs() < CLOSE))
-        return gradient, self.hessian(torch.cat([self.at(p) for p in planes], 2), informative)
+        clipped = (self.target - 0.5).abs() > 0.5 - SAME_COLOR
+        informative = ~(clipped & ((output - self.target).abs() < SAME_COLOR))
+        slope = torch.cat([self.pixels_of(plane) for plane in planes], 2)
+        return gradient, self.hessian(slope, informative)
 
     def hessian(self, slope: Tensor, informative: Tensor | float = 1.0) -> Tensor:
         """Gauss and Newton's Hessian, (R, M, M), of slopes (R, M, 3P)."""
@@ -160,22 +161,22 @@ class Problem:
 
 def minimise(problem: Problem) -> Tensor:
     """The constants of each region, with shape (R, M)."""
-    values, least, done = begin(problem)
+    values, least, done = initial_values(problem)
     found, rows = values, torch.arange(len(values), device=values.device)
     damping = torch.full_like(least, DAMPING)
-    for _ in range(STEPS):
+    for _ in range(MAX_STEPS):
         open_rows = (~done).nonzero().flatten()
         if not len(open_rows):
             break
-        if problem.scene is None:
-            problem, rows = problem.only(open_rows), rows[open_rows]
+        if problem.context is None:
+            problem, rows = problem.select(open_rows), rows[open_rows]
             values, least, damping = values[open_rows], least[open_rows], damping[open_rows]
-        tried, forecast = step(problem, values, least, damping)
+        tried, forecast = levenberg_marquardt_step(problem, values, least, damping)
         error = problem.error_of(tried)
         better = error < least
         # A short step is always forecast well, and tells nothing of how far it is yet to go.
-        foreseen = better & (damping <= DAMPING) & ((error - forecast).abs() <= GAIN * error)
-        done = foreseen | ((error - least).abs() <= GAIN * least) | (error < UNSEEN)
+        foreseen = better & (damping <= DAMPING) & ((error - forecast).abs() <= TOLERANCE * error)
+        done = foreseen | ((error - least).abs() <= TOLERANCE * least) | (error < INVISIBLE_ERROR)
         values = torch.where(better[:, None], tried, values)
         least = torch.where(better, error, least)
         damping = torch.where(better, damping / 10, damping * 100)
@@ -183,22 +184,22 @@ def minimise(problem: Problem) -> Tensor:
     return found
 
 
-def begin(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+def initial_values(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     """Where the steps begin: constants, their error, and whether that is the end of it."""
     values = problem.bounds.identity.repeat(len(problem.pixels), 1)
     least = problem.error(problem.pixels.clamp(0, 1), values)
-    done = least <= UNSEEN
+    done = least <= INVISIBLE_ERROR
     stages = problem.retoucher.stages
-    if problem.scene is not None or len(stages) > 1:
+    if problem.context is not None or len(stages) > 1:
         return values, least, done
-    tried, forecast = regress(problem, stages[0])  # type: ignore[arg-type]
+    tried, forecast = linear_regression(problem, stages[0])  # type: ignore[arg-type]
     error = problem.error_of(tried)
     better = error < least
-    done |= better & ((error - forecast).abs() <= GAIN * error + UNSEEN)
+    done |= better & ((error - forecast).abs() <= TOLERANCE * error + INVISIBLE_ERROR)
     return torch.where(better[:, None], tried, values), torch.where(better, error, least), done
 
 
-def regress(problem: Problem, stage: Stage) -> tuple[Tensor, Tensor]:
+def linear_regression(problem: Problem, stage: Stage) -> tuple[Tensor, Tensor]:
     r"""Linear regression in the operators' colour space, (R, M), and the error it forecasts, (R,).
 
     .. math:: \min_m \lVert J_y (f(x, m) - y) \rVert^2
@@ -209,7 +210,7 @@ def regress(problem: Problem, stage: Stage) -> tuple[Tensor, Tensor]:
     """
     bounds, space = problem.bounds, stage.space
     ways = torch.cat([torch.zeros_like(bounds.scale)[None], torch.diag(bounds.scale)])
-    settings = bounds.identity + torch.cat([NUDGE * ways, bounds.scale[None] / 2])
+    settings = bounds.identity + torch.cat([DIFFERENCE_STEP * ways, bounds.scale[None] / 2])
     changed = _operate(stage, space.from_rgb(problem.pixels[:, :, None]), settings)
     columns, half_way = changed[:, 1:-1] - changed[:, :1], changed[:, -1] - changed[:, 0]
     target = space.from_rgb(problem.target[:, :, None])[:, None]
@@ -217,8 +218,8 @@ def regress(problem: Problem, stage: Stage) -> tuple[Tensor, Tensor]:
     if space in (HLS, HSV):
         hue = space.channels.index("h")
         away[:, :, hue] -= away[:, :, hue].round()  # the shorter way round
-    moves = torch.cat([NUDGE * away, columns], 1)
-    seen = ((space.to_rgb(target + moves) - space.to_rgb(target)) / NUDGE).flatten(2)
+    moves = torch.cat([DIFFERENCE_STEP * away, columns], 1)
+    seen = ((space.to_rgb(target + moves) - space.to_rgb(target)) / DIFFERENCE_STEP).flatten(2)
     rest, slope = seen[:, :1], seen[:, 1:] / bounds.scale[:, None]
     weight = problem.weight.expand_as(problem.target).flatten(1)[:, None]
     found = values = bounds.identity.repeat(len(slope), 1)
@@ -226,10 +227,11 @@ def regress(problem: Problem, stage: Stage) -> tuple[Tensor, Tensor]:
     for _ in range(2):  # the second time makes up for rounding, which one colour alone magnifies
         move = found - values
         gradient = (slope * weight * (rest + move[:, None] @ slope)).sum(2)
-        found = solve_within(hessian, gradient + RIDGE * move / bounds.scale**2, found, bounds)
+        found = solve_bounded(hessian, gradient + RIDGE * move / bounds.scale**2, found, bounds)
     output = problem.target + ((found - values)[:, None] @ slope + rest).view_as(problem.target)
     # Where operators are not linear, as a gate is not, slopes at the identity forecast nothing.
-    linear = (columns.sum(1) / (2 * NUDGE) - half_way).abs().amax((1, 2, 3)) < STRAIGHT
+    curved = (columns.sum(1) / (2 * DIFFERENCE_STEP) - half_way).abs().amax((1, 2, 3))
+    linear = curved < LINEARITY_TOLERANCE
     return found, torch.where(linear, problem.error(output, found), torch.inf)
 
 
@@ -244,20 +246,20 @@ def _operate(stage: Stage, image: Tensor, settings: Tensor) -> Tensor:
     return image.unflatten(0, (count, size))
 
 
-def step(
+def levenberg_marquardt_step(
     problem: Problem, values: Tensor, least: Tensor, damping: Tensor
 ) -> tuple[Tensor, Tensor]:
     """A step of Levenberg and Marquardt: new constants, (R, M), and the error forecast, (R,)."""
-    gradient, hessian = problem.slopes(values)
+    gradient, hessian = problem.gradient_and_hessian(values)
     curvature = hessian.diagonal(dim1=1, dim2=2)
     damped = hessian + torch.diag_embed(damping[:, None] * curvature)
-    tried = solve_within(damped, gradient, values, problem.bounds)
+    tried = solve_bounded(damped, gradient, values, problem.bounds)
     move = (tried - values)[:, :, None]
     gain = move.mT @ (2 * gradient[:, :, None] + hessian @ move)
     return tried, least + gain[:, 0, 0]
 
 
-def solve_within(hessian: Tensor, gradient: Tensor, values: Tensor, bounds: Bounds) -> Tensor:
+def solve_bounded(hessian: Tensor, gradient: Tensor, values: Tensor, bounds: MaskBounds) -> Tensor:
     """Where a Newton step leads; of what leaves its range the worst is put on its bound first."""
     low, high, scale = bounds.low - values, bounds.high - values, bounds.scale
     step = torch.zeros_like(values)

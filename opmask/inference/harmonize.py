@@ -8,28 +8,27 @@ Data flow: `photo -> small copy -> model -> masks -> strength -> enlarge -> reto
 
 from __future__ import annotations
 
+import copy
 import math
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from opmask.checks import SMALLEST
 from opmask.files.pictures import upright
-from opmask.files.regions import soft, to_region
 from opmask.inference.images import like, to_pixels
+from opmask.inference.regions import shrink, to_plane
 from opmask.wrapper import OperatorMaskWrapper
-from opmask.wrapper.modes import for_inference
-from opmask.wrapper.sizes import fit_longer_side, resize
+from opmask.wrapper.model import fit_longer_side, resize
+from opmask.wrapper.sizes import SMALLEST
 
-__all__ = ["check_options", "check_size", "harmonize", "to_plane"]
+__all__ = ["check_options", "check_size", "for_inference", "harmonize"]
 
+M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T", Image.Image, np.ndarray, Tensor)
-
-SLACK = 2  # pixels by which a side may differ between sizes of the same aspect ratio
 
 
 @torch.no_grad()
@@ -147,7 +146,7 @@ def _retouched(
     size = fit_longer_side(full, work_size)
     pixels = pixels.to(device)
     plane = None if plane is None else plane.to(device)
-    given = None if plane is None else _shrunk(plane, size)
+    given = None if plane is None else shrink(plane, size)
     masks = for_inference(model).predict(resize(pixels, size), given, size=size)
     guided = plane is not None and bool((plane >= 0).any())
     masks = _scaled(model, {name: m.float() for name, m in masks.items()}, strength, guided)
@@ -171,86 +170,39 @@ def _scaled(
     return model.retoucher.edit(masks, strength=amount, region=where)
 
 
-def _plane(region: Image.Image | np.ndarray | Tensor) -> Tensor:
-    """The region as floats, with shape (B, 1, h, w), of its own size."""
-    if isinstance(region, Image.Image):
-        region = to_region(upright(region))
-    if isinstance(region, np.ndarray):
-        region = torch.from_numpy(np.array(region, order="C"))
-    if not isinstance(region, Tensor):
-        raise TypeError(
-            "'region' must be a PIL image, a NumPy array or a tensor, "
-            f"got {type(region).__name__}."
-        )
-    one = region.ndim == 2 or (region.ndim in (3, 4) and region.shape[-3] == 1)
-    if not (one and region.numel()):
-        raise ValueError(
-            "'region' must have shape (H, W), (1, H, W) or (B, 1, H, W), "
-            f"got {tuple(region.shape)}."
-        )
-    return _soft(region).view(-1, 1, *region.shape[-2:])
-
-
-def _soft(region: Tensor) -> Tensor:
-    if region.dtype == torch.bool:
-        return region.float()
-    if region.dtype in (torch.uint8, torch.uint16):
-        levels = region.cpu().numpy().reshape(-1, *region.shape[-2:])
-        # Each by itself: what the others of a batch hold does not say what this one means.
-        return torch.from_numpy(np.stack([soft(each) for each in levels])).to(region.device)
-    if not region.is_floating_point():
-        raise TypeError(
-            f"'region' must be bool, uint8, uint16 or floating point, got {region.dtype}."
-        )
-    if not (((region >= 0) & (region <= 1)) | (region == -1)).all():
-        raise ValueError("'region' must lie in [0, 1] or be -1, unknown, got other values.")
-    return region.float()
-
-
-def to_plane(
-    region: Image.Image | np.ndarray | Tensor, size: tuple[int, int], count: int = 1
-) -> Tensor:
-    r"""The region of each image of a batch, as models take it but for the size.
+def for_inference(model: M) -> M:
+    r"""A model in evaluation mode that may be run in any thread.
 
     Args:
-        region: The region, as :func:`harmonize` takes it.
-        size: Height and width of the images, whose aspect ratio the region must have.
-        count: How many images there are.
+        model: The model, in any mode. It is not changed.
 
     Returns:
-        The region, ``float32``, with shape :math:`(B, 1, h, w)`: 1 inside, 0 outside, -1 unknown.
+        The model itself if each of its modules is in evaluation mode; otherwise a copy in
+        evaluation mode that shares its weights.
 
     Raises:
-        TypeError: If `region` is of another kind or data type.
-        ValueError: If its shape, range or size is another one, or it is neither grey nor a
-            cut-out.
+        ValueError: If the model is in training mode and holds what cannot be copied.
 
     Example:
-        >>> to_plane(Image.new("1", (6, 4), 1), (40, 60)).shape
-        torch.Size([1, 1, 4, 6])
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+        >>> ready = for_inference(model)
+        >>> ready.training, model.training, ready[0].weight is model[0].weight
+        (False, True, True)
+        >>> for_inference(ready) is ready
+        True
     """
-    plane = _plane(region)
-    if len(plane) not in (1, count):
+    if not any(module.training for module in model.modules()):
+        return model
+    # What the memo holds counts as copied already. Attributes are in it as well, because weights
+    # that a spectral norm computed are some, and deepcopy refuses a tensor with a history.
+    attributes = (vars(module).values() for module in model.modules())
+    held = chain(model.parameters(), model.buffers(), *attributes)
+    memo = {id(tensor): tensor for tensor in held if isinstance(tensor, Tensor)}
+    try:
+        return copy.deepcopy(model, memo).eval()
+    except Exception as error:  # whatever a network's own attributes raise
         raise ValueError(
-            f"'region' must be one or as many as the {count} images, got {len(plane)}."
-        )
-    if not _same_aspect(size, (plane.shape[-2], plane.shape[-1])):
-        raise ValueError(
-            f"'region' must have the size of the photo, {size[0]}x{size[1]}, or its aspect ratio, "
-            f"got {plane.shape[-2]}x{plane.shape[-1]}."
-        )
-    return plane.expand(count, -1, -1, -1)
-
-
-def _same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    small, large = sorted((size, other), key=max)
-    scale = max(small) / max(large)
-    return all(abs(s - scale * n) <= SLACK for s, n in zip(small, large, strict=True))
-
-
-def _shrunk(plane: Tensor, size: tuple[int, int]) -> Tensor:
-    """The mean of what is known, so that thin strokes on unknown ground do not get lost."""
-    known = (plane >= 0).float()
-    weight = F.interpolate(known, size, mode="area")
-    total = F.interpolate(plane * known, size, mode="area")
-    return torch.where(weight > 0, total / weight, -1.0)
+            "'model' must be in evaluation mode, or a network that copy.deepcopy can copy, got "
+            f"{type(error).__name__}: {error}. Call model.eval() first."
+        ) from error

@@ -83,7 +83,7 @@ def mask_supervision(masks: Mapping[str, Tensor], fitted: Mapping[str, Tensor]) 
     Args:
         masks: The :math:`K` masks :math:`m_k` by name, each with shape :math:`(B, 1, H, W)`, in
             operator units.
-        fitted: The known masks :math:`f_k`, as of :func:`opmask.fitting.fit_masks`, with the names
+        fitted: The known masks :math:`f_k`, as of :func:`opmask.fit_masks`, with the names
             and shapes of `masks`. No gradient goes there.
 
     Returns:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from opmask.backbones.alexnet import alexnet_features
-from opmask.checks import check_image
+from opmask.color import check_image
 from opmask.files.pth import read_weights
 from opmask.losses._common import check_images
 

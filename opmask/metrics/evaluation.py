@@ -6,7 +6,6 @@ Data flow: `(model, batches of samples) -> a row of values for each image -> ave
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,9 +17,7 @@ from opmask.metrics.definitions import PROTOCOLS
 from opmask.metrics.localization import iou_sweep, localization_iou
 from opmask.metrics.protocols import score, to_array, to_uint8
 from opmask.metrics.results import COLUMNS
-
-if TYPE_CHECKING:
-    from opmask.datasets import Sample
+from opmask.perturb import CompositeBatch
 
 __all__ = ["evaluate", "score_outputs", "to_markdown", "untouched"]
 
@@ -31,7 +28,7 @@ HEADLINE = ("mse", "psnr", "ssim", "lpips_vgg", "lpips_alex", "iou")
 @torch.no_grad()
 def evaluate(
     model: nn.Module | None,
-    batches: Iterable[Sample],
+    batches: Iterable[CompositeBatch],
     *,
     guided: bool = False,
     protocol: str = "opmask",
@@ -44,9 +41,9 @@ def evaluate(
     Args:
         model: Maps a composite to :class:`opmask.Retouched`; `None` scores the composites
             themselves. It is evaluated in the mode that it is in.
-        batches: Samples as a data loader collates them, images with shape :math:`(B, 3, H, W)` in
-            :math:`[0, 1]`, on the model's device. See :func:`untouched` for scoring what a model
-            does to photos that nobody changed.
+        batches: The samples, images with shape :math:`(B, 3, H, W)` in :math:`[0, 1]`, on the
+            model's device, see :func:`opmask.perturb.collate`. See :func:`untouched` for scoring
+            what a model does to photos that nobody changed.
         guided: Whether the model is given the region.
         protocol: That of :func:`score`.
         lpips: The networks to score with, as in :func:`score`; none by default, as they take
@@ -61,9 +58,9 @@ def evaluate(
 
     Example:
         >>> from opmask.datasets import Composites, SyntheticScenes
-        >>> from opmask.perturb import Perturber
+        >>> from opmask.perturb import Perturber, collate
         >>> samples = Composites(SyntheticScenes(2), Perturber())
-        >>> batches = torch.utils.data.DataLoader(samples, batch_size=2)
+        >>> batches = torch.utils.data.DataLoader(samples, batch_size=2, collate_fn=collate)
         >>> [row["iou"] for row in evaluate(None, batches)]
         [0.0, 0.0]
     """
@@ -80,7 +77,7 @@ def evaluate(
 
 def score_outputs(
     output: Tensor,
-    batch: Sample,
+    batch: CompositeBatch,
     *,
     protocol: str = "opmask",
     lpips: Iterable[LPIPS] | None = (),
@@ -103,10 +100,10 @@ def score_outputs(
         :func:`iou_sweep`, `iou@8`; and `foreground`, the share of the image that the region takes.
 
     Example:
-        >>> from opmask.datasets import Sample
+        >>> from opmask.perturb import CompositeBatch
         >>> black = torch.zeros(1, 3, 16, 16)
         >>> region = torch.ones(1, 1, 16, 16)
-        >>> batch = Sample(black, black + 0.5, region, 0, "")
+        >>> batch = CompositeBatch(black, black + 0.5, region, (None,))
         >>> score_outputs(black + 0.5, batch)[0]["iou"]
         1.0
     """
@@ -128,7 +125,7 @@ def score_outputs(
     return rows
 
 
-def untouched(batch: Sample) -> Sample:
+def untouched(batch: CompositeBatch) -> CompositeBatch:
     r"""The samples of a batch as photos that nobody changed, to see whether a model does no harm.
 
     Args:
@@ -139,9 +136,10 @@ def untouched(batch: Sample) -> Sample:
         1 where a model changes nothing, and 0 where it changes anything.
 
     Example:
-        >>> from opmask.datasets import Sample
+        >>> from opmask.perturb import CompositeBatch
         >>> black = torch.zeros(1, 3, 4, 4)
-        >>> untouched(Sample(black + 1, black, torch.ones(1, 1, 4, 4), 0, "")).composite.max()
+        >>> batch = CompositeBatch(black + 1, black, torch.ones(1, 1, 4, 4), (None,))
+        >>> untouched(batch).composite.max()
         tensor(0.)
     """
     return batch._replace(composite=batch.real, region=torch.zeros_like(batch.region))

@@ -3,7 +3,7 @@ r"""How far predicted operator masks are from those that would have undone the c
 Two sets of masks can give the same image, so this is no substitute for comparing images; it says
 whether the *explanation* is right, in the units of the operators:
 
-    predicted masks, opmask.fitting.fit_masks -> mask_error -> error per mask, and its share
+    predicted masks, opmask.fit_masks -> mask_error -> error per mask, and its share
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def mask_error(
     Args:
         masks: The predicted masks :math:`m` by name, each with shape :math:`(B, 1, H, W)`, in
             operator units.
-        fitted: The masks :math:`f` to find, as :func:`opmask.fitting.fit_masks` returns them.
+        fitted: The masks :math:`f` to find, as :func:`opmask.fit_masks` returns them.
         identity: The masks that do nothing, see :meth:`opmask.Retoucher.identity`.
         region: The area :math:`R` that was changed, with shape :math:`(B, 1, H, W)`; it is cut at
             one half.

@@ -1,8 +1,8 @@
 """Perturbations: composites made from photos with label maps, each from one integer seed."""
 
-from opmask.perturb.composite import Composite, CompositeBatch, Perturber, composite
+from opmask.perturb.composite import Perturber, composite
 from opmask.perturb.compositing import Compositing
-from opmask.perturb.degrade.sampling import (
+from opmask.perturb.degrade import (
     JPEG,
     Degradation,
     GaussianBlur,
@@ -11,13 +11,28 @@ from opmask.perturb.degrade.sampling import (
     MotionBlur,
     PoissonNoise,
 )
-from opmask.perturb.filters.cube import Cube
-from opmask.perturb.filters.filter import CSS_FILTERS, FILTERS, OTHER_FILTERS, Filter, apply_filter
+from opmask.perturb.filters import (
+    CSS_FILTERS,
+    FILTERS,
+    OTHER_FILTERS,
+    Cube,
+    Filter,
+    apply_filter,
+)
 from opmask.perturb.lab import LabScaling, LabScaling8
-from opmask.perturb.records import Applied, Perturbation, RegionChange
+from opmask.perturb.records import Perturbation, PerturbationRecord, RegionChange
 from opmask.perturb.regions import choose_regions
 from opmask.perturb.rng import sample_seed
-from opmask.perturb.settings import DEFAULT, REFERENCE, REFERENCE_RGB, Settings, draw, draw_filter
+from opmask.perturb.sample import Composite, CompositeBatch, collate
+from opmask.perturb.settings import (
+    DEFAULT,
+    PRESETS,
+    REFERENCE,
+    REFERENCE_RGB,
+    Settings,
+    draw,
+    draw_filter,
+)
 
 __all__ = [
     "CSS_FILTERS",
@@ -25,9 +40,9 @@ __all__ = [
     "FILTERS",
     "JPEG",
     "OTHER_FILTERS",
+    "PRESETS",
     "REFERENCE",
     "REFERENCE_RGB",
-    "Applied",
     "Composite",
     "CompositeBatch",
     "Compositing",
@@ -41,12 +56,14 @@ __all__ = [
     "LaplaceNoise",
     "MotionBlur",
     "Perturbation",
+    "PerturbationRecord",
     "Perturber",
     "PoissonNoise",
     "RegionChange",
     "Settings",
     "apply_filter",
     "choose_regions",
+    "collate",
     "composite",
     "draw",
     "draw_filter",

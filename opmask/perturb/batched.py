@@ -4,7 +4,7 @@ The changed pixels of all photos are one list, which goes through the first step
 then through the second: as many calls for a hundred regions as for one. On a CPU, where calls cost
 little and indices much, :mod:`opmask.perturb.engine` goes region by region.
 
-Photos, label maps, changes -> ``change_together`` -> changed pixels.
+Photos, label maps, changes -> ``change_regions_batched`` -> changed pixels.
 """
 
 from __future__ import annotations
@@ -17,27 +17,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opmask.perturb.filters.batched_lookup import NO_CHANGE, Bundle
-from opmask.perturb.filters.cube import Cube
-from opmask.perturb.filters.lookup import Chain
+from opmask.perturb.filters import Cube
+from opmask.perturb.filters.batched_lookup import NO_CHANGE, BatchedLookup
+from opmask.perturb.filters.lookup import Pipelines
 from opmask.perturb.lab import LabScaling, LabScaling8
 from opmask.perturb.records import RegionChange
-from opmask.perturb.steps import Changed, levels_after, levels_at, missing_label, steps_of, where
+from opmask.perturb.steps import (
+    ChangedPixels,
+    change_whole_image,
+    gather_pixels,
+    missing_label_error,
+    pixelwise_steps,
+    true_indices,
+)
 
 Changes = Sequence[tuple[int, RegionChange]]
 """What is done, and to which photo of a batch."""
 
 
-def change_together(
+def change_regions_batched(
     images: Tensor, label_maps: Tensor, changes: Changes, *, compile: bool = False
-) -> Changed:
+) -> ChangedPixels:
     r"""Changes regions of photos.
 
     Args:
         images: The RGB photos, ``uint8``, with shape :math:`(B, 3, H, W)`, in 0-255.
         label_maps: The class of each pixel, integers, with shape :math:`(B, H, W)`.
         changes: What is done, and to which photo.
-        compile: Whether programs are compiled, which gives the same bits.
+        compile: Whether filters are compiled, which gives the same bits.
 
     Returns:
         The changed pixels.
@@ -45,27 +52,29 @@ def change_together(
     Raises:
         ValueError: If a change is for a label that the map does not have.
     """
-    owners, (height, width) = _owners(label_maps, changes), label_maps.shape[1:]
-    found, size = where(owners > 0), height * width
+    owners, (height, width) = _region_of_pixels(label_maps, changes), label_maps.shape[1:]
+    found, size = true_indices(owners > 0), height * width
     regions, index = owners.index_select(0, found) - 1, found + found // size * (2 * size)
     for (_, change), count in zip(changes, _counts(regions, len(changes)), strict=True):
         if not count:
-            raise missing_label(change.label)
+            raise missing_label_error(change.label)
     levels = torch.stack([images.flatten().index_select(0, index + c * size) for c in range(3)])
-    pixels = _Pixels(levels, regions, (found % size).int(), (height, width))
-    steps = [steps_of(change) for _, change in changes]
+    pixels = _PixelList(levels, regions, (found % size).int(), (height, width))
+    steps = [pixelwise_steps(change) for _, change in changes]
     for turn in range(max((len(some or ()) for some in steps), default=0)):
         now = {n: some[turn] for n, some in enumerate(steps) if some and turn < len(some)}
-        pixels = _take(pixels, now, len(changes), compile)
+        pixels = _apply_steps(pixels, now, len(changes), compile)
     for number, (photo, change) in enumerate(changes):
         if steps[number] is None:
-            own = pixels.of([number])
-            pixels = pixels.put(own, levels_after(change, images[photo], pixels.places[own]))
-    return Changed(pixels.levels, index, (owners > 0).view(label_maps.shape))
+            own = pixels.indices_of([number])
+            pixels = pixels.scatter(
+                own, change_whole_image(change, images[photo], pixels.places[own])
+            )
+    return ChangedPixels(pixels.levels, index, (owners > 0).view(label_maps.shape))
 
 
 @dataclass(frozen=True, eq=False)
-class _Pixels:
+class _PixelList:
     """Some pixels of a batch, in one list."""
 
     levels: Tensor  # (3, N), uint8
@@ -73,22 +82,22 @@ class _Pixels:
     places: Tensor  # (N), int32, row times width plus column
     size: tuple[int, int]  # height and width of the images
 
-    def of(self, regions: Iterable[int]) -> Tensor:
-        """Which of them belong to some regions."""
+    def indices_of(self, regions: Iterable[int]) -> Tensor:
+        """The indices of the pixels of some regions."""
         numbers = torch.tensor([*regions], dtype=torch.int32, device=self.regions.device)
-        return where(torch.isin(self.regions, numbers))
+        return true_indices(torch.isin(self.regions, numbers))
 
-    def at(self, chosen: Tensor) -> _Pixels:
-        """Some of them."""
-        regions, places = (x.index_select(0, chosen) for x in (self.regions, self.places))
-        return _Pixels(levels_at(chosen, self.levels), regions, places, self.size)
+    def gather(self, indices: Tensor) -> _PixelList:
+        """The pixels at some indices."""
+        regions, places = (x.index_select(0, indices) for x in (self.regions, self.places))
+        return _PixelList(gather_pixels(self.levels, indices), regions, places, self.size)
 
-    def put(self, chosen: Tensor, levels: Tensor) -> _Pixels:
-        """All of them, of which some have new levels."""
-        return replace(self, levels=self.levels.index_copy(1, chosen, levels))
+    def scatter(self, indices: Tensor, levels: Tensor) -> _PixelList:
+        """All pixels, with new levels at some indices."""
+        return replace(self, levels=self.levels.index_copy(1, indices, levels))
 
 
-def _owners(label_maps: Tensor, changes: Changes) -> Tensor:
+def _region_of_pixels(label_maps: Tensor, changes: Changes) -> Tensor:
     """For each pixel of a batch the number of its region, from 1 on, or 0; ``int32``."""
     last = max((change.label for _, change in changes), default=0) + 1
     numbers = np.zeros((len(label_maps), last + 1), np.int32)
@@ -105,27 +114,33 @@ def _counts(regions: Tensor, count: int) -> list[int]:
     return regions.bincount(minlength=count).tolist()
 
 
-def _take(pixels: _Pixels, steps: Mapping[int, Any], count: int, compile: bool) -> _Pixels:
+def _apply_steps(
+    pixels: _PixelList, steps: Mapping[int, Any], count: int, compile: bool
+) -> _PixelList:
     """One step of each of some regions, out of so many."""
     kinds: dict[type, dict[int, Any]] = {}
     for region, step in steps.items():
         kinds.setdefault(type(step), {})[region] = step
     for kind, alike in kinds.items():
         if len(alike) == count:
-            return replace(pixels, levels=_AFTER[kind](pixels, alike, compile))
-        own = pixels.of(alike)
-        pixels = pixels.put(own, _AFTER[kind](pixels.at(own), alike, compile))
+            return replace(pixels, levels=_APPLY_KIND[kind](pixels, alike, compile))
+        own = pixels.indices_of(alike)
+        pixels = pixels.scatter(own, _APPLY_KIND[kind](pixels.gather(own), alike, compile))
     return pixels
 
 
-def _run(pixels: _Pixels, chains: Mapping[int, Chain], compile: bool) -> Tensor:
-    """The levels after programs."""
-    every = [chains.get(region, NO_CHANGE) for region in range(max(chains) + 1)]
-    bundle = Bundle(every, *pixels.size, pixels.levels.device)
-    return bundle.run(pixels.levels, pixels.regions, pixels.places, compile=compile)
+def _apply_pipelines(
+    pixels: _PixelList, pipelines: Mapping[int, Pipelines], compile: bool
+) -> Tensor:
+    """The levels after look-up pipelines."""
+    every = [pipelines.get(region, NO_CHANGE) for region in range(max(pipelines) + 1)]
+    lookup = BatchedLookup(every, *pixels.size, pixels.levels.device)
+    return lookup.run(pixels.levels, pixels.regions, pixels.places, compile=compile)
 
 
-def _scale(pixels: _Pixels, scalings: Mapping[int, LabScaling], compile: bool) -> Tensor:
+def _apply_scalings(
+    pixels: _PixelList, scalings: Mapping[int, LabScaling], compile: bool
+) -> Tensor:
     """The levels after scalings of one kind."""
     factors = torch.ones(max(scalings) + 1, 3, dtype=torch.float64)
     for region, scaling in scalings.items():
@@ -135,17 +150,17 @@ def _scale(pixels: _Pixels, scalings: Mapping[int, LabScaling], compile: bool) -
     return scale(pixels.levels[:, None], each[:, None])[:, 0]
 
 
-def _look_up(pixels: _Pixels, cubes: Mapping[int, Cube], compile: bool) -> Tensor:
+def _apply_cubes(pixels: _PixelList, cubes: Mapping[int, Cube], compile: bool) -> Tensor:
     """The levels after colour tables, one after the other."""
     for region, cube in cubes.items():
-        own = pixels.of([region])
-        pixels = pixels.put(own, cube(pixels.at(own).levels[:, None])[:, 0])
+        own = pixels.indices_of([region])
+        pixels = pixels.scatter(own, cube(pixels.gather(own).levels[:, None])[:, 0])
     return pixels.levels
 
 
-_AFTER: dict[type, Callable[[_Pixels, Mapping[int, Any], bool], Tensor]] = {
-    tuple: _run,
-    LabScaling: _scale,
-    LabScaling8: _scale,
-    Cube: _look_up,
+_APPLY_KIND: dict[type, Callable[[_PixelList, Mapping[int, Any], bool], Tensor]] = {
+    tuple: _apply_pipelines,
+    LabScaling: _apply_scalings,
+    LabScaling8: _apply_scalings,
+    Cube: _apply_cubes,
 }

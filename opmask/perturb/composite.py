@@ -1,8 +1,8 @@
 r"""Composites: photos of which some regions were changed, each in its own way.
 
 Sampling (:func:`opmask.perturb.draw`) is apart from applying (:func:`composite`), so that a
-composite can be rebuilt from the record of what was drawn, :class:`opmask.perturb.Applied`.
-:class:`Perturber` does both, for a batch.
+composite can be rebuilt from the record of what was drawn,
+:class:`opmask.perturb.PerturbationRecord`. :class:`Perturber` does both, for a batch.
 
 8-bit photo + label map + seed -> (composite, real, region, applied), the training sample.
 
@@ -14,64 +14,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from opmask.perturb.degrade.sampling import degrade
+from opmask.perturb.degrade import degrade
 from opmask.perturb.engine import change_regions
-from opmask.perturb.filters.filter import check_eight_bit
-from opmask.perturb.records import Applied
+from opmask.perturb.filters import check_eight_bit
+from opmask.perturb.records import PerturbationRecord
 from opmask.perturb.regions import present_labels
-from opmask.perturb.settings import DEFAULT, Settings, draw_for
-
-
-class Composite(NamedTuple):
-    r"""A composite and what it was made from.
-
-    Attributes:
-        composite: The changed image, ``float32``, with shape :math:`(3, H, W)`, in
-            :math:`[0, 1]`: multiples of 1/255 unless it was resized. That of
-            :data:`opmask.perturb.REFERENCE` is 8-bit LAB, of which some colours lie outside.
-        real: The image to restore, untouched but for a degradation, with the type, shape and
-            range of `composite`.
-        region: 1 where the image was changed and 0 elsewhere, ``float32``, with shape
-            :math:`(1, H, W)`. Soft at its edges if the reference's settings resized it.
-        applied: The record of what was done.
-    """
-
-    composite: Tensor
-    real: Tensor
-    region: Tensor
-    applied: Applied
-
-
-class CompositeBatch(NamedTuple):
-    r"""Composites of equal size, stacked.
-
-    Attributes:
-        composite: The changed images, ``float32``, with shape :math:`(B, 3, H, W)`, in the
-            range of those of :class:`Composite`.
-        real: The images to restore, with the type, shape and range of `composite`.
-        region: 1 where an image was changed and 0 elsewhere, ``float32``, with shape
-            :math:`(B, 1, H, W)`.
-        applied: The records of what was done, one for each image.
-    """
-
-    composite: Tensor
-    real: Tensor
-    region: Tensor
-    applied: tuple[Applied, ...]
+from opmask.perturb.sample import Composite, CompositeBatch
+from opmask.perturb.settings import DEFAULT, Settings, draw_for_classes
 
 
 def composite(
     image: Tensor,
     label_map: Tensor,
-    applied: Applied,
+    applied: PerturbationRecord,
     *,
     size: int | None = None,
-    compile: bool = False,
 ) -> Composite:
     r"""Makes the composite that a record describes.
 
@@ -88,8 +49,6 @@ def composite(
         applied: What to do, see :func:`opmask.perturb.draw`.
         size: The height and width to which all is resized at the end, without keeping the aspect
             ratio. Default: it is not resized.
-        compile: Whether filters are compiled with ``torch.compile``, which takes a minute once and
-            gives the same bits.
 
     Returns:
         The composite, the real image, the region and the record.
@@ -109,24 +68,25 @@ def composite(
     check_eight_bit(image, "image", "(3, H, W)")
     _check_label_map(label_map, "label_map", "image", image.shape[1:])
     _check_size(size)
-    made, real, region = _compose(image[None], label_map[None], [applied], size, compile)
+    made, real, region = _compose(image[None], label_map[None], [applied], size)
     return Composite(made[0], real[0], region[0], applied)
 
 
 def _compose(
     images: Tensor,
     label_maps: Tensor,
-    applied: Sequence[Applied],
+    applied: Sequence[PerturbationRecord],
     size: int | None,
-    compile: bool,
+    compile: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Composites, real images and regions; all records have one compositing."""
+    compile = compile and images.is_cuda
     changed = change_regions(images, label_maps, applied, compile=compile)
     how = applied[0].compositing
     # Each pixel is converted for itself, so that the changed ones can be converted alone.
     real, codes = how.to_codes(images), how.to_codes(changed.levels[:, None])[:, 0]
     real = degrade(real, [record.degradation for record in applied])
-    composites, regions = changed.put(real, codes), changed.inside[:, None].float()
+    composites, regions = changed.scatter(real, codes), changed.inside[:, None].float()
     if size is not None and images.shape[2:] != (size, size):
         composites, real, regions = how.resize(composites, real, regions, size, compile=compile)
     return how.to_rgb(composites), how.to_rgb(real), regions
@@ -139,7 +99,8 @@ class Perturber:
     Args:
         settings: How composites are drawn and put together, such as
             :data:`opmask.perturb.REFERENCE`.
-        compile: Whether filters are compiled, see :func:`opmask.perturb.composite`.
+        compile: Whether filters and resizing are compiled with ``torch.compile`` on a GPU, which
+            takes a minute once and gives the same bits. On a CPU nothing is compiled.
 
     Example:
         >>> images = torch.full((2, 3, 1, 3), 128, dtype=torch.uint8)
@@ -202,7 +163,7 @@ class Perturber:
         self, images: Tensor, label_maps: Tensor, seeds: Sequence[int], size: int | None
     ) -> CompositeBatch:
         applied = tuple(
-            draw_for(classes, seed, self.settings)
+            draw_for_classes(classes, seed, self.settings)
             for classes, seed in zip(present_labels(label_maps), seeds, strict=True)
         )
         made = _compose(images, label_maps, applied, size, self.compile)

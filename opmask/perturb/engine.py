@@ -1,6 +1,6 @@
-r"""Changes the regions of photos, each by its own program and no pixel but theirs.
+r"""Changes the regions of photos, each by its own perturbations and no pixel but theirs.
 
-The regions of a photo do not overlap, so that all programs together visit each pixel at most once,
+The regions of a photo do not overlap, so that all changes together visit each pixel at most once,
 however many regions there are. What cannot be told from single pixels, such as a blur that a user
 wrote, sees the whole image instead.
 
@@ -10,42 +10,40 @@ Photos, label maps, records -> ``change_regions`` -> changed pixels, for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache, lru_cache, reduce
+from collections.abc import Sequence
+from functools import lru_cache, reduce
 
 import torch
 from torch import Tensor
 
-from opmask.perturb.batched import change_together
-from opmask.perturb.filters.lookup import Program, run_tensors
-from opmask.perturb.records import Applied, RegionChange
+from opmask.perturb.batched import change_regions_batched
+from opmask.perturb.filters.lookup import LookupPipeline, Pipelines
+from opmask.perturb.records import PerturbationRecord, RegionChange
 from opmask.perturb.steps import (
-    Changed,
+    ChangedPixels,
     Step,
-    levels_after,
-    levels_at,
-    missing_label,
-    steps_of,
-    where,
+    change_whole_image,
+    gather_pixels,
+    missing_label_error,
+    pixelwise_steps,
+    true_indices,
 )
-
-_FEW = 64
-"""Below so many pixels a compiled program is not worth its call."""
-
-_LONG = 4
-"""The most stages of a program that is compiled; no drawn one has more."""
 
 
 def change_regions(
-    images: Tensor, label_maps: Tensor, applied: Sequence[Applied], *, compile: bool = False
-) -> Changed:
+    images: Tensor,
+    label_maps: Tensor,
+    applied: Sequence[PerturbationRecord],
+    *,
+    compile: bool = False,
+) -> ChangedPixels:
     r"""Changes the regions of photos.
 
     Args:
         images: The RGB photos, ``uint8``, with shape :math:`(B, 3, H, W)`, in 0-255.
         label_maps: The class of each pixel, integers, with shape :math:`(B, H, W)`.
         applied: What to do to each photo.
-        compile: Whether programs are compiled, which gives the same bits.
+        compile: Whether filters are compiled, on a GPU; the bits are the same.
 
     Returns:
         The changed pixels.
@@ -59,51 +57,41 @@ def change_regions(
         for change in {change.label: change for change in record.regions}.values()
     ]
     if images.is_cuda:
-        return change_together(images, label_maps, changes, compile=compile)
+        return change_regions_batched(images, label_maps, changes, compile=compile)
     inside = torch.zeros(label_maps.shape, dtype=torch.bool)
     size, places, levels = inside[0].numel(), [], []
     for photo, change in changes:
         own = label_maps[photo].flatten() == change.label
-        here = where(own)
+        here = true_indices(own)
         if not len(here):
-            raise missing_label(change.label)
+            raise missing_label_error(change.label)
         inside[photo].view(-1).logical_or_(own)
-        levels.append(_changed(images[photo], here, change, compile))
+        levels.append(_change_region(images[photo], here, change))
         places.append(here + 3 * size * photo)
     if not changes:
-        return Changed(images.new_empty(3, 0), torch.empty(0, dtype=torch.long), inside)
-    return Changed(torch.cat(levels, 1), torch.cat(places), inside)
+        return ChangedPixels(images.new_empty(3, 0), torch.empty(0, dtype=torch.long), inside)
+    return ChangedPixels(torch.cat(levels, 1), torch.cat(places), inside)
 
 
-def _changed(image: Tensor, places: Tensor, change: RegionChange, compile: bool) -> Tensor:
+def _change_region(image: Tensor, places: Tensor, change: RegionChange) -> Tensor:
     """The pixels at some places of the changed image, with shape (3, N)."""
-    steps = steps_of(change)
+    steps = pixelwise_steps(change)
     if steps is None:
-        return levels_after(change, image, places)
-    levels = levels_at(places, image.flatten(1))
+        return change_whole_image(change, image, places)
+    levels = gather_pixels(image.flatten(1), places)
     for step in steps:
-        levels = _after(step, levels, places, image.shape[1:], compile)
+        levels = _apply_step(step, levels, places, image.shape[1:])
     return levels
 
 
-def _after(step: Step, levels: Tensor, places: Tensor, size: torch.Size, compile: bool) -> Tensor:
+def _apply_step(step: Step, levels: Tensor, places: Tensor, size: torch.Size) -> Tensor:
     if not isinstance(step, tuple):
         return step(levels[:, None])[:, 0]
-    program = _joined(step)
-    keys = program.keys(size[0], size[1], levels.device)
-    here = None if keys is None else keys.index_select(0, places)
-    if compile and len(places) >= _FEW and program.is_plain and len(program.stages) <= _LONG:
-        # Always keys, so that there is one kernel for each number of stages.
-        of_pixels = torch.zeros_like(places, dtype=torch.int16) if here is None else here
-        return _compiled()(levels, of_pixels, *program.tensors(levels.device))
-    return program.run(levels, here)
+    pipeline = _joined(step)
+    keys = pipeline.keys(size[0], size[1], levels.device)
+    return pipeline.run(levels, None if keys is None else keys.index_select(0, places))
 
 
 @lru_cache(maxsize=256)
-def _joined(chain: tuple[Program, ...]) -> Program:
-    return reduce(Program.then, chain)
-
-
-@cache
-def _compiled() -> Callable[..., Tensor]:
-    return torch.compile(run_tensors, dynamic=True)
+def _joined(pipelines: Pipelines) -> LookupPipeline:
+    return reduce(LookupPipeline.then, pipelines)

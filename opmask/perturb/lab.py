@@ -22,7 +22,7 @@ from torch import Tensor
 
 from opmask.color import LAB_UNIT, to_levels
 from opmask.color.opencv_lab import lab8_to_rgb, rgb_to_lab8
-from opmask.perturb.filters.filter import check_eight_bit
+from opmask.perturb.filters import check_eight_bit
 
 Factors = tuple[float, float, float]
 
@@ -97,7 +97,7 @@ class LabScaling8(_Scaling):
         codes = rgb_to_lab8(image) * factors
         return lab8_to_rgb(codes.clamp(max=255).to(torch.uint8))
 
-    def to_record(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The scaling as plain values, for JSON."""
         return {"lab8": list(self.factors)}
 
@@ -131,6 +131,6 @@ class LabScaling(_Scaling):
         rgb = LAB_UNIT.to_rgb(lab.clamp(max=1))
         return to_levels(rgb)
 
-    def to_record(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The scaling as plain values, for JSON."""
         return {"lab": list(self.factors)}

@@ -1,7 +1,7 @@
 r"""What was done to a photo, as plain values: the record from which a composite is rebuilt.
 
-:func:`opmask.perturb.settings.draw` -> ``Applied`` -> :func:`opmask.perturb.composite.composite`,
-at once or, by way of a line of JSON, in years.
+``draw`` -> ``PerturbationRecord`` -> :func:`opmask.perturb.composite.composite`, at once or later:
+a record can be written as a line of JSON and read again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from torch import Tensor
 
 from opmask.files.typed_json import Int64, from_plain, parse_json
 from opmask.perturb.compositing import COMPOSITINGS, RGB_ANTIALIASED, Compositing
-from opmask.perturb.degrade import sampling as degrade
-from opmask.perturb.filters.cube import Cube
-from opmask.perturb.filters.filter import Filter
+from opmask.perturb.degrade import Degradation, degradation_from_dict
+from opmask.perturb.filters import Cube, Filter
 from opmask.perturb.lab import Factors, LabScaling, LabScaling8
 from opmask.perturb.resize import resize_nearest
 
@@ -36,9 +35,9 @@ class Perturbation(Protocol):
     Example:
         >>> def swap_red_and_blue(image):
         ...     return image.flip(0)
-        >>> applied = Applied(7, (RegionChange(3, (swap_red_and_blue,)),))
+        >>> applied = PerturbationRecord(7, (RegionChange(3, (swap_red_and_blue,)),))
         >>> text = applied.to_json()
-        >>> Applied.from_json(text, perturbations=[swap_red_and_blue]) == applied
+        >>> PerturbationRecord.from_json(text, perturbations=[swap_red_and_blue]) == applied
         True
     """
 
@@ -58,13 +57,13 @@ class RegionChange:
     label: int
     perturbations: tuple[Perturbation, ...]
 
-    def to_record(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The change as plain values, for JSON."""
-        return {"label": self.label, "perturbations": [_record(p) for p in self.perturbations]}
+        return {"label": self.label, "perturbations": [_to_dict(p) for p in self.perturbations]}
 
 
 @dataclass(frozen=True)
-class Applied:
+class PerturbationRecord:
     """The record of a composite: with the photo and its label map, enough to rebuild it.
 
     Args:
@@ -74,16 +73,16 @@ class Applied:
         compositing: In which numbers the composite is put together and resized.
 
     Example:
-        >>> applied = Applied(7, (RegionChange(3, (Filter("moon"),)),))
+        >>> applied = PerturbationRecord(7, (RegionChange(3, (Filter("moon"),)),))
         >>> applied.to_json()
         '{"seed": 7, "regions": [{"label": 3, "perturbations": [{"filter": "moon"}]}]}'
-        >>> Applied.from_json(applied.to_json()) == applied
+        >>> PerturbationRecord.from_json(applied.to_json()) == applied
         True
     """
 
     seed: int
     regions: tuple[RegionChange, ...]
-    degradation: degrade.Degradation | None = None
+    degradation: Degradation | None = None
     compositing: Compositing = RGB_ANTIALIASED
 
     def to_json(self) -> str:
@@ -93,15 +92,17 @@ class Applied:
             TypeError: If a perturbation of your own cannot be written, see
                 :class:`Perturbation`.
         """
-        record = {"seed": self.seed, "regions": [change.to_record() for change in self.regions]}
+        record = {"seed": self.seed, "regions": [change.to_dict() for change in self.regions]}
         if self.degradation is not None:
-            record["degradation"] = self.degradation.to_record()
+            record["degradation"] = self.degradation.to_dict()
         if self.compositing != RGB_ANTIALIASED:
             record["compositing"] = self.compositing.name
         return json.dumps(record)
 
     @classmethod
-    def from_json(cls, text: str, perturbations: Sequence[Callable[..., Any]] = ()) -> Applied:
+    def from_json(
+        cls, text: str, perturbations: Sequence[Callable[..., Any]] = ()
+    ) -> PerturbationRecord:
         r"""Reads what :meth:`to_json` wrote.
 
         Args:
@@ -119,7 +120,7 @@ class Applied:
         """
         own = {perturbation.__name__: perturbation for perturbation in perturbations}
         try:
-            record = parse_json(text, _Record, "the record")
+            record = parse_json(text, _RecordFields, "the record")
             return cls(
                 record.seed,
                 tuple(_region_change(change, own) for change in record.regions),
@@ -130,7 +131,7 @@ class Applied:
             raise ValueError(*error.args) from None
         except ValueError as error:
             raise ValueError(
-                f"'text' must be what Applied.to_json wrote, got {text[:80]!r} "
+                f"'text' must be what PerturbationRecord.to_json wrote, got {text[:80]!r} "
                 f"({str(error).rstrip('.')})."
             ) from error
 
@@ -147,7 +148,7 @@ class Applied:
             `label_map`, or the given size.
 
         Example:
-            >>> applied = Applied(7, (RegionChange(3, (Filter("moon"),)),))
+            >>> applied = PerturbationRecord(7, (RegionChange(3, (Filter("moon"),)),))
             >>> applied.region_map(torch.tensor([[1, 3, 3, 0]]))
             tensor([[0, 3, 3, 0]])
         """
@@ -158,7 +159,7 @@ class Applied:
         return torch.where(changed, label_map, 0)
 
 
-class _PerturbationRecord(Struct, forbid_unknown_fields=True):
+class _PerturbationFields(Struct, forbid_unknown_fields=True):
     """A perturbation as plain values: one of the first five fields, and what goes with it."""
 
     filter: str = ""
@@ -171,14 +172,14 @@ class _PerturbationRecord(Struct, forbid_unknown_fields=True):
     parameters: dict[str, Any] | None = None
 
 
-class _RegionRecord(Struct, forbid_unknown_fields=True):
+class _RegionFields(Struct, forbid_unknown_fields=True):
     label: Int64
-    perturbations: Annotated[list[_PerturbationRecord], Meta(max_length=1000)]
+    perturbations: Annotated[list[_PerturbationFields], Meta(max_length=1000)]
 
 
-class _Record(Struct, forbid_unknown_fields=True):
+class _RecordFields(Struct, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    regions: Annotated[list[_RegionRecord], Meta(max_length=100_000)]
+    regions: Annotated[list[_RegionFields], Meta(max_length=100_000)]
     degradation: dict[str, Any] | None = None
     compositing: str = RGB_ANTIALIASED.name
 
@@ -187,9 +188,9 @@ class _NotGivenError(ValueError):
     """The record is in order, but the caller has to say what a name stands for."""
 
 
-def _record(perturbation: Perturbation) -> dict[str, Any]:
+def _to_dict(perturbation: Perturbation) -> dict[str, Any]:
     if isinstance(perturbation, Filter | LabScaling | LabScaling8 | Cube):
-        return perturbation.to_record()
+        return perturbation.to_dict()
     if isinstance(perturbation, FunctionType) and perturbation.__name__ != "<lambda>":
         return {"own": perturbation.__name__}
     if not is_dataclass(perturbation) or isinstance(perturbation, type):
@@ -213,11 +214,11 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, int | float | str)
 
 
-def _region_change(change: _RegionRecord, own: dict[str, Any]) -> RegionChange:
+def _region_change(change: _RegionFields, own: dict[str, Any]) -> RegionChange:
     return RegionChange(change.label, tuple(_perturbation(p, own) for p in change.perturbations))
 
 
-def _perturbation(record: _PerturbationRecord, own: dict[str, Any]) -> Perturbation:
+def _perturbation(record: _PerturbationFields, own: dict[str, Any]) -> Perturbation:
     match {name: value for name, value in asdict(record).items() if value not in ("", None)}:
         case {"filter": name, **amount} if amount.keys() <= {"amount"}:
             return Filter(name, record.amount)
@@ -242,8 +243,8 @@ def _perturbation(record: _PerturbationRecord, own: dict[str, Any]) -> Perturbat
             )
 
 
-def _degradation(record: dict[str, Any] | None) -> degrade.Degradation | None:
-    return None if record is None else degrade.from_record(record)
+def _degradation(record: dict[str, Any] | None) -> Degradation | None:
+    return None if record is None else degradation_from_dict(record)
 
 
 def _compositing(name: str) -> Compositing:

@@ -1,12 +1,13 @@
 r"""Which regions of a photo are changed.
 
-A region is all pixels of one class. Label map + draws -> labels, for
+A region is all pixels of one class. Label map + random numbers -> labels, for
 :func:`opmask.perturb.composite.draw`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from random import Random
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ MAX_LABEL = 65535
 """The largest label, that of a 16-bit file; classes are counted in a table of that size."""
 
 
-def choose_regions(label_map: Tensor, draw: Callable[[], float]) -> tuple[int, ...]:
+def choose_regions(label_map: Tensor, rng: Random) -> tuple[int, ...]:
     r"""Chooses the classes to change, as the paper does.
 
     .. math:: k = \lfloor n / 5 \rfloor + 1
@@ -31,7 +32,7 @@ def choose_regions(label_map: Tensor, draw: Callable[[], float]) -> tuple[int, .
     Args:
         label_map: The class of each pixel, integers in 0-65535, with shape :math:`(H, W)`; 0 is
             unlabelled and never chosen.
-        draw: Where the numbers come from, see :func:`opmask.perturb.rng.stream`.
+        rng: Where the numbers come from, see :func:`opmask.perturb.rng.make_rng`.
 
     Returns:
         The chosen labels, each once, in rising order.
@@ -43,19 +44,19 @@ def choose_regions(label_map: Tensor, draw: Callable[[], float]) -> tuple[int, .
         | Semantic-guided Multi-mask Image Harmonization (Ren and Liu, 2022)
 
     Example:
-        >>> from opmask.perturb.rng import stream
-        >>> choose_regions(torch.arange(13).view(1, 13), stream(0))
+        >>> from opmask.perturb.rng import make_rng
+        >>> choose_regions(torch.arange(13).view(1, 13), make_rng(0))
         (6, 10, 11)
     """
-    return choose_labels(present_labels(label_map[None])[0], draw)
+    return choose_labels(present_labels(label_map[None])[0], rng)
 
 
-def choose_labels(classes: Sequence[int], draw: Callable[[], float]) -> tuple[int, ...]:
+def choose_labels(classes: Sequence[int], rng: Random) -> tuple[int, ...]:
     r"""Chooses among the classes of a photo, see :func:`choose_regions`.
 
     Args:
         classes: The classes present, as :func:`present_labels` gives them.
-        draw: Where the numbers come from, see :func:`opmask.perturb.rng.stream`.
+        rng: Where the numbers come from, see :func:`opmask.perturb.rng.make_rng`.
 
     Returns:
         The chosen labels, each once, in rising order.
@@ -65,7 +66,7 @@ def choose_labels(classes: Sequence[int], draw: Callable[[], float]) -> tuple[in
     """
     if not classes:
         raise ValueError("'label_map' must have a labelled pixel, got only label 0.")
-    chosen = {pick(classes, draw) for _ in range(len(classes) // LABELS_PER_DRAW + 1)}
+    chosen = {pick(classes, rng) for _ in range(len(classes) // LABELS_PER_DRAW + 1)}
     return tuple(sorted(chosen))
 
 

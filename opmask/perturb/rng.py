@@ -3,15 +3,15 @@ r"""Where every random decision comes from: one integer a sample.
 A sample has a seed, made of the run's seed, the epoch and the index, and everything about it is
 decided by numbers drawn from that seed. So it does not matter which worker, process or batch makes
 the sample. Only ``random.Random(seed).random()`` is used: Python keeps that sequence for ever,
-while NumPy and PyTorch may change theirs.
+while it may change its other methods, and NumPy and PyTorch theirs.
 
-(seed, epoch, index) -> ``sample_seed`` -> ``stream`` -> regions and filters.
+(seed, epoch, index) -> ``sample_seed`` -> ``make_rng`` -> regions and filters.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from random import Random
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -64,58 +64,61 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
     return splitmix64(splitmix64(splitmix64(seed) + epoch) + index) >> 1
 
 
-def stream(seed: int) -> Callable[[], float]:
-    r"""The endless sequence of numbers that belongs to a seed.
+def make_rng(seed: int) -> Random:
+    r"""The generator of random numbers that belongs to a seed.
+
+    Of its methods only ``random()`` may be used, uniform in :math:`[0, 1)`: Python keeps that
+    sequence for ever, but not those of ``choice``, ``shuffle``, ``gauss`` and others.
 
     Args:
         seed: The seed, not negative.
 
     Returns:
-        A function that returns the next number, uniform in :math:`[0, 1)`.
+        The generator.
 
     Raises:
         ValueError: If the seed is negative.
 
     Example:
-        >>> draw = stream(0)
-        >>> round(draw(), 4), round(draw(), 4)
+        >>> rng = make_rng(0)
+        >>> round(rng.random(), 4), round(rng.random(), 4)
         (0.8444, 0.758)
     """
     if seed < 0:  # Python would silently drop the sign
         raise ValueError(f"'seed' must not be negative, got {seed}. Make one with sample_seed.")
-    return random.Random(seed).random
+    return Random(seed)
 
 
-def uniform(low: float, high: float, draw: Callable[[], float]) -> float:
+def uniform(low: float, high: float, rng: Random) -> float:
     r"""Draws a number, each in an interval being as likely.
 
     Args:
         low: The lower end, which may come up.
         high: The upper end.
-        draw: Where the number comes from, see :func:`stream`.
+        rng: Where the number comes from, see :func:`make_rng`.
 
     Returns:
         The number.
 
     Example:
-        >>> round(uniform(-30, 30, stream(0)), 2)
+        >>> round(uniform(-30, 30, make_rng(0)), 2)
         20.67
     """
-    return low + (high - low) * draw()
+    return low + (high - low) * rng.random()
 
 
-def pick(options: Sequence[T], draw: Callable[[], float]) -> T:
+def pick(options: Sequence[T], rng: Random) -> T:
     r"""Picks one option, each being as likely.
 
     Args:
         options: The options.
-        draw: Where the number comes from, see :func:`stream`.
+        rng: Where the number comes from, see :func:`make_rng`.
 
     Returns:
         The option.
 
     Example:
-        >>> pick("abc", stream(0))
+        >>> pick("abc", make_rng(0))
         'c'
     """
-    return options[int(draw() * len(options))]
+    return options[int(rng.random() * len(options))]

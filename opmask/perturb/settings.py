@@ -5,7 +5,8 @@ needs its data. :data:`DEFAULT` draws the same kinds of changes, but so that eac
 and spares images the losses of 8-bit LAB. Numbers measured under different settings cannot be
 compared.
 
-Label map + seed -> ``draw`` -> ``Applied`` -> :func:`opmask.perturb.composite.composite`.
+Label map + seed -> ``draw`` -> ``PerturbationRecord``, for
+:func:`opmask.perturb.composite.composite`.
 
 References:
     | Semantic-guided Multi-mask Image Harmonization (Ren and Liu, 2022)
@@ -15,16 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from random import Random
 
 from torch import Tensor
 
 from opmask.perturb.compositing import LAB8_OPENCV, RGB_ANTIALIASED, RGB_OPENCV, Compositing
-from opmask.perturb.degrade.sampling import draw_degradation
-from opmask.perturb.filters.filter import FILTERS, Filter
+from opmask.perturb.degrade import draw_degradation
+from opmask.perturb.filters import FILTERS, Filter
 from opmask.perturb.lab import Factors, LabScaling, LabScaling8
-from opmask.perturb.records import Applied, Perturbation, RegionChange
+from opmask.perturb.records import Perturbation, PerturbationRecord, RegionChange
 from opmask.perturb.regions import choose_labels, present_labels
-from opmask.perturb.rng import pick, sample_seed, stream, uniform
+from opmask.perturb.rng import make_rng, pick, sample_seed, uniform
 
 SECOND_STAGE_RATE = 0.5
 """How often a second change follows the filter of a region (reference code)."""
@@ -48,52 +50,55 @@ AMOUNTS: dict[str, tuple[float, float]] = {
 """Between which :data:`DEFAULT` draws the amount of a filter of CSS."""
 
 
+DrawPerturbation = Callable[[Random], Perturbation]
+"""Draws a perturbation; its numbers come from ``rng.random()`` alone."""
+
 Policy = Callable[[int, Perturbation], bool]
 """Whether a region of a class, given by its label, may be changed by a perturbation."""
 
-REDRAWS = 100
+MAX_REDRAWS = 100
 """How often a change is drawn again that a policy refuses."""
 
 
-def draw_filter(draw: Callable[[], float]) -> Perturbation:
+def draw_filter(rng: Random) -> Perturbation:
     r"""Draws the first change of a region: one of :data:`opmask.perturb.FILTERS`.
 
     Args:
-        draw: Where the numbers come from, see :func:`opmask.perturb.rng.stream`.
+        rng: Where the numbers come from, see :func:`opmask.perturb.rng.make_rng`.
 
     Returns:
         The filter.
     """
-    return Filter(pick(FILTERS, draw))
+    return Filter(pick(FILTERS, rng))
 
 
-def draw_reference_second(draw: Callable[[], float]) -> Perturbation:
+def draw_reference_second(rng: Random) -> Perturbation:
     r"""Draws the second change of a region as the reference code does.
 
     Args:
-        draw: Where the numbers come from, see :func:`opmask.perturb.rng.stream`.
+        rng: Where the numbers come from, see :func:`opmask.perturb.rng.make_rng`.
 
     Returns:
         A filter of CSS, or :class:`~opmask.perturb.LabScaling8`.
     """
-    name = pick(SECOND_STAGE, draw)
+    name = pick(SECOND_STAGE, rng)
     # D-03: without an amount contrast, hue_rotate and saturate do nothing.
-    return LabScaling8(_draw_factors(draw)) if name == "lab" else Filter(name)
+    return LabScaling8(_draw_factors(rng)) if name == "lab" else Filter(name)
 
 
-def draw_default_second(draw: Callable[[], float]) -> Perturbation:
+def draw_default_second(rng: Random) -> Perturbation:
     r"""Draws the second change of a region, with an amount from :data:`AMOUNTS`.
 
     Args:
-        draw: Where the numbers come from, see :func:`opmask.perturb.rng.stream`.
+        rng: Where the numbers come from, see :func:`opmask.perturb.rng.make_rng`.
 
     Returns:
         A filter of CSS, or :class:`~opmask.perturb.LabScaling`.
     """
-    name = pick(SECOND_STAGE, draw)
+    name = pick(SECOND_STAGE, rng)
     if name == "lab":
-        return LabScaling(_draw_factors(draw))
-    return Filter(name, uniform(*AMOUNTS[name], draw))
+        return LabScaling(_draw_factors(rng))
+    return Filter(name, uniform(*AMOUNTS[name], rng))
 
 
 @dataclass(frozen=True)
@@ -120,10 +125,10 @@ class Settings:
     """
 
     compositing: Compositing
-    draw_second: Callable[[Callable[[], float]], Perturbation]
+    draw_second: DrawPerturbation
     second_rate: float = SECOND_STAGE_RATE
     degradation_rate: float = DEGRADATION_RATE
-    draw_first: Callable[[Callable[[], float]], Perturbation] = draw_filter
+    draw_first: DrawPerturbation = draw_filter
     policy: Policy | None = None
 
     def __post_init__(self) -> None:
@@ -141,8 +146,15 @@ REFERENCE_RGB = Settings(RGB_OPENCV, draw_reference_second)
 DEFAULT = Settings(RGB_ANTIALIASED, draw_default_second)
 """opmask's own. Every drawn change has an effect, and what was not changed stays exact."""
 
+PRESETS: dict[str, Settings] = {
+    "default": DEFAULT,
+    "reference": REFERENCE,
+    "reference-rgb": REFERENCE_RGB,
+}
+"""The settings by name, as commands and files know them."""
 
-def draw(label_map: Tensor, seed: int, settings: Settings = DEFAULT) -> Applied:
+
+def draw(label_map: Tensor, seed: int, settings: Settings = DEFAULT) -> PerturbationRecord:
     r"""Decides what is done to a photo: which regions, and how each is changed.
 
     A change that the policy refuses is drawn again, up to 100 times, with numbers of its
@@ -167,10 +179,10 @@ def draw(label_map: Tensor, seed: int, settings: Settings = DEFAULT) -> Applied:
         >>> draw(torch.tensor([[0, 1, 2]]), seed=0).regions
         (RegionChange(label=2, perturbations=(Filter(name='slumber', amount=None),)),)
     """
-    return draw_for(present_labels(label_map[None])[0], seed, settings)
+    return draw_for_classes(present_labels(label_map[None])[0], seed, settings)
 
 
-def draw_for(classes: Sequence[int], seed: int, settings: Settings) -> Applied:
+def draw_for_classes(classes: Sequence[int], seed: int, settings: Settings) -> PerturbationRecord:
     r"""Decides what is done to a photo with some classes, see :func:`draw`.
 
     Args:
@@ -184,22 +196,22 @@ def draw_for(classes: Sequence[int], seed: int, settings: Settings) -> Applied:
     Raises:
         ValueError: As :func:`draw` does.
     """
-    numbers = stream(seed)
-    labels = choose_labels(classes, numbers)
+    rng = make_rng(seed)
+    labels = choose_labels(classes, rng)
     # All first before all second changes, so that one draw_second shifts no other first change.
-    firsts = [settings.draw_first(numbers) for _ in labels]
+    firsts = [settings.draw_first(rng) for _ in labels]
     regions = tuple(
-        RegionChange(label, (first, *_draw_seconds(settings, numbers)))
+        RegionChange(label, (first, *_draw_seconds(settings, rng)))
         for label, first in zip(labels, firsts, strict=True)
     )
-    degraded = numbers() > 1 - settings.degradation_rate
-    degradation = draw_degradation(numbers) if degraded else None
+    degraded = rng.random() > 1 - settings.degradation_rate
+    degradation = draw_degradation(rng) if degraded else None
     if settings.policy is not None:
-        regions = _obey(settings, settings.policy, regions, classes, seed)
-    return Applied(seed, regions, degradation, settings.compositing)
+        regions = _apply_policy(settings, settings.policy, regions, classes, seed)
+    return PerturbationRecord(seed, regions, degradation, settings.compositing)
 
 
-def _obey(
+def _apply_policy(
     settings: Settings,
     policy: Policy,
     regions: tuple[RegionChange, ...],
@@ -207,25 +219,25 @@ def _obey(
     seed: int,
 ) -> tuple[RegionChange, ...]:
     """The changes that a policy allows, at least one."""
-    changes = [_allowed(settings, policy, change, seed) for change in regions]
+    changes = [_allowed_change(settings, policy, change, seed) for change in regions]
     if kept := tuple(change for change in changes if change is not None):
         return kept
     drawn = {change.label for change in regions}
-    order = stream(sample_seed(seed, 0, 0))  # 0 is the label of no region
+    order = make_rng(sample_seed(seed, 0, 0))  # 0 is the label of no region
     others = [label for label in classes if label not in drawn]
-    for label in sorted(others, key=lambda _: order()):
-        numbers = stream(sample_seed(seed, label, 2))
-        first = settings.draw_first(numbers)
-        change = RegionChange(label, (first, *_draw_seconds(settings, numbers)))
-        if (kept_change := _allowed(settings, policy, change, seed)) is not None:
+    for label in sorted(others, key=lambda _: order.random()):
+        rng = make_rng(sample_seed(seed, label, 2))
+        first = settings.draw_first(rng)
+        change = RegionChange(label, (first, *_draw_seconds(settings, rng)))
+        if (kept_change := _allowed_change(settings, policy, change, seed)) is not None:
             return (kept_change,)
     raise ValueError(
-        f"'policy' must allow some change of some class, but refused {REDRAWS + 1} changes of "
+        f"'policy' must allow some change of some class, but refused {MAX_REDRAWS + 1} changes of "
         f"each of {list(classes)}. Leave such photos out."
     )
 
 
-def _allowed(
+def _allowed_change(
     settings: Settings, policy: Policy, change: RegionChange, seed: int
 ) -> RegionChange | None:
     """The change of a region as far as a policy allows it; nothing without its first part."""
@@ -242,22 +254,22 @@ def _redraw(
     policy: Policy,
     change: RegionChange,
     place: int,
-    again: Callable[[Callable[[], float]], Perturbation],
+    again: DrawPerturbation,
     seed: int,
 ) -> Perturbation | None:
     """One perturbation of a change, or the first drawn anew that a policy allows."""
     perturbation = change.perturbations[place]
-    numbers = stream(sample_seed(seed, change.label, place))
-    for _ in range(REDRAWS):
+    rng = make_rng(sample_seed(seed, change.label, place))
+    for _ in range(MAX_REDRAWS):
         if policy(change.label, perturbation):
             return perturbation
-        perturbation = again(numbers)
+        perturbation = again(rng)
     return perturbation if policy(change.label, perturbation) else None
 
 
-def _draw_seconds(settings: Settings, draw: Callable[[], float]) -> tuple[Perturbation, ...]:
-    return (settings.draw_second(draw),) if draw() > 1 - settings.second_rate else ()
+def _draw_seconds(settings: Settings, rng: Random) -> tuple[Perturbation, ...]:
+    return (settings.draw_second(rng),) if rng.random() > 1 - settings.second_rate else ()
 
 
-def _draw_factors(draw: Callable[[], float]) -> Factors:
-    return uniform(*LAB_FACTORS, draw), uniform(*LAB_FACTORS, draw), uniform(*LAB_FACTORS, draw)
+def _draw_factors(rng: Random) -> Factors:
+    return uniform(*LAB_FACTORS, rng), uniform(*LAB_FACTORS, rng), uniform(*LAB_FACTORS, rng)

@@ -1,6 +1,6 @@
 r"""What the changes of regions come down to: steps that are taken on lists of pixels.
 
-Record -> ``steps_of`` -> steps; steps + pixels -> ``Changed``, for
+Record -> ``pixelwise_steps`` -> steps; steps + pixels -> ``ChangedPixels``, for
 :mod:`opmask.perturb.engine` and :mod:`opmask.perturb.batched`.
 """
 
@@ -14,21 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opmask.perturb.filters.cube import Cube
-from opmask.perturb.filters.filter import Filter, program_of
-from opmask.perturb.filters.lookup import Chain
+from opmask.perturb.filters import Cube, Filter, filter_pipeline
+from opmask.perturb.filters.lookup import Pipelines
 from opmask.perturb.lab import LabScaling, LabScaling8
 from opmask.perturb.records import Perturbation, RegionChange
 
 _PIXELWISE = (Filter, LabScaling, LabScaling8, Cube)
 """What changes a pixel by its colour and place alone, whatever the other pixels are."""
 
-Step = Chain | LabScaling | LabScaling8 | Cube
+Step = Pipelines | LabScaling | LabScaling8 | Cube
 """What is done to pixels at once, such as filters that follow one another."""
 
 
 @dataclass(frozen=True, eq=False)
-class Changed:
+class ChangedPixels:
     r"""The changed pixels of a batch.
 
     Args:
@@ -41,7 +40,7 @@ class Changed:
     index: Tensor
     inside: Tensor
 
-    def put(self, images: Tensor, values: Tensor) -> Tensor:
+    def scatter(self, images: Tensor, values: Tensor) -> Tensor:
         r"""Gives the changed pixels other values.
 
         Args:
@@ -58,21 +57,21 @@ class Changed:
         return result
 
 
-def steps_of(change: RegionChange) -> tuple[Step, ...] | None:
+def pixelwise_steps(change: RegionChange) -> tuple[Step, ...] | None:
     r"""The steps of a change.
 
     Args:
         change: What is done to a region.
 
     Returns:
-        Its steps, or ``None`` if it has to see the whole image, see :func:`levels_after`.
+        Its steps, or ``None`` if it has to see the whole image, see :func:`change_whole_image`.
     """
     if all(isinstance(perturbation, _PIXELWISE) for perturbation in change.perturbations):
         return _steps(change.perturbations)
     return None
 
 
-def levels_after(change: RegionChange, image: Tensor, places: Tensor) -> Tensor:
+def change_whole_image(change: RegionChange, image: Tensor, places: Tensor) -> Tensor:
     r"""Changes a whole image, and takes some pixels of it.
 
     Args:
@@ -94,23 +93,23 @@ def levels_after(change: RegionChange, image: Tensor, places: Tensor) -> Tensor:
                 f"{changed.dtype} with shape {tuple(changed.shape)} from {perturbation!r}."
             )
         image = changed
-    return levels_at(places, image.flatten(1))
+    return gather_pixels(image.flatten(1), places)
 
 
-def levels_at(places: Tensor, levels: Tensor) -> Tensor:
-    r"""Takes some pixels of a list, with shapes :math:`(N)` and :math:`(3, M)`."""
+def gather_pixels(levels: Tensor, places: Tensor) -> Tensor:
+    r"""Takes pixels, with shape :math:`(3, N)`, from a list of shape :math:`(3, M)`."""
     # One channel at a time is three times as fast as all at once.
     return torch.stack([channel.index_select(0, places) for channel in levels])
 
 
-def where(inside: Tensor) -> Tensor:
-    r"""The places where a list is true, with shape :math:`(N)`."""
+def true_indices(inside: Tensor) -> Tensor:
+    r"""The indices at which a list is true, with shape :math:`(N)`."""
     if inside.is_cuda:
         return inside.nonzero().flatten()
     return torch.from_numpy(np.flatnonzero(inside.numpy()))  # three times as fast
 
 
-def missing_label(label: int) -> ValueError:
+def missing_label_error(label: int) -> ValueError:
     """What to raise if a record names a label that no pixel has."""
     return ValueError(
         f"'applied' must name labels of 'label_map', got {label}, which no pixel has. "
@@ -120,15 +119,15 @@ def missing_label(label: int) -> ValueError:
 
 @lru_cache(maxsize=256)
 def _steps(perturbations: tuple[Perturbation, ...]) -> tuple[Step, ...]:
-    """Filters as programs, in one step where one may follow the other."""
+    """Filters as look-up pipelines, in one step where one may follow the other."""
     steps: list[Any] = []
     for perturbation in perturbations:
         if not isinstance(perturbation, Filter):
             steps.append(perturbation)
             continue
-        program = program_of(perturbation.name, perturbation.amount)
-        if steps and isinstance(steps[-1], tuple) and not program.has_keys:
-            steps[-1] += (program,)
+        pipeline = filter_pipeline(perturbation.name, perturbation.amount)
+        if steps and isinstance(steps[-1], tuple) and not pipeline.has_keys:
+            steps[-1] += (pipeline,)
         else:
-            steps.append((program,))
+            steps.append((pipeline,))
     return tuple(steps)

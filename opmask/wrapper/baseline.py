@@ -11,10 +11,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from opmask.checks import check_inputs, precision, with_region
 from opmask.retouch import saturate
-from opmask.wrapper.model import Retouched
-from opmask.wrapper.sizes import Accepted, check_multiple, pad_to_multiple
+from opmask.wrapper.checks import check_multiple
+from opmask.wrapper.heads import precision
+from opmask.wrapper.model import (
+    Retouched,
+    check_inputs,
+    pad_to_multiple,
+    with_region,
+)
+from opmask.wrapper.sizes import Accepted
 
 __all__ = ["DirectRGB"]
 

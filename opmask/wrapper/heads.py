@@ -24,8 +24,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from opmask.wrapper.sizes import resize
-
 __all__ = ["Geometry", "MaskHead", "OutputHead", "Tap"]
 
 NO_GRADIENT = (
@@ -188,7 +186,7 @@ class MaskHead(nn.Module):
         logits = self._crop(logits, size)
         if self.geometry.shuffle > 1:
             logits = F.pixel_shuffle(logits, self.geometry.shuffle)
-        return resize(logits, size)
+        return logits
 
     def _crop(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Takes off, or pads, what the map has more or less than the image."""
@@ -264,3 +262,11 @@ def as_map(features: Tensor, size: tuple[int, int], channels: int) -> Tensor:
             if rows and rows * rows * size[1] == tokens * size[0]:
                 return features[:, extra:].transpose(1, 2).unflatten(2, (rows, tokens // rows))
     raise ValueError(f"features {tuple(features.shape)} are not a map of the image")
+
+
+def precision(network: nn.Module, image: Tensor) -> torch.dtype:
+    """The data type in which a network takes an image: that of its first parameter."""
+    for parameter in network.parameters():
+        if parameter.is_floating_point():
+            return parameter.dtype
+    return image.dtype  # a replica of nn.DataParallel has no parameters

@@ -7,7 +7,6 @@ masks.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,27 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from opmask.checks import check_backbone, check_image, check_inputs, precision, with_region
+from opmask.color import check_image
 from opmask.retouch import Retoucher, lab_retoucher
 from opmask.wrapper.calibration import Calibration
-from opmask.wrapper.heads import MaskHead, OutputHead
-from opmask.wrapper.modes import evaluating
-from opmask.wrapper.probing import Found, find_head, find_start
-from opmask.wrapper.sizes import (
-    Accepted,
-    check_multiple,
-    check_size,
-    find_sizes,
-    fit_longer_side,
-    pad_to_multiple,
-    resize,
-)
+from opmask.wrapper.checks import check_backbone, check_multiple
+from opmask.wrapper.heads import MaskHead, OutputHead, precision
+from opmask.wrapper.sizes import SMALLEST, Accepted
+from opmask.wrapper.trial import try_out
 
 __all__ = ["OperatorMaskWrapper", "Retouched"]
-
-# Sides of the images that a network is tried on. Not square where possible: that tells maps of the
-# image from pooled maps, fixed grids and window partitions, which look alike on a square.
-PROBES = ((64, 96), (128, 192), (224, 336), (96, 144), (224, 224), (256, 256))
 
 
 class Retouched(NamedTuple):
@@ -135,7 +122,10 @@ class OperatorMaskWrapper(nn.Module):
             self.region = region
             self.call, self.preprocess = call, preprocess
             self.calibration: Calibration | None = None
-            self.head, self.accepted, unused, doubt = self._probe(head, example, multiple_of)
+            names = [*self.retoucher.ranges]
+            self.head, self.accepted, unused, doubt = try_out(
+                self._run, backbone, names, head, example, multiple_of, region=region
+            )
         self.size = self._fixed_or(size)
         self.unused = [name for name, p in backbone.named_parameters() if p in unused]
         if doubt:
@@ -180,7 +170,8 @@ class OperatorMaskWrapper(nn.Module):
         full = image.shape[-2], image.shape[-1]
         working = self._working_size(full, size)
         image = image.to(torch.promote_types(precision(self.backbone, image), torch.float32))
-        masks = self.retoucher.from_logits(self._logits(resize(image, working), region, working))
+        logits = self._logits(resize(image, working), region, working)
+        masks = self.retoucher.from_logits(logits)
         return {name: resize(mask, full) for name, mask in masks.items()}
 
     def forward(self, image: Tensor, region: Tensor | None = None) -> Retouched:
@@ -214,10 +205,9 @@ class OperatorMaskWrapper(nn.Module):
         learns = self.training and torch.is_grad_enabled() and any(
             parameter.requires_grad for parameter in self.backbone.parameters()
         )  # fmt: skip
-        logits: Tensor = self.head(
-            lambda: self._run(padded, region), tuple(padded.shape[-2:]), learns
-        )
-        return logits[..., : size[0], : size[1]]
+        shape = padded.shape[-2], padded.shape[-1]
+        logits = self.head(lambda: self._run(padded, region), shape, learns)
+        return resize(logits, shape)[..., : size[0], : size[1]]
 
     def _run(self, image: Tensor, region: Tensor | None = None) -> object:
         """Calls the backbone with the image, and with the region plane if it has one."""
@@ -235,8 +225,6 @@ class OperatorMaskWrapper(nn.Module):
         wanted = self.accepted.fixed or size or self.size or full
         return fit_longer_side(full, wanted) if isinstance(wanted, int) else wanted
 
-    # --- construction ---
-
     def _fixed_or(self, size: int | tuple[int, int] | None) -> int | tuple[int, int] | None:
         fixed = self.accepted.fixed
         if fixed and size not in (None, fixed, max(fixed)):
@@ -246,104 +234,104 @@ class OperatorMaskWrapper(nn.Module):
             )
         return fixed or size
 
-    def _probe(
-        self,
-        head: str | MaskHead | OutputHead | None,
-        example: Tensor | None,
-        multiple_of: int | None,
-    ) -> _Probed:
-        """Finds head and sizes on the first probe accepted; the random state stays as it was."""
-        device = next(self.backbone.parameters()).device
-        examples = _probes() if example is None else [example]
-        errors: list[Exception] = []
-        forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
-        with forked, evaluating(self.backbone):
-            for probe in examples:
-                check_image(probe, "example")
-                try:
-                    return self._try(head, probe.to(device), multiple_of)
-                except Exception as error:  # whatever it raises, the next probe may suit it
-                    errors.append(error)
-        # What went wrong after the network had run says more than that other sizes do not suit it.
-        ran = [error for error in errors if not isinstance(error, _CallError)]
-        why = str(ran[0]) if ran else f"{errors[0]}. {self._advice(errors[0].__cause__, example)}"
-        raise ValueError(f"cannot wrap {type(self.backbone).__name__}: {why.rstrip('.')}.")
 
-    def _advice(self, error: BaseException | None, example: Tensor | None) -> str:
-        """Which argument to pass where the network itself raises."""
-        channels = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
-        if channels:
-            wanted, got = int(channels[1]), int(channels[2])
-            region = ", or region=True if the last one says where the image was changed"
-            return (
-                f"Pass preprocess= what makes its {wanted} channels of an RGB image"
-                f"{region if wanted == got + 1 and not self.region else ''}"
-            )
-        if isinstance(error, TypeError):
-            return "Pass call= how to call it, as call(backbone, input)"
-        other = "" if example is None else "another "
-        return f"Pass {other}example= an image batch of a size that it takes"
-
-    def _try(
-        self, wanted: str | MaskHead | OutputHead | None, example: Tensor, multiple_of: int | None
-    ) -> _Probed:
-        def run(image: Tensor) -> object:
-            try:
-                return self._run(image.clone())  # a copy, because some networks change their input
-            except Exception as error:
-                raise _CallError(image, error) from error
-
-        def accepts(image: Tensor) -> bool:
-            try:
-                logits = head(lambda: run(image), tuple(image.shape[-2:]))
-            except Exception:  # whatever the network raises at this size, the size is no good
-                return False
-            return logits.shape[1] == len(self.retoucher.ranges)
-
-        if isinstance(wanted, OutputHead):
-            head: MaskHead | OutputHead = wanted
-            logits = head(lambda: run(example), tuple(example.shape[-2:]))
-            self._check_channels(logits)
-            return _Probed(head, find_sizes(example, accepts, multiple_of), set())
-        if isinstance(wanted, MaskHead):
-            found = Found(wanted, set(), "")
-        else:
-            found = find_head(self.backbone, len(self.retoucher.ranges), example, run, wanted)
-        handle = found.head.attach(self.backbone)
-        try:
-            head = found.head if found.head is wanted else find_start(found.head, example, run)
-            accepted = find_sizes(example, accepts, multiple_of)
-        except Exception:
-            handle.remove()
-            raise
-        return _Probed(head, accepted, found.unused, found.doubt)
-
-    def _check_channels(self, logits: Tensor) -> None:
-        wanted, got = len(self.retoucher.ranges), logits.shape[1]
-        if got != wanted:
-            raise ValueError(
-                f"with OutputHead the network must put out {wanted} channels, one for each of "
-                f"{list(self.retoucher.ranges)}, got {got}. Build it with {wanted} outputs, or "
-                "leave out head= to read the masks from its features"
-            )
+def check_inputs(image: Tensor, region: Tensor | None, takes_region: bool) -> None:
+    """Raises unless a model that takes a region, or not, can work with these two."""
+    check_image(image)
+    if min(image.shape[-2:]) < SMALLEST:
+        raise ValueError(
+            f"'image' must be at least {SMALLEST}x{SMALLEST} pixels, "
+            f"got {tuple(image.shape[-2:])}."
+        )
+    if region is None:
+        return
+    if not takes_region:
+        raise ValueError(
+            "this model is blind: it was built without region=True, so 'region' must be None. "
+            "Use edit(..., region=region) if you only want to confine the masks."
+        )
+    want = (image.shape[0], 1, *image.shape[-2:])
+    if region.shape != want:
+        raise ValueError(
+            f"'region' must have shape {want} to fit the image, got {tuple(region.shape)}."
+        )
 
 
-class _CallError(Exception):
-    """The network itself raised."""
-
-    def __init__(self, image: Tensor, error: Exception) -> None:
-        line = "".join(str(error).strip().splitlines()[:1])
-        what = f"{type(error).__name__}: {line}".rstrip(":. ")
-        super().__init__(f"on an image batch of shape {tuple(image.shape)} it raised {what}")
+def with_region(x: Tensor, region: Tensor | None) -> Tensor:
+    """A network's input with the region as one more channel; -1, unknown, if there is none."""
+    plane = torch.full_like(x[:, :1], -1.0) if region is None else region.to(x.dtype)
+    return torch.cat([x, plane], 1)
 
 
-class _Probed(NamedTuple):
-    head: MaskHead | OutputHead
-    accepted: Accepted
-    unused: set[nn.Parameter]
-    doubt: str = ""
+def pad_to_multiple(image: Tensor, accepted: Accepted) -> Tensor:
+    r"""Repeats the last row and column until the network accepts the size; a copy in any case.
+
+    Args:
+        image: An image, with shape :math:`(B, C, H, W)`.
+        accepted: The sizes that the network accepts.
+
+    Returns:
+        The padded image, with shape :math:`(B, C, H', W')`; the image itself lies at its top left.
+
+    Example:
+        >>> import torch
+        >>> pad_to_multiple(torch.rand(1, 3, 97, 131), Accepted(32, 32)).shape
+        torch.Size([1, 3, 128, 160])
+    """
+    # A copy, because some networks change their input in place.
+    multiple = accepted.multiple_of
+    rows, columns = (max(-s % multiple, accepted.least - s) for s in image.shape[-2:])
+    if not (rows or columns):
+        return image.clone()
+    return F.pad(image, (0, columns, 0, rows), mode="replicate")
 
 
-def _probes() -> list[Tensor]:
-    generator = torch.Generator("cpu").manual_seed(0)
-    return [torch.rand(2, 3, *s, generator=generator, device="cpu") for s in PROBES]
+def check_size(size: int | tuple[int, int]) -> None:
+    """Raises unless `size` is a longer side, or a height and a width."""
+    sides = (size, size) if isinstance(size, int) else size
+    whole = isinstance(sides, tuple) and all(isinstance(side, int) for side in sides)
+    if not whole or len(sides) != 2 or min(sides) < SMALLEST:
+        raise ValueError(
+            "'size' must be the longer side or height and width, in whole pixels from "
+            f"{SMALLEST}, got {size!r}."
+        )
+
+
+def fit_longer_side(size: tuple[int, int], longer: int) -> tuple[int, int]:
+    r"""The size with the given longer side and the same aspect ratio; it only shrinks.
+
+    Args:
+        size: Height and width, in pixels.
+        longer: The longer side wanted, in pixels.
+
+    Returns:
+        Height and width, in pixels, each at least 16.
+
+    Example:
+        >>> fit_longer_side((1080, 1920), 256)
+        (144, 256)
+    """
+    scale = min(1.0, longer / max(size))
+    height, width = (max(round(s * scale), min(s, SMALLEST)) for s in size)
+    return height, width
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    r"""Resizes maps bilinearly, antialiased where they shrink.
+
+    Args:
+        maps: Images or maps, with shape :math:`(B, C, h, w)`.
+        size: Height and width wanted, in pixels.
+
+    Returns:
+        The maps, with shape :math:`(B, C, H, W)`; those given if they have that size.
+
+    Example:
+        >>> import torch
+        >>> resize(torch.rand(1, 6, 32, 48), (97, 131)).shape
+        torch.Size([1, 6, 97, 131])
+    """
+    if maps.shape[-2:] == size:
+        return maps
+    shrinks = maps.shape[-2] > size[0] or maps.shape[-1] > size[1]
+    return F.interpolate(maps, size=size, mode="bilinear", antialias=shrinks)

@@ -21,8 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from opmask.checks import precision
-from opmask.wrapper.heads import FREEZE, NO_GRADIENT, Geometry, MaskHead, as_map
+from opmask.wrapper.heads import FREEZE, NO_GRADIENT, Geometry, MaskHead, as_map, precision
 
 __all__ = ["Found", "find_head", "find_start"]
 

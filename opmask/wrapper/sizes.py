@@ -1,6 +1,6 @@
-r"""Sizes: which image sizes a network accepts, and how to give it one of them.
+r"""Which image sizes a network accepts.
 
-Data flow: `image (any size) -> pad or resize -> backbone -> logits -> crop -> masks (any size)`.
+Data flow: `(example image, network) -> find_sizes -> Accepted`, once, when a wrapper is built.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opmask.checks import SMALLEST
+__all__ = ["Accepted", "find_sizes"]
 
-__all__ = ["Accepted", "find_sizes", "fit_longer_side", "pad_to_multiple", "resize"]
+SMALLEST = 16
+"""The smallest height or width that a model accepts, in pixels."""
 
 
 class Accepted(NamedTuple):
@@ -87,81 +88,3 @@ def _find_least(example: Tensor, accepts: Callable[[Tensor], bool], multiple: in
     while size < limit and not accepts(example[..., :size, :size].contiguous()):
         size *= 2
     return min(size, math.ceil(limit / multiple) * multiple)
-
-
-def pad_to_multiple(image: Tensor, accepted: Accepted) -> Tensor:
-    r"""Repeats the last row and column until the network accepts the size; a copy in any case.
-
-    Args:
-        image: An image, with shape :math:`(B, C, H, W)`.
-        accepted: The sizes that the network accepts.
-
-    Returns:
-        The padded image, with shape :math:`(B, C, H', W')`; the image itself lies at its top left.
-
-    Example:
-        >>> import torch
-        >>> pad_to_multiple(torch.rand(1, 3, 97, 131), Accepted(32, 32)).shape
-        torch.Size([1, 3, 128, 160])
-    """
-    # A copy, because some networks change their input in place.
-    multiple = accepted.multiple_of
-    rows, columns = (max(-s % multiple, accepted.least - s) for s in image.shape[-2:])
-    return _enlarged(image, rows, columns) if rows or columns else image.clone()
-
-
-def check_multiple(multiple_of: int) -> None:
-    """Raises unless `multiple_of` is a number that sizes can be multiples of."""
-    if not isinstance(multiple_of, int) or multiple_of < 1:
-        raise ValueError(f"'multiple_of' must be at least 1, got {multiple_of!r}.")
-
-
-def check_size(size: int | tuple[int, int]) -> None:
-    """Raises unless `size` is a longer side, or a height and a width."""
-    sides = (size, size) if isinstance(size, int) else size
-    whole = isinstance(sides, tuple) and all(isinstance(side, int) for side in sides)
-    if not whole or len(sides) != 2 or min(sides) < SMALLEST:
-        raise ValueError(
-            "'size' must be the longer side or height and width, in whole pixels from "
-            f"{SMALLEST}, got {size!r}."
-        )
-
-
-def fit_longer_side(size: tuple[int, int], longer: int) -> tuple[int, int]:
-    r"""The size with the given longer side and the same aspect ratio; it only shrinks.
-
-    Args:
-        size: Height and width, in pixels.
-        longer: The longer side wanted, in pixels.
-
-    Returns:
-        Height and width, in pixels, each at least 16.
-
-    Example:
-        >>> fit_longer_side((1080, 1920), 256)
-        (144, 256)
-    """
-    scale = min(1.0, longer / max(size))
-    height, width = (max(round(s * scale), min(s, SMALLEST)) for s in size)
-    return height, width
-
-
-def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    r"""Resizes maps bilinearly, antialiased where they shrink.
-
-    Args:
-        maps: Images or maps, with shape :math:`(B, C, h, w)`.
-        size: Height and width wanted, in pixels.
-
-    Returns:
-        The maps, with shape :math:`(B, C, H, W)`; those given if they have that size.
-
-    Example:
-        >>> import torch
-        >>> resize(torch.rand(1, 6, 32, 48), (97, 131)).shape
-        torch.Size([1, 6, 97, 131])
-    """
-    if maps.shape[-2:] == size:
-        return maps
-    shrinks = maps.shape[-2] > size[0] or maps.shape[-1] > size[1]
-    return F.interpolate(maps, size=size, mode="bilinear", antialias=shrinks)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from opmask.datasets import BrokenPhotoError
-from opmask.datasets.iharmony4 import IHarmony4, resize_triple, to_sample
+from opmask.datasets import BrokenPhotoError, IHarmony4
+from opmask.perturb import Composite
 
 NAMES = {
     "HCOCO": ["c10_4_1", "c10_4_2", "c9_1_1"],
@@ -39,7 +39,13 @@ def root(tmp_path):
 
 
 def names(root, split="test", subset=None):
-    return [triple.name for triple in IHarmony4(root, split, subset)]
+    return [path.stem for path in IHarmony4(root, split, subset).paths]
+
+
+def codes(plane):
+    """The 8-bit values of a plane in [0, 1], which must be whole, as an array (H, W, C)."""
+    assert torch.equal(plane, (plane * 255).round() / 255)
+    return (plane * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
 def test_without_lists_it_is_all_files_with_a_warning(root, caplog):
@@ -50,26 +56,28 @@ def test_without_lists_it_is_all_files_with_a_warning(root, caplog):
 
 
 def test_names_are_split_from_the_right(root):
-    triple = IHarmony4(root, "test", "Hday2night")[0]
-    folder = root / "Hday2night"
+    samples, folder = IHarmony4(root, "test", "Hday2night"), root / "Hday2night"
     real = np.array(Image.open(folder / "real_images/d1048-20120628-200951.jpg"))
     mask = np.array(Image.open(folder / "masks/d1048-20120628-200951_1.png"))
-    assert triple.name == "d1048-20120628-200951_1_2"
-    assert np.array_equal(triple.real.permute(1, 2, 0), real)
-    assert np.array_equal(triple.region[0], mask)
+    assert samples.paths[0].stem == "d1048-20120628-200951_1_2"
+    assert np.array_equal(codes(samples[0].real), real)
+    assert np.array_equal(codes(samples[0].region)[..., 0], mask)
 
 
 def test_images_may_have_underscores_of_their_own(tmp_path):
     plant(tmp_path, {"HFlickr": ["f_1_2_3_4"]})
-    assert IHarmony4(tmp_path, "test")[0].name == "f_1_2_3_4"
+    assert names(tmp_path) == ["f_1_2_3_4"]
     assert (tmp_path / "HFlickr/masks/f_1_2_3.png").exists()
 
 
-def test_items_are_8_bit_tensors(root):
-    triple = IHarmony4(root, "test")[0]
-    assert triple.composite.shape == triple.real.shape == (3, 6, 8)
-    assert triple.region.shape == (1, 6, 8)
-    assert {plane.dtype for plane in triple[:3]} == {torch.uint8}
+def test_samples_are_between_0_and_1_and_have_no_record(root):
+    sample = IHarmony4(root, "test")[0]
+    files = "composite_images/c10_4_1.jpg", "real_images/c10.jpg", "masks/c10_4.png"
+    for plane, name in zip(sample[:3], files, strict=True):
+        expected = np.array(Image.open(root / "HCOCO" / name)).reshape(6, 8, -1)
+        assert np.array_equal(codes(plane), expected)
+    assert isinstance(sample, Composite)
+    assert sample.applied is None
 
 
 def test_the_list_of_the_root_decides_what_there_is_and_the_order(root, caplog):
@@ -152,7 +160,7 @@ def test_a_mask_of_another_size_is_resized_by_nearest_neighbour(root):
     mask = np.zeros((3, 4), np.uint8)
     mask[1, 2] = 255
     Image.fromarray(mask).save(root / "HAdobe5k/masks/a0001_1.png")
-    region = IHarmony4(root, "test", "HAdobe5k")[0].region[0]
+    region = codes(IHarmony4(root, "test", "HAdobe5k")[0].region)[..., 0]
     assert np.array_equal(region, np.kron(mask, np.ones((2, 2), np.uint8)))
 
 
@@ -179,16 +187,16 @@ def test_masks_of_every_mode_are_white_inside(root, mode):
     mask.paste((255, 255, 255), (2, 1, 5, 4))
     mask.convert(mode).save(root / "HAdobe5k/masks/a0001_1.png")
     region = IHarmony4(root, "test", "HAdobe5k")[0].region
-    expected = torch.zeros(1, 6, 8, dtype=torch.uint8)
-    expected[:, 1:4, 2:5] = 255
+    expected = torch.zeros(1, 6, 8)
+    expected[:, 1:4, 2:5] = 1
     assert torch.equal(region, expected)
 
 
 def test_masks_of_0_and_1_palettes_of_labels_and_cut_outs_are_white_inside(root):
     path = root / "HAdobe5k/masks/a0001_1.png"
-    expected = torch.zeros(1, 6, 8, dtype=torch.uint8)
-    expected[:, 1:4, 2:5] = 255
-    numbers = (expected[0] // 255).numpy()
+    expected = torch.zeros(1, 6, 8)
+    expected[:, 1:4, 2:5] = 1
+    numbers = expected[0].numpy().astype(np.uint8)
     labels = Image.frombytes("P", (8, 6), numbers.tobytes())
     labels.putpalette([0, 0, 0, 128, 0, 0])
     cut_out = Image.open(root / "HAdobe5k/real_images/a0001.jpg")
@@ -217,51 +225,38 @@ def test_files_that_macos_adds_are_no_composites(root):
 
 
 def test_bicubic_resizing_is_pillows_with_a_hard_region(root):
-    triple = IHarmony4(root, "test")[0]
-    small = resize_triple(triple, 4)
-    for mine, theirs in ((small.composite, triple.composite), (small.real, triple.real)):
-        image = Image.fromarray(theirs.permute(1, 2, 0).numpy())
-        assert np.array_equal(
-            mine.permute(1, 2, 0), image.resize((4, 4), Image.Resampling.BICUBIC)
-        )
-    binary = Image.fromarray(triple.region[0].numpy()).point(lambda v: 255 * (v >= 128))
-    assert np.array_equal(small.region[0], binary.resize((4, 4), Image.Resampling.NEAREST))
-    assert small.name == triple.name
+    native, small = (IHarmony4(root, "test", size=size)[0] for size in (None, 4))
+    for mine, theirs in ((small.composite, native.composite), (small.real, native.real)):
+        image = Image.fromarray(codes(theirs)).resize((4, 4), Image.Resampling.BICUBIC)
+        assert np.array_equal(codes(mine), image)
+    binary = Image.fromarray(codes(native.region)[..., 0]).point(lambda v: 255 * (v >= 128))
+    expected = binary.resize((4, 4), Image.Resampling.NEAREST)
+    assert np.array_equal(codes(small.region)[..., 0], expected)
 
 
 def test_bilinear_resizing_is_opencvs_also_of_the_region(root):
-    triple = IHarmony4(root, "test")[0]
-    small = resize_triple(triple, 5, "bilinear")
-    for mine, theirs in zip(small[:3], triple[:3], strict=True):
-        expected = cv2.resize(theirs.permute(1, 2, 0).numpy(), (5, 5))
-        assert np.array_equal(mine.permute(1, 2, 0), expected.reshape(5, 5, -1))
-    assert small.name == triple.name
+    native = IHarmony4(root, "test")[0]
+    small = IHarmony4(root, "test", size=5, interpolation="bilinear")[0]
+    for mine, theirs in zip(small[:3], native[:3], strict=True):
+        expected = cv2.resize(codes(theirs), (5, 5))
+        assert np.array_equal(codes(mine), expected.reshape(5, 5, -1))
 
 
 def test_what_cannot_be_resized_to_is_refused(root):
-    triple = IHarmony4(root, "test")[0]
-    assert resize_triple(triple, 1).real.shape == (3, 1, 1)
+    assert IHarmony4(root, "test", size=1)[0].real.shape == (3, 1, 1)
     with pytest.raises(ValueError, match="'size' must be at least 1, got 0"):
-        resize_triple(triple, 0)
+        IHarmony4(root, "test", size=0)
     with pytest.raises(ValueError, match="must be 'bicubic' or 'bilinear', got 'nearest'"):
-        resize_triple(triple, 4, "nearest")
-
-
-def test_samples_are_between_0_and_1_in_the_order_of_samples(root):
-    triple = IHarmony4(root, "test")[0]
-    sample = to_sample(triple, 7)
-    planes = sample.composite, sample.real, sample.region
-    for mine, theirs in zip(planes, triple[:3], strict=True):
-        assert torch.equal(mine, theirs / 255)
-    assert (sample.photo, sample.applied) == (7, "")
+        IHarmony4(root, "test", size=4, interpolation="nearest")
 
 
 def test_the_sample_of_the_data_set_is_read(data_root):
-    triples = IHarmony4(data_root / "iharmony4_sample", "test")
-    assert [t.name.split("_")[0] for t in triples] == ["c35030"] * 4 + ["a0002"] * 2
-    for triple in triples:
-        inside = triple.region[0] > 127
-        error = (triple.composite.float() - triple.real.float()).abs().mean(0)
+    samples = IHarmony4(data_root / "iharmony4_sample", "test")
+    names = [path.stem.split("_")[0] for path in samples.paths]
+    assert names == ["c35030"] * 4 + ["a0002"] * 2
+    for sample in samples:
+        inside = sample.region[0] > 0.5
+        error = (sample.composite - sample.real).abs().mean(0)
         assert error[inside].mean() > 3 * error[~inside].mean()
 
 

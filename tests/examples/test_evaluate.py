@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from reproduction import report, scoring
+from reproduction import data, scoring
 
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.backbones import SmallUNet
-from opmask.datasets import Sample
+from opmask.datasets import IHarmony4
 from opmask.datasets.benchmark import write_triptych
 from opmask.metrics import PROTOCOLS, reference_panel, score
+from opmask.perturb import Composite
 
 
 @pytest.fixture
 def checkpoint(monkeypatch, tmp_path):
-    monkeypatch.setattr(report, "VALIDATION", 4)
+    monkeypatch.setattr(data, "VALIDATION", 4)
     model = OperatorMaskWrapper(SmallUNet(4, width=8), region=True)
     with torch.no_grad():
         model.head.layer.bias.fill_(1.0)
@@ -170,7 +171,7 @@ def triptychs(tmp_path):
         region = torch.zeros(1, 32, 32)
         region[..., :columns] = 1
         write_triptych(
-            folder / f"{name}.png", Sample(real * (1 - region / 2), real, region, 0, "")
+            folder / f"{name}.png", Composite(real * (1 - region / 2), real, region, None)
         )
     return folder
 
@@ -237,9 +238,9 @@ def test_recompressed_composites_are_the_same_ones_with_other_pixels(monkeypatch
 
 
 def test_recompressed_composites_are_made_by_the_library(monkeypatch):
-    monkeypatch.setattr(report, "VALIDATION", 4)
-    exact = report.validation_set(None, 32)
-    sample = report.RecompressedComposites(exact)[1]
+    monkeypatch.setattr(data, "VALIDATION", 4)
+    exact = data.validation_set(None, 32)
+    sample = data.RecompressedComposites(exact)[1]
     assert sample.applied == exact[1].applied
     assert sample.real.shape == (3, 32, 32)
     assert not torch.equal(sample.real, exact[1].real)
@@ -344,11 +345,11 @@ def test_other_protocols_resize_as_their_code_does(
 ):
     seen = []
     monkeypatch.setattr(
-        scoring, "resize_triple", lambda *args: seen.append(args[1:]) or resize(*args)
+        scoring, "IHarmony4", lambda *args, **how: seen.append(how) or IHarmony4(*args, **how)
     )
-    resize = opmask.datasets.iharmony4.resize_triple
     run(monkeypatch, str(blind), "--iharmony4", str(iharmony4), "--protocol", protocol)
-    assert set(seen) == {(32, PROTOCOLS[protocol].interpolation)}
+    how = {"size": 32, "interpolation": PROTOCOLS[protocol].interpolation}
+    assert seen == [how] * len(seen) != []
     assert f"Protocol {protocol}: " in capsys.readouterr().out
 
 

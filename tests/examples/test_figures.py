@@ -5,17 +5,18 @@ import figures
 import pytest
 import torch
 from PIL import Image
-from reproduction import report
+from reproduction import data
 
 import opmask
 from opmask.backbones import SmallUNet
+from opmask.perturb import CompositeBatch
 from opmask.retouch import lab_retoucher, paper_hls_retoucher
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A run folder with untrained models, of which the masks are not the identity."""
-    monkeypatch.setattr(report, "VALIDATION", 8)
+    monkeypatch.setattr(data, "VALIDATION", 8)
     torch.manual_seed(0)
     models = {
         "rgb": opmask.DirectRGB(SmallUNet(3, width=8), region=False, multiple_of=32),
@@ -56,7 +57,7 @@ def test_hue_is_told_in_degrees():
 def test_a_sweep_goes_through_the_output_and_changes_one_channel(folder):
     model = opmask.load(folder / "om" / "model.safetensors").eval()
     image = torch.rand(1, 3, 32, 32) * 0.2 + 0.4
-    batch = report.Sample(image, image, torch.ones(1, 1, 32, 32), torch.tensor([0]), [""])
+    batch = CompositeBatch(image, image, torch.ones(1, 1, 32, 32), (None,))
     row = figures.sweeps(model, batch)["l_add"]
     assert list(row.images) == [
         "composite", "L* -30", "L* -20", "L* -10", "output", "L* +10", "L* +20", "L* +30",

@@ -17,7 +17,7 @@ SMALL = ["--steps", "20", "--size", "32", "--batch-size", "2", "--device", "cpu"
 
 
 def run(code, *flags):
-    command = [sys.executable, *flags, "-c", f"import launch\n{code}"]
+    command = [sys.executable, *flags, "-c", f"from reproduction import launch\n{code}"]
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, cwd=ROOT)
 
 

@@ -1,7 +1,6 @@
 import pickle
 import re
 import sys
-from argparse import Namespace
 
 import huggingface_hub
 import pretrained_backbone
@@ -11,7 +10,7 @@ import timm
 import torch
 from PIL import Image
 from pretrained_backbone import Normalize, load_encoder, load_model, read_weights
-from reproduction import report
+from reproduction import data
 from safetensors.torch import save_file
 
 from opmask import OperatorMaskWrapper
@@ -20,7 +19,7 @@ from opmask import OperatorMaskWrapper
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     monkeypatch.setattr(pretrained_backbone, "SCENES", 4)
-    monkeypatch.setattr(report, "VALIDATION", 6)
+    monkeypatch.setattr(data, "VALIDATION", 6)
 
 
 def run(monkeypatch, out, *flags: str) -> None:
@@ -152,8 +151,8 @@ def test_pictures_are_normalised_as_the_encoder_was_pretrained():
 def test_every_trained_parameter_is_in_one_group_with_its_own_rate():
     net = pretrained_backbone.build_network("tu-resnet10t")
     model = OperatorMaskWrapper(net, preprocess=Normalize("tu-resnet10t"))
-    rates = Namespace(encoder_rate=1e-4, rate=1e-3)
-    encoder, rest = pretrained_backbone.parameter_groups(net, model, rates)
+    groups = pretrained_backbone.parameter_groups(net, model, rate=1e-3, encoder_rate=1e-4)
+    encoder, rest = groups
     assert (encoder["lr"], rest["lr"]) == (1e-4, 1e-3)
     assert set(encoder["params"]) == set(net.encoder.parameters())
     assert set(rest["params"]) >= {*net.decoder.parameters(), *model.head.parameters()}

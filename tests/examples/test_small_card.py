@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 from reproduction.small import calibrate, card, pool
-from reproduction.small.calibrate import STRENGTHS, Found
+from reproduction.small.calibrate import STRENGTHS, ImageRegions
 from reproduction.small.network import build
 from reproduction.small.scoring import Row, scenes
 from reproduction.small.tables import line, share_interval, source, tables
@@ -17,7 +17,7 @@ import opmask
 def found(gains, confidence=0.8, error=100.0, untouched=False):
     """An image with one found region, whose error falls in proportion to the strength."""
     regions = [(confidence, 0.5, np.array(STRENGTHS) * gains)]
-    return Found(untouched, error, {t: regions for t in calibrate.THRESHOLDS})
+    return ImageRegions(untouched, error, {t: regions for t in calibrate.THRESHOLDS})
 
 
 def row(
@@ -69,7 +69,7 @@ def test_harm_to_untouched_photos_counts():
 def test_gains_are_linear_between_strengths_and_summed_over_the_regions_of_an_image():
     gains = np.array(STRENGTHS) ** 2
     pair = [(0.5, 1.0, 10 * gains), (0.7, 1.0, gains)]
-    images = [Found(False, 9.0, {0.2: pair}), Found(True, 0.0, {0.2: []})]
+    images = [ImageRegions(False, 9.0, {0.2: pair}), ImageRegions(True, 0.0, {0.2: []})]
     regions = calibrate.regions_at(images, 0.2)
     gained = calibrate.gained_mse(regions, np.array([0.25, 1.0]))
     expected = 10 * np.interp(0.25, STRENGTHS, gains) + gains[-1]
@@ -77,7 +77,7 @@ def test_gains_are_linear_between_strengths_and_summed_over_the_regions_of_an_im
 
 
 def test_a_model_that_finds_nothing_is_calibrated_too():
-    nothing = Found(False, 10.0, {t: [] for t in calibrate.THRESHOLDS})
+    nothing = ImageRegions(False, 10.0, {t: [] for t in calibrate.THRESHOLDS})
     assert calibrate.fit([nothing]).strength == (0.0,)
 
 
@@ -87,7 +87,7 @@ def test_found_regions_and_their_errors_are_what_plain_loops_say():
     errors = torch.rand(len(STRENGTHS), 8, 8)
     region = torch.zeros(1, 8, 8)
     region[:, :4, :2] = 1
-    made = calibrate.one_image(False, gate, errors, region)
+    made = calibrate.regions_of_image(False, gate, errors, region)
     assert made.error == pytest.approx(errors[0].mean().item())
     assert len(made.regions[0.3]) == 2
     ((confidence, share, gains),) = made.regions[0.5]
@@ -99,7 +99,7 @@ def test_found_regions_and_their_errors_are_what_plain_loops_say():
 
 def test_a_gate_that_is_open_everywhere_is_one_region():
     errors = torch.ones(len(STRENGTHS), 4, 4)
-    made = calibrate.one_image(True, torch.ones(1, 4, 4), errors, torch.zeros(1, 4, 4))
+    made = calibrate.regions_of_image(True, torch.ones(1, 4, 4), errors, torch.zeros(1, 4, 4))
     assert [len(found) for found in made.regions.values()] == [1] * len(calibrate.THRESHOLDS)
 
 

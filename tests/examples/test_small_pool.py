@@ -17,7 +17,7 @@ from opmask.datasets import BrokenPhotoError, Composites, read_image
 from opmask.datasets.photos import Photo, resize_photo
 from opmask.datasets.segmentation import segment
 from opmask.files.locking import LOCK
-from opmask.perturb import Perturber
+from opmask.perturb import Perturber, collate
 
 SIZE = 16
 
@@ -188,7 +188,7 @@ def test_a_pickle_holds_the_folder_and_no_photos(root, tmp_path):
 def test_packed_photos_are_trained_on(root, tmp_path):
     packed = pool.pack(train(root), tmp_path / "out")
     samples = Composites(packed, Perturber(), size=SIZE, seed=1)
-    batch = next(iter(DataLoader(samples, 4, sampler=range(4))))
+    batch = next(iter(DataLoader(samples, 4, sampler=range(4), collate_fn=collate)))
     assert batch.composite.shape == (4, 3, SIZE, SIZE)
 
 

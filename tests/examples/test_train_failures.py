@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import train_hscene
-from reproduction import failures, training
+from reproduction import train
 from small_training import shrink
 
 import opmask
@@ -27,14 +27,14 @@ def run(monkeypatch, out, *flags):
 
 def break_step(monkeypatch, step, fail):
     """Lets `fail` change what the losses of a step are."""
-    terms, calls = training.generator_terms, []
+    terms, calls = train.generator_terms, []
 
     def failing(*arguments):
         calls.append(1)
         found = terms(*arguments)
         return fail(found, arguments[2]) if len(calls) == step else found
 
-    monkeypatch.setattr(training, "generator_terms", failing)
+    monkeypatch.setattr(train, "generator_terms", failing)
 
 
 def nan(terms, model):
@@ -55,7 +55,8 @@ def test_a_loss_that_is_not_finite_names_its_batch_and_keeps_the_checkpoint(monk
     sources = [composites.source(position) for position in (6, 7)]
     text = str(stopped.value)
     assert "The loss of om is not finite at step 4. Its batch: positions 6-7; " in text
-    assert f"photos {[s.photo for s in sources]}; seeds {[s.seed for s in sources]}" in text
+    names, seeds = [photo.name for photo, _ in sources], [seed for _, seed in sources]
+    assert f"positions 6-7; seeds {seeds}; photos {names}. " in text
     assert f"The last good checkpoint stays in {tmp_path / 'om' / 'checkpoint'}" in text
     state = torch.load(tmp_path / "om" / "checkpoint" / "state.pt", weights_only=True)
     assert state["step"] == 3
@@ -81,7 +82,7 @@ def test_a_process_without_fault_says_that_it_was_another(tmp_path):
         name, step = "om", 5
 
     with pytest.raises(SystemExit, match="The loss of om is not finite at step 5, in another pro"):
-        failures.stop_if_not_finite(Run, torch.ones(2), [1.0, float("inf")], [], [])
+        train.stop_if_not_finite(Run, torch.ones(2), [1.0, float("inf")], [])
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ import pytest
 import torch
 import train_hscene
 from PIL import Image
-from reproduction import networks, recipes, report, run_folder, training
+from reproduction import checkpoint, loop, networks, recipes, report, train
 from small_training import shrink
 
 import opmask
 from opmask.backbones import AttentionUNet, SmallUNet
 from opmask.color import HLS_CLAMPED
+from opmask.perturb import CompositeBatch
 from opmask.retouch import paper_hls_retoucher
 
 
@@ -87,7 +88,7 @@ def test_the_paper_s_network_is_as_deep_as_the_size_allows(size, depth):
 
 def test_an_attention_unet_starts_at_the_identity(monkeypatch, tmp_path):
     run(monkeypatch, tmp_path, "--backbone", "attention-unet", "--model", "om", "--guided")
-    assert run_folder.read_log(tmp_path / "om" / "log.csv")[0][3] < 0.01
+    assert checkpoint.read_log(tmp_path / "om" / "log.csv")[0][3] < 0.01
 
 
 def test_the_masks_in_hls_are_the_paper_s(monkeypatch, tmp_path):
@@ -100,22 +101,22 @@ def test_the_masks_in_hls_are_the_paper_s(monkeypatch, tmp_path):
 
 def test_the_panel_shows_the_first_masks_that_there_are():
     sample = torch.rand(1, 3, 32, 32)
-    batch = report.Sample(sample, sample, sample[:, :1], 0, "")
+    batch = CompositeBatch(sample, sample, sample[:, :1], (None,))
     retouchers = {"om": None, "om-hls": paper_hls_retoucher()}
     models = {
         name: opmask.OperatorMaskWrapper(SmallUNet(width=8), retoucher).eval()
         for name, retoucher in retouchers.items()
     }
-    (row,) = report.panel_rows(models, batch, guided=False, count=1)
+    (row,) = report.panel_rows(models, batch, count=1)
     assert list(row.masks) == ["l_add", "a_add", "b_add"]
-    (row,) = report.panel_rows({"om-hls": models["om-hls"]}, batch, guided=False, count=1)
+    (row,) = report.panel_rows({"om-hls": models["om-hls"]}, batch, count=1)
     assert list(row.masks) == ["h_add", "l_add", "s_add"]
 
 
 def test_ten_steps_are_possible(monkeypatch, tmp_path):
     # A rise over exactly one step would make PyTorch's schedule divide by zero.
     run(monkeypatch, tmp_path, "--model", "om", "--steps", "10")
-    assert len(run_folder.read_log(tmp_path / "om" / "log.csv")) == 10
+    assert len(checkpoint.read_log(tmp_path / "om" / "log.csv")) == 10
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_bad_arguments_are_refused_at_once(monkeypatch, tmp_path, capsys, flag, 
 
 def test_an_interrupted_run_resumes_to_the_same_weights(monkeypatch, tmp_path):
     run(monkeypatch, tmp_path / "whole", "--model", "om")
-    step = training.advance
+    step = loop.advance
     calls = []
 
     def interrupting(*args):
@@ -149,7 +150,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(monkeypatch, tmp_path):
             signal.raise_signal(signal.SIGINT)
         return step(*args)
 
-    monkeypatch.setattr(training, "advance", interrupting)
+    monkeypatch.setattr(loop, "advance", interrupting)
     with pytest.raises(KeyboardInterrupt, match=r"at step 4. Add --resume to go on"):
         run(monkeypatch, tmp_path / "parts", "--model", "om")
     assert not (tmp_path / "parts" / "om" / "model.safetensors").exists()
@@ -168,7 +169,7 @@ def test_a_killed_run_resumes_from_the_last_checkpoint(monkeypatch, tmp_path):
     run(monkeypatch, tmp_path / "parts", "--model", "om", "--save-every", "4")
     (tmp_path / "parts" / "om" / "model.safetensors").unlink()
     run(monkeypatch, tmp_path / "parts", "--model", "om", "--resume")
-    assert len(run_folder.read_log(tmp_path / "parts" / "om" / "log.csv")) == 6
+    assert len(checkpoint.read_log(tmp_path / "parts" / "om" / "log.csv")) == 6
     torch.testing.assert_close(
         weights(tmp_path / "parts"), weights(tmp_path / "whole"), rtol=0, atol=0
     )
@@ -177,7 +178,7 @@ def test_a_killed_run_resumes_from_the_last_checkpoint(monkeypatch, tmp_path):
 def test_resuming_a_finished_run_only_evaluates(monkeypatch, tmp_path):
     run(monkeypatch, tmp_path, "--model", "om")
     before = (tmp_path / "results.json").read_text()
-    monkeypatch.setattr(training, "train", None)  # would fail if it were called
+    monkeypatch.setattr(loop, "train", None)  # would fail if it were called
     run(monkeypatch, tmp_path, "--model", "om", "--resume")
     assert (tmp_path / "results.json").read_text() == before
 
@@ -206,23 +207,23 @@ def test_resuming_with_other_settings_is_refused(monkeypatch, tmp_path):
 
 def test_a_model_that_still_returns_its_input_is_reported():
     with pytest.warns(UserWarning, match="after 500 steps om still returns its input"):
-        training.warn_if_still("om", 0.49)
+        train.warn_if_still("om", 0.49)
 
 
 def test_a_model_that_moved_is_not_reported():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        training.warn_if_still("om", 0.51)
+        train.warn_if_still("om", 0.51)
 
 
 def test_a_step_that_takes_several_times_the_median_is_called_slow():
     slow = "slow: 1.6 s instead of 0.5, is another process busy?"
-    assert training.describe_pace([0.5, 0.5, 0.5, 1.6]) == slow
-    assert training.describe_pace([0.5, 0.5, 0.5, 1.4]) == training.describe_pace([9.0]) == ""
+    assert loop.describe_pace([0.5, 0.5, 0.5, 1.6]) == slow
+    assert loop.describe_pace([0.5, 0.5, 0.5, 1.4]) == loop.describe_pace([9.0]) == ""
 
 
 def test_the_check_runs_at_its_step_both_ways(monkeypatch, tmp_path):
-    monkeypatch.setattr(training, "CHECK_STEP", 5)
+    monkeypatch.setattr(train, "CHECK_STEP", 5)
     monkeypatch.setitem(recipes.RATES, "small", 0.0)
     with pytest.warns(UserWarning, match="om still returns its input"):
         run(monkeypatch, tmp_path / "stuck", "--model", "om")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reproduction import run_folder
+from reproduction import checkpoint
 
 import opmask
 
@@ -49,7 +49,7 @@ def weights(path) -> dict[str, torch.Tensor]:
 
 
 def columns(out, model, *names):
-    log = run_folder.read_log(out / model / "log.csv")
+    log = checkpoint.read_log(out / model / "log.csv")
     return torch.tensor([[row[name] for name in names] for row in log], dtype=torch.float64)
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,14 +12,14 @@ import train_hlip
 import train_hscene
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from reproduction import learners, networks, recipes
-from reproduction.options import parse
-from reproduction.recipes import ABLATION, HLIP, HSCENE, SMALL
+from reproduction import loop, networks, recipes
+from reproduction.data import share_steps
+from reproduction.recipes import ABLATION, HLIP, HSCENE, SMALL, parse
 from small_training import shrink
 
 import opmask
 from opmask.color import LAB_CENTERED
-from opmask.perturb import REFERENCE, REFERENCE_RGB
+from opmask.perturb import PRESETS, REFERENCE, REFERENCE_RGB
 
 
 @pytest.fixture(autouse=True)
@@ -76,8 +77,8 @@ def test_the_paper_s_configurations(families, model, steps, milestones, adversar
 
 def test_the_baseline_works_in_rgb_and_masks_in_lab():
     rgb, om = HSCENE["reference"]["rgb"], HSCENE["reference"]["om"]
-    assert recipes.PERTURBATIONS[rgb.perturb] is REFERENCE_RGB
-    assert recipes.PERTURBATIONS[om.perturb] is REFERENCE
+    assert PRESETS[rgb.perturb] is REFERENCE_RGB
+    assert PRESETS[om.perturb] is REFERENCE
     assert recipes.SPACES[om.space] is LAB_CENTERED
     space = recipes.SPACES[rgb.space]
     assert space.from_rgb(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1]
@@ -102,7 +103,7 @@ def test_the_rows_of_the_ablation():
 def test_the_rate_falls_one_step_after_each_milestone(model, rates):
     recipe, used = HSCENE["reference"][model], []
     net = torch.nn.Linear(1, 1)
-    training = learners.learner(net, recipe, Accelerator(cpu=True))
+    training = loop.make_learner(net, recipe, Accelerator(cpu=True))
     for _ in range(max(rates)):
         used.append(training.optimizer.param_groups[0]["lr"])
         training.step()
@@ -111,9 +112,9 @@ def test_the_rate_falls_one_step_after_each_milestone(model, rates):
 
 
 def test_without_flags_a_recipe_is_as_it_was(monkeypatch):
-    args = asked(monkeypatch)
-    assert args.recipes == {"rgb": SMALL, "rgb-residual": SMALL, "om": SMALL}
-    assert (args.size, args.batch_size) == (64, 16)
+    options, found = asked(monkeypatch)
+    assert found == {"rgb": SMALL, "rgb-residual": SMALL, "om": SMALL}
+    assert options == recipes.Options(out=Path("out"))
 
 
 def test_every_value_can_be_given_as_a_flag(monkeypatch):
@@ -121,7 +122,7 @@ def test_every_value_can_be_given_as_a_flag(monkeypatch):
     flags += "--perturb default --space rgb --eps 0.1 --perceptual vgg19-lab --adversarial 0.1 "
     flags += "--tv 1 --sparsity 2 --supervise-region 3 --supervise-masks 4 --ema 0.5 --lr 0.2 "
     flags += "--betas 0.5 0.6 --milestones 1 2 --gamma 0.3 --recipe paper --model om"
-    recipe = asked(monkeypatch, *flags.split()).recipes["om"]
+    recipe = asked(monkeypatch, *flags.split())[1]["om"]
     assert recipe == recipes.Recipe(
         *(7, 32, 3, 256, "small", "identity", "add", "default", "rgb", 0.1, "vgg19-lab"),
         *(0.1, 1, 2, 3, 4, 0.5, 0.2, (0.5, 0.6), (1, 2), 0.3),
@@ -129,8 +130,8 @@ def test_every_value_can_be_given_as_a_flag(monkeypatch):
 
 
 def test_no_milestones_leave_the_rate_as_it_is(monkeypatch):
-    recipe = asked(monkeypatch, "--milestones", "--model", "om").recipes["om"]
-    training = learners.learner(torch.nn.Linear(1, 1), recipe, Accelerator(cpu=True))
+    recipe = asked(monkeypatch, "--milestones", "--model", "om")[1]["om"]
+    training = loop.make_learner(torch.nn.Linear(1, 1), recipe, Accelerator(cpu=True))
     for _ in range(20):
         training.step()
     assert training.optimizer.param_groups[0]["lr"] == 1e-3
@@ -144,7 +145,7 @@ def test_no_milestones_leave_the_rate_as_it_is(monkeypatch):
         (["--tv", "1"], "--tv, --sparsity, --supervise-masks are losses of masks"),
         (["--model", "omgan", "--adversarial", "0"], "--adversarial must be above 0"),
         (
-            ["--model", "om", "--supervise-masks", "1", "--perturb", "reference-lab"],
+            ["--model", "om", "--supervise-masks", "1", "--perturb", "reference"],
             "--supervise-masks needs --perturb default",
         ),
         (["--mixed-precision", "fp16", "--device", "cpu"], "fp16 needs a CUDA device"),
@@ -191,8 +192,10 @@ def test_the_reference_trains_all_models_and_omgan_from_om(monkeypatch, tmp_path
 def test_omgan_starts_from_the_weights_of_om_and_their_average(monkeypatch, tmp_path):
     run(monkeypatch, tmp_path, "--model", "om", "--ema", "0.5")
     file = tmp_path / "om" / "model.safetensors"
-    args = asked(monkeypatch, *FLAGS, "--model", "omgan", "--ema", "0.5", "--init", str(file))
-    started = learners.begin("omgan", Accelerator(cpu=True), args)
+    flags = [*FLAGS, "--model", "omgan", "--ema", "0.5", "--init", str(file)]
+    options, found = asked(monkeypatch, *flags)
+    share = share_steps(found["omgan"], options.accumulate)
+    started = loop.begin("omgan", found["omgan"], share, Accelerator(cpu=True), options)
     assert same(started.average.module.state_dict(), state(file))
     assert same(started.model.state_dict(), state(file.with_name("raw.safetensors")))
     assert not started.generator.optimizer.state_dict()["state"]  # optimisers are new
@@ -201,7 +204,7 @@ def test_omgan_starts_from_the_weights_of_om_and_their_average(monkeypatch, tmp_
 def test_the_average_is_that_of_the_plain_formula():
     model = torch.nn.Linear(2, 2)
     average, expected = (
-        learners.make_average(model, 0.9, torch.device("cpu")),
+        loop.make_average(model, 0.9, torch.device("cpu")),
         model.weight.clone(),
     )
     for _ in range(3):
@@ -213,7 +216,8 @@ def test_the_average_is_that_of_the_plain_formula():
 
 def test_every_term_is_logged_and_adds_up(monkeypatch, tmp_path):
     monkeypatch.setattr(
-        "objective.LPIPS", lambda net, weights: opmask.losses.LPIPS(net, weights="random")
+        "reproduction.networks.LPIPS",
+        lambda net, weights: opmask.losses.LPIPS(net, weights="random"),
     )
     flags = "--perceptual lpips-alex --adversarial 0.5 --tv 0.1 --sparsity 0.2 "
     flags += "--supervise-region 0.3 --supervise-masks 0.4"
@@ -275,7 +279,7 @@ def test_hlip_trains_on_real_photographs(monkeypatch, tmp_path, data_root):
 
 
 def test_the_best_recipe_adds_with_a_perceptual_loss_and_averages_its_weights(monkeypatch):
-    recipe = asked(monkeypatch, "--recipe", "best", "--model", "om").recipes["om"]
+    recipe = asked(monkeypatch, "--recipe", "best", "--model", "om")[1]["om"]
     assert (recipe.masks, recipe.perceptual, recipe.steps) == ("add", "lpips-alex", 4000)
     assert recipe.ema == 0.998
-    assert asked(monkeypatch, "--recipe", "best", "--model", "omgan").recipes["omgan"].adversarial
+    assert asked(monkeypatch, "--recipe", "best", "--model", "omgan")[1]["omgan"].adversarial

@@ -122,7 +122,7 @@ def test_synthetic_scenes_are_added(listed_photos):
 def test_the_best_averaged_weights_are_kept(run, monkeypatch):
     ranks = iter([3.0, 1.0, 2.0, 5.0])
     monkeypatch.setattr(train_small, "rank", lambda _: next(ranks))
-    folder = run("--look-every", "1", "--ema", "0.0")
+    folder = run("--validate-every", "1", "--ema", "0.0")
     rows = json.loads((folder / "validation.json").read_text())
     assert [row["rank"] for row in rows] == [3.0, 1.0, 2.0, 5.0]
     last = torch.load(folder / "checkpoint" / "state.pt", weights_only=True)["model"]
@@ -137,7 +137,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run(run, monkeypatch):
 
 
 def test_sizes_grow_and_the_rate_rises_and_falls():
-    recipe = train_small.Recipe(steps=1000)
+    recipe = train_small.Hyperparameters(steps=1000)
     assert [recipe.size(step) for step in (0, 399, 400, 799, 800)] == [64, 64, 96, 96, 128]
     assert recipe.rate(0) == pytest.approx(0.01)
     assert recipe.rate(500) == pytest.approx(0.5)
@@ -200,7 +200,7 @@ def test_other_colors_leave_the_mean_exposure_about_where_it_was():
 def test_scores_of_an_untrained_model_are_those_of_the_composites(listed_photos):
     packed = pool.pack(pool.Pool(listed_photos, "validation", size=64), listed_photos / "packed")
     rows = scoring.score(train_small.build(8, None).eval(), packed, ("exact",), size=32)
-    found = scoring.figures(rows)
+    found = scoring.summarize(rows)
     assert [row.prompt for row in rows] == ["exact"] * 3 + ["untouched"] * 3
     assert found["exact"] == pytest.approx(1, abs=0.02)
     assert found["untouched"] < 0.1

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 import opmask
 from opmask.datasets import ADE20K
 from opmask.fitting import fit_masks, fit_record
-from opmask.fitting.solver import Bounds, solve_within
+from opmask.fitting.solver import MaskBounds, solve_bounded
 from opmask.perturb import (
     DEFAULT,
-    Applied,
     Filter,
+    PerturbationRecord,
     RegionChange,
     composite,
     draw,
@@ -278,9 +278,9 @@ def test_a_step_within_bounds_is_the_best_of_a_grid(seed):
     hessian = root @ root.T + 0.1 * torch.eye(2)
     gradient = 2 * torch.randn(2, generator=generator, dtype=torch.float64)
     one = torch.ones(2, dtype=torch.float64)
-    found = solve_within(hessian[None], gradient[None], 0 * one[None], Bounds(0 * one, -one, one))[
-        0
-    ]
+    found = solve_bounded(
+        hessian[None], gradient[None], 0 * one[None], MaskBounds(0 * one, -one, one)
+    )[0]
 
     def value(x):
         return ((x @ hessian) * x).sum(-1) / 2 + x @ gradient
@@ -298,7 +298,7 @@ def test_what_is_furthest_beyond_its_range_is_bounded_first():
     gradient = -(hessian @ torch.tensor([12.0, 0.3]))
     high = torch.tensor([10.0, 0.1])
     # By halves of the range, the first is 0.2 beyond and the second 2; then the first is not.
-    found = solve_within(hessian, gradient, torch.zeros(1, 2), Bounds(0 * high, -high, high))
+    found = solve_bounded(hessian, gradient, torch.zeros(1, 2), MaskBounds(0 * high, -high, high))
     torch.testing.assert_close(found, torch.tensor([[9.0, 0.1]]), rtol=1e-4, atol=0)
 
 
@@ -394,7 +394,7 @@ def test_input_that_does_not_fit_is_refused(change, kind, message):
 def test_a_record_fits_its_own_regions():
     image = torch.randint(0, 256, (3, 24, 24), dtype=torch.uint8)
     label_map = halves(image[None])[0]
-    applied = Applied(0, (RegionChange(3, (Filter("brightness", 0.8),)),))
+    applied = PerturbationRecord(0, (RegionChange(3, (Filter("brightness", 0.8),)),))
     sample = composite(image, label_map, applied)
     masks = fit_record(applied, opmask.Retoucher(opmask.Mul(opmask.RGB)), *sample[:2], label_map)
     assert masks["r_mul"].shape == (1, 24, 24)

@@ -15,9 +15,9 @@ from PIL import Image
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from opmask.color.opencv_lab import rgb_to_lab8
-from opmask.datasets.iharmony4 import IHarmony4, resize_triple
+from opmask.datasets import IHarmony4
 from opmask.losses import LPIPS
-from opmask.metrics import PROTOCOLS, reference_panel, score
+from opmask.metrics import PROTOCOLS, reference_panel, score, to_uint8
 
 SIZE = 64
 
@@ -37,15 +37,20 @@ def made_up():
     return output, real, cv2.blur(region, (5, 5))
 
 
+def arrays(sample):
+    """Output, real image and region of a sample, 8-bit."""
+    output, real, region = (to_uint8(plane.expand(3, -1, -1)) for plane in sample[:3])
+    return output, real, region[..., 0]
+
+
 @cache
 def photographs(data_root, interpolation):
     """The composites of the sample as outputs, at the size of the tables."""
     made = []
     for subset in ("HCOCO", "HAdobe5k", "unnamed"):
-        for triple in IHarmony4(data_root / "iharmony4_sample", "test", subset):
-            planes = resize_triple(triple, 256, interpolation)[:3]
-            output, real, region = (plane.permute(1, 2, 0).numpy() for plane in planes)
-            made.append((output, real, region[..., 0]))
+        root = data_root / "iharmony4_sample"
+        for sample in IHarmony4(root, "test", subset, size=256, interpolation=interpolation):
+            made.append(arrays(sample))
     return made
 
 
@@ -325,8 +330,6 @@ def test_dovenets_own_resizing_gives_dovenets_numbers(data_root):
     )
     mask = Image.open(root / "masks/a0002_1.png").convert("1").resize((256, 256))
     expected = dovenet(comp, real, 255 * np.array(mask, dtype=np.uint8))
-    triple = resize_triple(IHarmony4(data_root / "iharmony4_sample", "test", "HAdobe5k")[0], 256)
-    planes = (plane.permute(1, 2, 0).numpy() for plane in triple[:3])
-    output, target, region = planes
-    row = score(output, target, region[..., 0], protocol="dovenet", lpips=())
+    sample = IHarmony4(data_root / "iharmony4_sample", "test", "HAdobe5k", size=256)[0]
+    row = score(*arrays(sample), protocol="dovenet", lpips=())
     assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-3)

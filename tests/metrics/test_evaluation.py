@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from opmask import Retouched
-from opmask.datasets import Sample
 from opmask.losses import LPIPS
 from opmask.metrics import (
     PROTOCOLS,
@@ -14,6 +13,7 @@ from opmask.metrics import (
     to_uint8,
     untouched,
 )
+from opmask.perturb import CompositeBatch
 
 ROW = {"model": "om", "mse": 99.84, "psnr": 30.59, "ssim": 0.96, "iou": 0.5}
 
@@ -23,7 +23,7 @@ def batches(count=2):
     region = torch.zeros(2, 1, 33, 32)
     region[..., :11, :] = 1
     return [
-        Sample(torch.rand(2, 3, 33, 32), torch.rand(2, 3, 33, 32), region, 0, "")
+        CompositeBatch(torch.rand(2, 3, 33, 32), torch.rand(2, 3, 33, 32), region, (None, None))
         for _ in range(count)
     ]
 
@@ -116,7 +116,7 @@ def test_no_network_scores_unless_asked(torch_home):
     torch_home.mkdir(parents=True)
     (torch_home / "vgg16-397923af.pth").write_bytes(b"not to be read")
     assert not any("lpips" in name for name in evaluate(None, batches(1))[0])
-    with pytest.raises(ValueError, match=r"vgg16-397923af.pth' must be a file of weights"):
+    with pytest.raises(ValueError, match=r"vgg16-397923af.pth' is damaged, or no file"):
         evaluate(None, batches(1), lpips=None)
 
 

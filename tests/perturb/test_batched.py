@@ -3,10 +3,10 @@ import torch
 from changes import ALL, CHAINS, by_definition, photo, swap
 
 from opmask.perturb import FILTERS, OTHER_FILTERS, Cube, Filter, LabScaling, RegionChange, draw
-from opmask.perturb.batched import change_together
-from opmask.perturb.filters.batched_lookup import NO_CHANGE, Bundle
-from opmask.perturb.filters.filter import program_of
-from opmask.perturb.records import Applied
+from opmask.perturb.batched import change_regions_batched
+from opmask.perturb.filters import filter_pipeline
+from opmask.perturb.filters.batched_lookup import NO_CHANGE, BatchedLookup
+from opmask.perturb.records import PerturbationRecord
 
 CPU = torch.device("cpu")
 
@@ -15,15 +15,15 @@ def together(samples, **options):
     """The changed photos, and their regions, of several samples made at once."""
     images, label_maps, applied = zip(*samples, strict=True)
     changes = [(i, change) for i, record in enumerate(applied) for change in record.regions]
-    made = change_together(torch.stack(images), torch.stack(label_maps), changes, **options)
-    return made.put(torch.stack(images), made.levels), made.inside
+    made = change_regions_batched(torch.stack(images), torch.stack(label_maps), changes, **options)
+    return made.scatter(torch.stack(images), made.levels), made.inside
 
 
 def check(chains, **options):
     """Two photos, the second with all chains in regions of its own."""
     regions = tuple(RegionChange(n, chain) for n, chain in enumerate(chains, 1))
-    some = Applied(0, (RegionChange(5, (Filter("rise"),)),))
-    samples = [(*photo(0), some), (*photo(1), Applied(0, regions))]
+    some = PerturbationRecord(0, (RegionChange(5, (Filter("rise"),)),))
+    samples = [(*photo(0), some), (*photo(1), PerturbationRecord(0, regions))]
     changed, inside = together(samples, **options)
     for made, region, sample in zip(changed, inside, samples, strict=True):
         assert torch.equal(made, by_definition(*sample))
@@ -55,7 +55,7 @@ def test_scalings_have_their_own_factors():
 
 def test_colour_tables_are_looked_up_for_their_regions(tmp_path):
     corners = [f"{1 - r} {g} {b / 2}" for b in (0, 1) for g in (0, 1) for r in (0, 1)]
-    path = tmp_path / "look.cube"
+    path = tmp_path / "warm.cube"
     path.write_text("\n".join(["LUT_3D_SIZE 2", *corners]))
     check([(Cube(path),), (Filter("moon"), Cube(path)), (Filter("maven"),)])
 
@@ -75,41 +75,45 @@ def test_drawn_changes_equal_their_definition(settings):
 def test_labels_beyond_those_of_regions_are_of_no_region():
     image, label_map = photo()
     label_map[label_map > 5] = 1000
-    check_one = Applied(0, (RegionChange(5, (Filter("moon"),)),))
+    check_one = PerturbationRecord(0, (RegionChange(5, (Filter("moon"),)),))
     changed, _ = together([(image, label_map, check_one)])
     assert torch.equal(changed[0], by_definition(image, label_map, check_one))
 
 
 def test_labels_that_no_pixel_has_are_named():
-    applied = Applied(0, (RegionChange(3, (Filter("moon"),)), RegionChange(77, (Filter("moon"),))))
+    applied = PerturbationRecord(
+        0, (RegionChange(3, (Filter("moon"),)), RegionChange(77, (Filter("moon"),)))
+    )
     with pytest.raises(ValueError, match="must name labels of 'label_map', got 77, which no"):
         together([(*photo(), applied)])
 
 
 @pytest.mark.slow
-def test_compiled_bundles_give_the_same_bits():
+def test_compiled_lookups_give_the_same_bits():
     for some in (CHAINS[:1], CHAINS[1:4], CHAINS[4:], CHAINS, [(swap,), ()]):
         check(some, compile=True)
 
 
 @pytest.mark.parametrize("compile", [False, True])
-def test_bundles_are_compiled_if_asked(monkeypatch, compile):
-    from opmask.perturb.filters import batched_lookup as bundles
+def test_lookups_are_compiled_if_asked(monkeypatch, compile):
+    from opmask.perturb.filters import batched_lookup
 
     calls = []
-    monkeypatch.setattr(bundles, "_compiled", lambda: lambda *x: calls.append(1) or x[0])
-    check_one = Applied(0, (RegionChange(5, (Filter("moon"),)),))
+    monkeypatch.setattr(batched_lookup, "_compiled", lambda: lambda *x: calls.append(1) or x[0])
+    check_one = PerturbationRecord(0, (RegionChange(5, (Filter("moon"),)),))
     together([(*photo(), check_one)], compile=compile)
     assert len(calls) == compile
 
 
-def test_a_chain_that_does_nothing_leaves_levels_alone():
+def test_a_pipeline_that_does_nothing_leaves_levels_alone():
     levels = torch.randint(0, 256, (3, 40), dtype=torch.uint8)
     regions = torch.arange(40, dtype=torch.int32) % 2
-    chains = [NO_CHANGE, (program_of("walden", None),)]
-    made = Bundle(chains, 5, 8, CPU).run(levels, regions, torch.arange(40).int(), compile=False)
+    pipelines = [NO_CHANGE, (filter_pipeline("walden", None),)]
+    made = BatchedLookup(pipelines, 5, 8, CPU).run(
+        levels, regions, torch.arange(40).int(), compile=False
+    )
     assert torch.equal(made[:, ::2], levels[:, ::2])
-    assert torch.equal(made[:, 1::2], program_of("walden", None).run(levels[:, 1::2], None))
+    assert torch.equal(made[:, 1::2], filter_pipeline("walden", None).run(levels[:, 1::2], None))
 
 
 @pytest.mark.gpu

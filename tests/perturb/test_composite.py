@@ -11,10 +11,10 @@ from opmask.perturb import (
     DEFAULT,
     REFERENCE,
     REFERENCE_RGB,
-    Applied,
     Filter,
     GaussianBlur,
     LabScaling,
+    PerturbationRecord,
     Perturber,
     RegionChange,
     composite,
@@ -26,7 +26,7 @@ ALL = [REFERENCE, REFERENCE_RGB, DEFAULT]
 
 IMAGE = torch.arange(3 * 6 * 8, dtype=torch.uint8).view(3, 6, 8)
 LABEL_MAP = torch.arange(12).repeat_interleave(4).view(6, 8)  # 11 classes and 0
-TWO = Applied(
+TWO = PerturbationRecord(
     0,
     (
         RegionChange(2, (Filter("moon"),)),
@@ -84,14 +84,16 @@ def test_shapes_and_types_are_those_of_the_documentation():
 
 
 def test_nothing_applied_gives_the_photo():
-    made = composite(IMAGE, LABEL_MAP, Applied(0, ()))
+    made = composite(IMAGE, LABEL_MAP, PerturbationRecord(0, ()))
     assert torch.equal(made.composite, made.real)
     assert not made.region.any()
 
 
 def test_filters_see_the_whole_untouched_image():
     # Earlybird darkens towards the corners, so what it does depends on the frame.
-    applied = Applied(0, tuple(RegionChange(i, (Filter("earlybird"),)) for i in range(1, 12)))
+    applied = PerturbationRecord(
+        0, tuple(RegionChange(i, (Filter("earlybird"),)) for i in range(1, 12))
+    )
     made = composite(IMAGE, LABEL_MAP, applied)
     expected = torch.where(LABEL_MAP == 0, IMAGE, Filter("earlybird")(IMAGE))
     assert torch.equal((made.composite * 255).round().byte(), expected)
@@ -127,7 +129,9 @@ def test_composite_and_real_go_through_the_same_antialiased_resize(applied, size
 
 
 def test_what_was_not_changed_stays_equal_when_resized():
-    made = composite(IMAGE, LABEL_MAP, Applied(0, (RegionChange(2, (Filter("moon"),)),)), size=5)
+    made = composite(
+        IMAGE, LABEL_MAP, PerturbationRecord(0, (RegionChange(2, (Filter("moon"),)),)), size=5
+    )
     untouched = made.composite == made.real
     assert untouched[:, -2:].all()
     assert not untouched.all()
@@ -145,7 +149,10 @@ def test_resized_images_stay_within_zero_and_one():
     white = torch.full((3, 23, 31), 255, dtype=torch.uint8)
     for size in (7, 11, 13):
         assert (
-            composite(white, torch.ones(23, 31).long(), Applied(0, ()), size=size).real.max() <= 1
+            composite(
+                white, torch.ones(23, 31).long(), PerturbationRecord(0, ()), size=size
+            ).real.max()
+            <= 1
         )
 
 
@@ -164,7 +171,7 @@ def test_a_composite_is_rebuilt_from_its_record_bit_for_bit(settings, size):
     images, label_maps, seeds = batch()
     made = Perturber(replace(settings, degradation_rate=0.5))(images, label_maps, seeds, size=size)
     for i, applied in enumerate(made.applied):
-        record = Applied.from_json(applied.to_json())
+        record = PerturbationRecord.from_json(applied.to_json())
         again = composite(images[i], label_maps[i], record, size=size)
         assert torch.equal(again.composite, made.composite[i])
         assert torch.equal(again.real, made.real[i])
@@ -222,7 +229,7 @@ def test_numpys_and_torchs_random_numbers_are_left_alone():
 def test_real_photos_are_rebuilt_bit_for_bit(data_root):
     image, label_map, _ = ADE20K(data_root / "ade150_sample", "validation")[0]
     made = Perturber()(image[None], label_map[None], [0])
-    again = composite(image, label_map, Applied.from_json(made.applied[0].to_json()))
+    again = composite(image, label_map, PerturbationRecord.from_json(made.applied[0].to_json()))
     assert torch.equal(again.composite, made.composite[0])
     assert not ((made.composite != made.real) & (made.region == 0)).any()
 
@@ -265,7 +272,7 @@ def test_another_number_of_seeds_is_refused(seeds):
 
 
 def test_the_record_of_another_photo_is_refused():
-    applied = Applied(0, (RegionChange(99, (Filter("moon"),)),))
+    applied = PerturbationRecord(0, (RegionChange(99, (Filter("moon"),)),))
     with pytest.raises(ValueError, match="'applied' must name labels of 'label_map', got 99, whi"):
         composite(IMAGE, LABEL_MAP, applied)
 

@@ -7,20 +7,19 @@ from changes import ALL, CHAINS, by_definition, photo, swap
 from opmask.perturb import (
     FILTERS,
     OTHER_FILTERS,
-    Applied,
+    REFERENCE,
     Filter,
+    PerturbationRecord,
     Perturber,
     RegionChange,
-    composite,
     draw,
 )
 from opmask.perturb.engine import change_regions
-from opmask.perturb.filters.lookup import run_tensors
 
 
 def check(chain, **options):
     image, label_map = photo()
-    applied = Applied(0, (RegionChange(3, chain), RegionChange(7, (Filter("moon"),))))
+    applied = PerturbationRecord(0, (RegionChange(3, chain), RegionChange(7, (Filter("moon"),))))
     changed, region = change(image, label_map, applied, **options)
     assert torch.equal(changed, by_definition(image, label_map, applied))
     assert torch.equal(region, (label_map == 3) | (label_map == 7))
@@ -29,7 +28,7 @@ def check(chain, **options):
 def change(image, label_map, applied, **options):
     """The changed photo and region of one sample."""
     made = change_regions(image[None], label_map[None], [applied], **options)
-    return made.put(image[None], made.levels)[0], made.inside[0]
+    return made.scatter(image[None], made.levels)[0], made.inside[0]
 
 
 @pytest.mark.parametrize("name", FILTERS + OTHER_FILTERS)
@@ -91,19 +90,25 @@ def test_batches_may_be_split_anyhow(settings, size):
             assert torch.equal(getattr(part, name), getattr(whole, name)[some])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("chain", [*CHAINS, (swap, Filter("moon")), (Filter("earlybird"),)])
-def test_compiled_programs_give_the_same_bits(chain):
-    check(chain, compile=True)
+def test_nothing_is_compiled_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(torch, "compile", None)
+    images, label_maps = (part[None] for part in photo())
+    made = Perturber(REFERENCE, compile=True)(images, label_maps, [0], size=16)
+    assert torch.equal(
+        made.composite, Perturber(REFERENCE)(images, label_maps, [0], size=16).composite
+    )
 
 
+@pytest.mark.gpu
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", ALL)
-def test_compiled_composites_are_the_same(settings):
-    images, label_maps = (torch.stack(part) for part in zip(*map(photo, range(12)), strict=True))
+def test_compiled_composites_are_the_same_on_a_gpu(settings):
+    images, label_maps = (
+        torch.stack(part).cuda() for part in zip(*map(photo, range(12)), strict=True)
+    )
     plain, compiled = Perturber(settings), Perturber(settings, compile=True)
-    expected = plain(images, label_maps, list(range(12)))
-    made = compiled(images, label_maps, list(range(12)))
+    expected = plain(images, label_maps, list(range(12)), size=16)
+    made = compiled(images, label_maps, list(range(12)), size=16)
     assert torch.equal(made.composite, expected.composite)
     assert torch.equal(made.region, expected.region)
 
@@ -113,23 +118,7 @@ def test_compiled_composites_are_the_same(settings):
 @pytest.mark.parametrize("chain", CHAINS)
 def test_regions_are_changed_the_same_on_a_gpu(chain, compile):
     image, label_map = photo()
-    applied = Applied(0, (RegionChange(3, chain), RegionChange(7, (Filter("rise"),))))
+    applied = PerturbationRecord(0, (RegionChange(3, chain), RegionChange(7, (Filter("rise"),))))
     expected, _ = change(image, label_map, applied)
     changed, _ = change(image.cuda(), label_map.cuda(), applied, compile=compile)
     assert torch.equal(changed.cpu(), expected)
-
-
-@pytest.mark.parametrize("compile", [False, True])
-def test_composites_are_compiled_if_asked(monkeypatch, compile):
-    calls = []
-
-    def counted(*tensors):
-        calls.append(len(tensors))
-        return run_tensors(*tensors)
-
-    monkeypatch.setattr("opmask.perturb.engine._compiled", lambda: counted)
-    image, label_map = photo()
-    applied = Applied(0, (RegionChange(3, (Filter("rise"), Filter("sepia", 0.5))),))
-    made = composite(image, label_map, applied, compile=compile)
-    assert len(calls) == compile
-    assert torch.equal(made.composite, composite(image, label_map, applied).composite)

@@ -104,8 +104,8 @@ def test_scalings_are_values(kind):
 
 
 def test_the_kinds_are_told_apart_in_records():
-    assert LabScaling((0.9, 1.1, 0.95)).to_record() == {"lab": [0.9, 1.1, 0.95]}
-    assert LabScaling8((0.9, 1.1, 0.95)).to_record() == {"lab8": [0.9, 1.1, 0.95]}
+    assert LabScaling((0.9, 1.1, 0.95)).to_dict() == {"lab": [0.9, 1.1, 0.95]}
+    assert LabScaling8((0.9, 1.1, 0.95)).to_dict() == {"lab8": [0.9, 1.1, 0.95]}
 
 
 @pytest.mark.parametrize("kind", BOTH)

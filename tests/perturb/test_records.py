@@ -10,7 +10,6 @@ from opmask.perturb import (
     JPEG,
     REFERENCE,
     REFERENCE_RGB,
-    Applied,
     Filter,
     GaussianBlur,
     GaussianNoise,
@@ -18,13 +17,14 @@ from opmask.perturb import (
     LabScaling8,
     LaplaceNoise,
     MotionBlur,
+    PerturbationRecord,
     PoissonNoise,
     RegionChange,
     composite,
 )
 
-PLAIN = Applied(9, (RegionChange(3, (Filter("moon"),)),))
-FULL = Applied(
+PLAIN = PerturbationRecord(9, (RegionChange(3, (Filter("moon"),)),))
+FULL = PerturbationRecord(
     2**62,
     (
         RegionChange(2, (Filter("moon"), Filter("sepia", 0.1 + 0.2))),
@@ -37,9 +37,9 @@ FULL = Applied(
 )
 
 
-@pytest.mark.parametrize("applied", [PLAIN, FULL, Applied(0, ())])
+@pytest.mark.parametrize("applied", [PLAIN, FULL, PerturbationRecord(0, ())])
 def test_records_survive_json(applied):
-    assert Applied.from_json(applied.to_json()) == applied
+    assert PerturbationRecord.from_json(applied.to_json()) == applied
     assert "\n" not in applied.to_json()
 
 
@@ -55,19 +55,19 @@ def test_records_survive_json(applied):
     ],
 )
 def test_every_degradation_survives_json(degradation):
-    applied = Applied(0, (), degradation)
-    assert Applied.from_json(applied.to_json()).degradation == degradation
+    applied = PerturbationRecord(0, (), degradation)
+    assert PerturbationRecord.from_json(applied.to_json()).degradation == degradation
 
 
 @pytest.mark.parametrize("settings", [REFERENCE, REFERENCE_RGB])
 def test_the_compositing_survives_json(settings):
-    applied = Applied(0, (), None, settings.compositing)
-    assert Applied.from_json(applied.to_json()).compositing == settings.compositing
+    applied = PerturbationRecord(0, (), None, settings.compositing)
+    assert PerturbationRecord.from_json(applied.to_json()).compositing == settings.compositing
 
 
 def test_records_have_a_format_that_does_not_change():
     text = '{"seed": 9, "regions": [{"label": 3, "perturbations": [{"filter": "moon"}]}]}'
-    assert Applied.from_json(text) == PLAIN
+    assert PerturbationRecord.from_json(text) == PLAIN
     assert PLAIN.to_json() == text
 
 
@@ -83,7 +83,7 @@ def test_full_records_have_a_format_that_does_not_change():
             {"label": 6, "perturbations": [{"lab8": [0.8, 1.2, 1.0]}]},
             {"label": 7, "perturbations": []},
         ],
-        "degradation": FULL.degradation.to_record(),
+        "degradation": FULL.degradation.to_dict(),
         "compositing": "lab8-opencv",
     }
 
@@ -154,16 +154,16 @@ def degraded(**record):
 )
 def test_other_text_is_no_record(text, reason):
     with pytest.raises(
-        ValueError, match=r"'text' must be what Applied.to_json wrote, got "
+        ValueError, match=r"'text' must be what PerturbationRecord.to_json wrote, got "
     ) as error:
-        Applied.from_json(text)
+        PerturbationRecord.from_json(text)
     assert repr(text[:80]) in str(error.value)
     assert reason in str(error.value)
 
 
 def test_records_pickle_and_hash():
     assert pickle.loads(pickle.dumps(FULL)) == FULL
-    assert len({FULL, Applied.from_json(FULL.to_json())}) == 1
+    assert len({FULL, PerturbationRecord.from_json(FULL.to_json())}) == 1
 
 
 # --- perturbations of one's own ---
@@ -194,11 +194,13 @@ def invert(image):
     return 255 - image
 
 
-OWN = Applied(3, (RegionChange(1, (Filter("moon"), Swap((1, 0, 2)), invert, Nested())),))
+OWN = PerturbationRecord(
+    3, (RegionChange(1, (Filter("moon"), Swap((1, 0, 2)), invert, Nested())),)
+)
 
 
 def test_perturbations_of_ones_own_survive_json():
-    read = Applied.from_json(OWN.to_json(), perturbations=[invert, Swap, Nested])
+    read = PerturbationRecord.from_json(OWN.to_json(), perturbations=[invert, Swap, Nested])
     assert read == OWN
     assert hash(read) == hash(OWN)
 
@@ -216,15 +218,17 @@ def test_perturbations_of_ones_own_have_a_format_that_does_not_change():
 def test_a_perturbation_that_was_not_given_is_asked_for():
     message = r"^'perturbations' must hold invert, which 'text' names, got \['Nested', 'Swap'\]"
     with pytest.raises(ValueError, match=message + r"\. Pass perturbations=\[invert\]\.$"):
-        Applied.from_json(OWN.to_json(), [Swap, Nested])
+        PerturbationRecord.from_json(OWN.to_json(), [Swap, Nested])
     with pytest.raises(ValueError, match=r"^'perturbations' must hold Swap, .* got \[\]"):
-        Applied.from_json(OWN.to_json())
+        PerturbationRecord.from_json(OWN.to_json())
 
 
 def test_parameters_of_another_version_are_refused():
     text = change({"own": "Swap", "parameters": {"angle": 3}})
-    with pytest.raises(ValueError, match=r"'text' must be what Applied.to_json wrote.*angle"):
-        Applied.from_json(text, perturbations=[Swap])
+    with pytest.raises(
+        ValueError, match=r"'text' must be what PerturbationRecord.to_json wrote.*angle"
+    ):
+        PerturbationRecord.from_json(text, perturbations=[Swap])
 
 
 @pytest.mark.parametrize(
@@ -232,7 +236,7 @@ def test_parameters_of_another_version_are_refused():
 )
 def test_perturbations_without_a_name_or_fields_cannot_be_written(perturbation):
     with pytest.raises(TypeError, match="must be a dataclass or a function with a name to be"):
-        Applied(0, (RegionChange(1, (perturbation,)),)).to_json()
+        PerturbationRecord(0, (RegionChange(1, (perturbation,)),)).to_json()
 
 
 @pytest.mark.parametrize(
@@ -247,14 +251,14 @@ def test_perturbations_without_a_name_or_fields_cannot_be_written(perturbation):
 )
 def test_parameters_of_ones_own_are_checked_by_the_types_of_the_fields(parameters, reason):
     with pytest.raises(ValueError, match=reason):
-        Applied.from_json(change({"own": "Swap", "parameters": parameters}), [Swap])
+        PerturbationRecord.from_json(change({"own": "Swap", "parameters": parameters}), [Swap])
 
 
 @pytest.mark.parametrize("value", [[1.0], torch.ones(1), (1, [2])])
 def test_parameters_that_json_cannot_keep_are_refused(value):
     kind = type(value).__name__
     with pytest.raises(TypeError, match=f"'parts' of Nested must be a number, .* got {kind}"):
-        Applied(0, (RegionChange(1, (Nested(value),)),)).to_json()
+        PerturbationRecord(0, (RegionChange(1, (Nested(value),)),)).to_json()
 
 
 # --- where the regions are ---
@@ -277,11 +281,11 @@ def test_a_resized_region_map_covers_the_resized_region(size):
 
 
 def test_a_record_without_regions_has_an_empty_region_map():
-    assert Applied(0, ()).region_map(torch.tensor([[1, 2]])).tolist() == [[0, 0]]
+    assert PerturbationRecord(0, ()).region_map(torch.tensor([[1, 2]])).tolist() == [[0, 0]]
 
 
 def test_large_labels_survive_the_resize_of_a_region_map():
-    applied = Applied(0, (RegionChange(65535, ()), RegionChange(65533, ())))
+    applied = PerturbationRecord(0, (RegionChange(65535, ()), RegionChange(65533, ())))
     label_map = torch.tensor([[65535, 65534], [65533, 0]])
     regions = applied.region_map(label_map, (4, 4))
     assert torch.equal(regions[::2, ::2], torch.tensor([[65535, 0], [65533, 0]]))

@@ -16,9 +16,9 @@ from opmask.perturb import (
     JPEG,
     REFERENCE,
     REFERENCE_RGB,
-    Applied,
     Filter,
     LabScaling8,
+    PerturbationRecord,
     Perturber,
     RegionChange,
     composite,
@@ -114,7 +114,9 @@ def test_real_photos_give_the_references_tensors_at_its_size(settings, data_root
 
 
 def test_without_a_size_the_codes_are_those_of_8_bit_lab():
-    applied = Applied(0, (RegionChange(3, (Filter("kelvin"),)),), None, REFERENCE.compositing)
+    applied = PerturbationRecord(
+        0, (RegionChange(3, (Filter("kelvin"),)),), None, REFERENCE.compositing
+    )
     made = composite(photo(), LABEL_MAP, applied)
     changed = torch.where(LABEL_MAP == 3, Filter("kelvin")(photo()), photo())
     for rgb, image in (made.composite, changed), (made.real, photo()):
@@ -136,7 +138,7 @@ def test_the_references_lab_may_leave_rgb():
 
 def test_the_references_background_differs_by_up_to_three_quarters_of_a_code():
     # Real is rounded to 8 bits after it was resized, and the composite is not.
-    nothing = Applied(0, (), None, REFERENCE_RGB.compositing)
+    nothing = PerturbationRecord(0, (), None, REFERENCE_RGB.compositing)
     made = composite(photo(), LABEL_MAP, nothing, size=17)
     difference = (made.composite - made.real).abs() * 255
     assert 0.4 < difference.max() < 0.76
@@ -144,13 +146,15 @@ def test_the_references_background_differs_by_up_to_three_quarters_of_a_code():
 
 
 def test_the_references_region_is_soft_at_its_edges():
-    applied = Applied(0, (RegionChange(3, (Filter("moon"),)),), None, REFERENCE.compositing)
+    applied = PerturbationRecord(
+        0, (RegionChange(3, (Filter("moon"),)),), None, REFERENCE.compositing
+    )
     region = composite(photo(), LABEL_MAP, applied, size=17).region
     assert ((region > 0) & (region < 1)).any()
 
 
 def test_the_reference_degrades_lab_codes_as_if_they_were_rgb():
-    nothing = Applied(0, (), JPEG(), REFERENCE.compositing)
+    nothing = PerturbationRecord(0, (), JPEG(), REFERENCE.compositing)
     codes = opmask.color.opencv_lab.rgb_to_lab8(photo())
     made = opmask.LAB_UNIT.from_rgb(composite(photo(), LABEL_MAP, nothing).real) * 255
     torch.testing.assert_close(made, JPEG()(codes).float(), rtol=0, atol=1e-3)

@@ -2,9 +2,10 @@ import random
 
 import numpy as np
 import pytest
+from changes import rng_of
 
 from opmask.perturb import sample_seed
-from opmask.perturb.rng import pick, splitmix64, stream, uniform
+from opmask.perturb.rng import make_rng, pick, splitmix64, uniform
 
 
 def test_splitmix64_gives_the_published_numbers():
@@ -51,23 +52,23 @@ def test_neighbouring_sample_seeds_differ_in_half_of_their_bits():
 
 
 @pytest.mark.parametrize("seed", [0, 3, 2**63 - 1])
-def test_a_stream_is_that_of_pythons_random(seed):
-    draw, reference = stream(seed), random.Random(seed)
-    assert [draw() for _ in range(5)] == [reference.random() for _ in range(5)]
+def test_a_generator_is_that_of_pythons_random(seed):
+    rng, reference = make_rng(seed), random.Random(seed)
+    assert [rng.random() for _ in range(5)] == [reference.random() for _ in range(5)]
 
 
 def test_a_negative_seed_is_refused():
     with pytest.raises(ValueError, match=r"'seed' must not be negative, got -1. Make one with"):
-        stream(-1)
+        make_rng(-1)
 
 
 def test_pick_divides_the_unit_interval_evenly():
-    assert [pick("abcd", lambda u=u: u) for u in (0, 0.2499, 0.25, 0.7499, 0.75)] == list("aabcd")
+    assert [pick("abcd", rng_of([u])) for u in (0, 0.2499, 0.25, 0.7499, 0.75)] == list("aabcd")
 
 
 def test_pick_never_leaves_the_options():
-    assert pick(range(23), lambda: 1 - 2**-53) == 22
+    assert pick(range(23), rng_of([1 - 2**-53])) == 22
 
 
 def test_uniform_numbers_fill_their_interval():
-    assert [uniform(-30, 10, lambda u=u: u) for u in (0, 0.25, 0.75)] == [-30, -20, 0]
+    assert [uniform(-30, 10, rng_of([u])) for u in (0, 0.25, 0.75)] == [-30, -20, 0]

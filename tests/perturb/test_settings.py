@@ -6,11 +6,13 @@ from math import sqrt
 import numpy as np
 import pytest
 import torch
+from changes import rng_of
 
 from opmask.perturb import (
     DEFAULT,
     FILTERS,
     JPEG,
+    PRESETS,
     REFERENCE,
     REFERENCE_RGB,
     Filter,
@@ -27,7 +29,7 @@ from opmask.perturb import (
     sample_seed,
     settings,
 )
-from opmask.perturb.rng import stream
+from opmask.perturb.rng import make_rng
 
 LABEL_MAP = torch.arange(12).repeat_interleave(4).view(6, 8)  # 11 classes and 0
 ALL = [REFERENCE, REFERENCE_RGB, DEFAULT]
@@ -73,6 +75,10 @@ def assert_uniform(values, low, high):
     assert values.max() < high
     for count in np.histogram(values, 8, (low, high))[0]:
         assert_frequency(count, len(values), 1 / 8)
+
+
+def test_presets_have_the_names_of_their_constants():
+    assert PRESETS == {"default": DEFAULT, "reference": REFERENCE, "reference-rgb": REFERENCE_RGB}
 
 
 # --- REFERENCE, over 20,000 draws ---
@@ -178,19 +184,19 @@ def test_the_default_draws_amounts(default, name, low, high):
 
 def by_hand(label_map, seed, second):
     """Regions and changes, number by number."""
-    numbers = stream(seed)
-    labels = choose_regions(label_map, numbers)
-    changes = [[Filter(FILTERS[int(numbers() * 23)])] for _ in labels]
+    rng = make_rng(seed)
+    labels = choose_regions(label_map, rng)
+    changes = [[Filter(FILTERS[int(rng.random() * 23)])] for _ in labels]
     for change in changes:
-        if numbers() > 0.5:
-            change.append(second(numbers))
-    return labels, [tuple(change) for change in changes], numbers() > 0.95
+        if rng.random() > 0.5:
+            change.append(second(rng))
+    return labels, [tuple(change) for change in changes], rng.random() > 0.95
 
 
-def reference_second(numbers):
-    kind = int(numbers() * 6)
+def reference_second(rng):
+    kind = int(rng.random() * 6)
     if kind == 5:
-        return LabScaling8(tuple(0.8 + (1.2 - 0.8) * numbers() for _ in range(3)))
+        return LabScaling8(tuple(0.8 + (1.2 - 0.8) * rng.random() for _ in range(3)))
     return Filter(CSS[kind])
 
 
@@ -221,12 +227,12 @@ def test_draws_are_pinned():
 
 def test_a_second_change_and_a_degradation_need_more_than_their_thresholds(monkeypatch):
     label_map = torch.tensor([[4]])
-    monkeypatch.setattr(settings, "stream", lambda _: iter([0, 0, 0.5, 0.95]).__next__)
+    monkeypatch.setattr(settings, "make_rng", lambda _: rng_of([0, 0, 0.5, 0.95]))
     applied = draw(label_map, 0, REFERENCE)
     assert [len(change.perturbations) for change in applied.regions] == [1]
     assert applied.degradation is None
     numbers = [0, 0, 0.500001, 0.2, 0.950001, 0.99]
-    monkeypatch.setattr(settings, "stream", lambda _: iter(numbers).__next__)
+    monkeypatch.setattr(settings, "make_rng", lambda _: rng_of(numbers))
     applied = draw(label_map, 0, REFERENCE)
     assert applied.regions[0].perturbations[1] == Filter("grayscale")
     assert isinstance(applied.degradation, JPEG)
@@ -280,12 +286,12 @@ def test_a_map_without_labels_and_a_negative_seed_are_refused():
 # --- first changes of one's own ---
 
 
-def always_moon(_draw):
+def always_moon(_rng):
     return Filter("moon")
 
 
-def moon_for_a_tenth(draw):
-    return Filter("moon") if draw() < 0.1 else draw_filter(draw)
+def moon_for_a_tenth(rng):
+    return Filter("moon") if rng.random() < 0.1 else draw_filter(rng)
 
 
 def test_the_first_change_is_drawn_by_draw_first():
@@ -303,7 +309,7 @@ def test_regions_do_not_depend_on_how_changes_are_drawn():
 
 
 def test_draw_filter_draws_every_filter_evenly():
-    drawn = [draw_filter(lambda u=i / 23: u + 1e-9) for i in range(23)]
+    drawn = [draw_filter(rng_of([i / 23 + 1e-9])) for i in range(23)]
     assert drawn == [Filter(name) for name in FILTERS]
 
 
@@ -319,7 +325,7 @@ def refuse_all(_label, _perturbation):
 
 
 def no_sepia(_label, perturbation):
-    return perturbation.to_record().get("filter") != "sepia"
+    return perturbation.to_dict().get("filter") != "sepia"
 
 
 def not_class_three(label, _perturbation):
@@ -365,8 +371,8 @@ def test_refused_changes_are_redrawn_from_numbers_of_their_own():
     refused = set(change.perturbations)
     own = replace(DEFAULT, second_rate=1, policy=lambda _, p: p not in refused)
     (redrawn,) = draw(torch.tensor([[4]]), 0, own).regions
-    first = draw_filter(stream(sample_seed(0, 4, 0)))
-    second = DEFAULT.draw_second(stream(sample_seed(0, 4, 1)))
+    first = draw_filter(make_rng(sample_seed(0, 4, 0)))
+    second = DEFAULT.draw_second(make_rng(sample_seed(0, 4, 1)))
     assert redrawn.perturbations == (first, second)
     assert refused.isdisjoint(redrawn.perturbations)
 
@@ -409,8 +415,8 @@ def test_another_class_is_changed_where_no_region_is_left():
         if [c.label for c in before.regions] == [3]:
             (change,) = after.regions
             instead[change.label] += 1
-            numbers = stream(sample_seed(seed, change.label, 2))
-            assert change.perturbations == (draw_filter(numbers),)
+            rng = make_rng(sample_seed(seed, change.label, 2))
+            assert change.perturbations == (draw_filter(rng),)
     assert set(instead) == {1, 7, 9}
     assert min(instead.values()) > instead.total() / 6
 

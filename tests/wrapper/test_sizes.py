@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from opmask.wrapper.sizes import Accepted, find_sizes, fit_longer_side, pad_to_multiple, resize
+from opmask.wrapper.model import fit_longer_side, pad_to_multiple, resize
+from opmask.wrapper.sizes import Accepted, find_sizes
 
 
 def accepting(rule):

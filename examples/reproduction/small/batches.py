@@ -18,7 +18,7 @@ from tqdm import tqdm
 from opmask.color import to_levels
 from opmask.datasets import REGION_PROMPTS, SyntheticScenes, region_prompt
 from opmask.perturb import JPEG, CompositeBatch, Degradation, GaussianNoise, Perturber
-from opmask.perturb.degrade.sampling import degrade
+from opmask.perturb.degrade import degrade
 from reproduction.small.pool import Packed, listed
 
 SCENES = 1  # the seed of the synthetic ones
@@ -91,12 +91,12 @@ def make_batch(
     places = torch.multinomial(torch.tensor(mix.prompts), count, True, generator=generator)
     prompt = region_prompt(regions, [REGION_PROMPTS[i] for i in places], generator=generator)
     untouched = chance(mix.untouched, count, generator).to(empty.device) | empty
-    return restore(
+    return leave_untouched(
         treat(made.composite, mix.treated, generator), made, prompt, untouched, generator
     )
 
 
-def restore(
+def leave_untouched(
     composite: Tensor,
     made: CompositeBatch,
     prompt: Tensor,

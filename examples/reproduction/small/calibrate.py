@@ -1,6 +1,6 @@
 """When not to act: fits, on validation, how far each region that a model finds is to be trusted.
 
-model, photos -> `found_regions` of composites and of untouched photos, with the error that every
+model, photos -> `find_regions` of composites and of untouched photos, with the error that every
 strength would leave -> :func:`fit` -> `opmask.Calibration`.
 
 What is minimised is what is left of the composites' MSE, as long as untouched photos come back at
@@ -30,7 +30,7 @@ KEPT, GAINED = 42.0, 0.05  # dB, on average
 ROUNDS = 4
 
 
-class Found(NamedTuple):
+class ImageRegions(NamedTuple):
     """The regions that a model finds in one image, at each threshold.
 
     Attributes:
@@ -46,9 +46,9 @@ class Found(NamedTuple):
 
 
 @torch.no_grad()
-def found_regions(
+def find_regions(
     model: OperatorMaskWrapper, photos: Packed, *, size: int, device: str = "cpu"
-) -> list[Found]:
+) -> list[ImageRegions]:
     """What a model finds in the fixed composites of photos, and in the photos."""
     found = []
     for scene in tqdm(scenes(photos, ()), "regions", leave=False, disable=None):
@@ -60,7 +60,7 @@ def found_regions(
         ):
             gate, errors = errors_by_strength(model, image.to(device), made.real.to(device), size)
             found += [
-                one_image(untouched, *parts)
+                regions_of_image(untouched, *parts)
                 for parts in zip(gate.cpu(), errors.cpu(), region, strict=True)
             ]
     return found
@@ -80,7 +80,9 @@ def errors_by_strength(
     return masks["gate"], torch.stack(levels, 1)
 
 
-def one_image(untouched: bool, gate: Tensor, errors: Tensor, region: Tensor) -> Found:
+def regions_of_image(
+    untouched: bool, gate: Tensor, errors: Tensor, region: Tensor
+) -> ImageRegions:
     pixels = errors[0].numel()
     regions = {}
     for threshold in THRESHOLDS:
@@ -95,10 +97,10 @@ def one_image(untouched: bool, gate: Tensor, errors: Tensor, region: Tensor) -> 
         regions[threshold] = list(zip(confidence.tolist(), share.tolist(), gains, strict=True))[
             int(outside) :
         ]
-    return Found(untouched, float(errors[0].mean()), regions)
+    return ImageRegions(untouched, float(errors[0].mean()), regions)
 
 
-def fit(found: Sequence[Found]) -> Calibration:
+def fit(found: Sequence[ImageRegions]) -> Calibration:
     """The threshold, and the strength at each knot, that leave the least error."""
     tried = [fit_threshold(found, threshold) for threshold in THRESHOLDS]
     return min(tried, key=lambda pair: pair[0])[1]
@@ -122,7 +124,7 @@ class Regions(NamedTuple):
     gains: np.ndarray
 
 
-def regions_at(found: Sequence[Found], threshold: float) -> Regions:
+def regions_at(found: Sequence[ImageRegions], threshold: float) -> Regions:
     rows = [
         (place, confidence, gains)
         for place, image in enumerate(found)
@@ -135,7 +137,7 @@ def regions_at(found: Sequence[Found], threshold: float) -> Regions:
     return Regions(before, untouched, places, np.array([row[1] for row in rows]), gains)
 
 
-def fit_threshold(found: Sequence[Found], threshold: float) -> tuple[float, Calibration]:
+def fit_threshold(found: Sequence[ImageRegions], threshold: float) -> tuple[float, Calibration]:
     """The best strengths for a threshold, knot by knot, and the loss that they leave."""
     regions = regions_at(found, threshold)
     some = len(regions.confidence) > 0

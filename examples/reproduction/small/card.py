@@ -27,8 +27,8 @@ from opmask.files import replacing
 from opmask.fitting import fit_masks
 from opmask.metrics.masks import mask_error
 from opmask.visualize import PanelRow, new_figure, save_panel, write_figure
-from reproduction.arguments import add_overwrite, check_files
-from reproduction.small.calibrate import Found, fit, found_regions
+from reproduction.flags import add_overwrite, check_files
+from reproduction.small.calibrate import ImageRegions, find_regions, fit
 from reproduction.small.pool import Packed
 from reproduction.small.scoring import Row, retouch, scenes, score
 from reproduction.small.tables import table, tables
@@ -131,7 +131,9 @@ def panel(
     return [rows[name] for name in names]
 
 
-def draw_calibration(found: Sequence[Found], calibration: opmask.Calibration, path: Path) -> None:
+def draw_calibration(
+    found: Sequence[ImageRegions], calibration: opmask.Calibration, path: Path
+) -> None:
     """The share of found regions that was changed, by confidence, and the strengths."""
     regions = [
         (c, share) for image in found for c, share, _ in image.regions[calibration.threshold]
@@ -181,7 +183,7 @@ def main() -> None:
     photos = {split: limited(Packed(args.photos / split), LIMIT) for split in SPLITS[2:]}
     photos = {split: Packed(args.photos / split) for split in SPLITS[:2]} | photos
     model = opmask.load(trained)
-    found = found_regions(model, photos["validation"], size=args.size)
+    found = find_regions(model, photos["validation"], size=args.size)
     model.calibration = fit(found)
     opmask.save(model, args.out / "small.safetensors", half=True)
     model = opmask.load(args.out / "small.safetensors")  # what is scored is what is shipped

@@ -149,8 +149,8 @@ def labelled_rows(root: Path) -> Iterator[Row]:
                 label_map = root / source / labels / f"{path.stem}.png"
                 if not label_map.is_file():
                     raise FileNotFoundError(f"{path} has no label map: no {label_map}.")
-                held = "validation" if hundredth(f"{source}/{path.stem}") % 2 else "test"
-                split = "foreign" if source in FOREIGN else held if held_out else "train"
+                held_out_split = "validation" if hundredth(f"{source}/{path.stem}") % 2 else "test"
+                split = "foreign" if source in FOREIGN else held_out_split if held_out else "train"
                 file, named = (part.relative_to(root).as_posix() for part in (path, label_map))
                 yield Row(file, source, licence, "no", named, split)
 
@@ -161,8 +161,8 @@ def unlabelled_rows(root: Path) -> Iterator[Row]:
         for file_, source, licence, clear in list(csv.reader(file))[1:]:
             name = re.sub(r"_v\d+$", "", Path(file_).stem)  # of the wallpaper that it is part of
             place = hundredth(f"{source}/{name}")
-            held = "test" if place < 5 else "validation" if place < 10 else "train"
-            split = "foreign" if source in FOREIGN else held
+            chosen = "test" if place < 5 else "validation" if place < 10 else "train"
+            split = "foreign" if source in FOREIGN else chosen
             yield Row(f"photos/{file_}", source, licence, clear, "auto", split)
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from opmask import OperatorMaskWrapper
 from opmask.datasets import REGION_PROMPTS, region_prompt
 from opmask.metrics import psnr_from_mse
-from opmask.perturb import CSS_FILTERS, Applied, CompositeBatch, Perturber, sample_seed
+from opmask.perturb import CSS_FILTERS, CompositeBatch, PerturbationRecord, Perturber, sample_seed
 from reproduction.small.batches import treat
 from reproduction.small.pool import Packed
 
@@ -150,7 +150,7 @@ def psnr(mse: Errors) -> Errors:
     return np.minimum(BEST, psnr_from_mse(mse))
 
 
-def family(applied: Applied) -> str:
+def family(applied: PerturbationRecord) -> str:
     """With what the first region of a composite was changed."""
     first, *more = applied.regions[0].perturbations
     kind = "CSS filter" if first.name in CSS_FILTERS else "photo filter"
@@ -173,7 +173,7 @@ def gain(rows: Sequence[Row]) -> Gain:
     return Gain(share, mean([row.decibels for row in rows]))
 
 
-def figures(rows: Sequence[Row]) -> dict[str, float]:
+def summarize(rows: Sequence[Row]) -> dict[str, float]:
     """The gains by kind of region prompt, and the harm to untouched photos."""
     found: dict[str, float] = {}
     for kind in dict.fromkeys(row.prompt for row in rows):

@@ -1,7 +1,7 @@
 """Benchmarks on disk: a manifest of what was done to photos, and pictures of it."""
 
 from opmask.datasets.benchmark.build import IMAGES, build_benchmark, finished_files
-from opmask.datasets.benchmark.config import SETTINGS, BenchmarkConfig
+from opmask.datasets.benchmark.config import BenchmarkConfig
 from opmask.datasets.benchmark.dataset import Benchmark
 from opmask.datasets.benchmark.manifest import read_manifest
 from opmask.datasets.benchmark.recompression import (
@@ -14,7 +14,6 @@ from opmask.datasets.benchmark.triptych import Triptychs, to_triptych, write_tri
 __all__ = [
     "IMAGES",
     "RECOMPRESSION_QUALITY",
-    "SETTINGS",
     "Benchmark",
     "BenchmarkConfig",
     "Recompression",

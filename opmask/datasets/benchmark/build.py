@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from opmask._version import __version__
-from opmask.datasets.benchmark.config import SETTINGS, BenchmarkConfig
+from opmask.datasets.benchmark.config import BenchmarkConfig
 from opmask.datasets.benchmark.dataset import MANIFEST, Benchmark
 from opmask.datasets.benchmark.entries import make_entries, relative_names
 from opmask.datasets.benchmark.manifest import Header, write_manifest
@@ -27,7 +27,7 @@ from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.workers import run
 from opmask.files import explaining, is_leftover, remove_leftovers
 from opmask.files.locking import LOCK, locked
-from opmask.perturb import Settings
+from opmask.perturb import PRESETS, Settings
 
 IMAGES = "images"
 """The name of the folder of the pictures in that of a benchmark."""
@@ -100,7 +100,7 @@ def build_benchmark(
         ['000001-b.png', 'manifest.jsonl']
     """
     out, names = Path(out), relative_names(photos, Path(root))
-    named = SETTINGS[config.settings]
+    named = PRESETS[config.settings]
     header = Header(
         config,
         __version__,

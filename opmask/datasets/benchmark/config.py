@@ -7,15 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from opmask.perturb import DEFAULT, JPEG, REFERENCE, REFERENCE_RGB, Settings
-
-SETTINGS: dict[str, Settings] = {
-    "default": DEFAULT,
-    "reference": REFERENCE,
-    "reference-rgb": REFERENCE_RGB,
-}
-"""The settings that a benchmark can be built with."""
-
+from opmask.perturb import JPEG, PRESETS
 
 LARGEST_SIZE = 8192
 """The largest height and width of a sample, in pixels."""
@@ -29,7 +21,7 @@ class BenchmarkConfig:
         data: The name of the data set, such as `"ADE20K"`.
         split: The name of its split.
         seed: The integer from which all samples are drawn.
-        settings: One of :data:`SETTINGS`.
+        settings: One of :data:`opmask.perturb.PRESETS`.
         size: The height and width to which samples are resized, without keeping the aspect ratio.
             Default: they are not resized.
         recompression: The JPEG quality of composites that are resampled and compressed, see
@@ -53,9 +45,9 @@ class BenchmarkConfig:
     recompression: int | None = None
 
     def __post_init__(self) -> None:
-        if self.settings not in SETTINGS:
+        if self.settings not in PRESETS:
             raise ValueError(
-                f"'settings' must be one of {', '.join(SETTINGS)}, got {self.settings!r}."
+                f"'settings' must be one of {', '.join(PRESETS)}, got {self.settings!r}."
             )
         if not -(2**63) <= self.seed < 2**63:
             raise ValueError(f"'seed' must fit 64 bits, got {self.seed}.")

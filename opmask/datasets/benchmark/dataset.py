@@ -3,7 +3,7 @@ r"""Benchmarks on disk: composites that anyone who has the photos can rebuild, b
 The pictures of a benchmark can also be read without the photos, by
 :class:`opmask.datasets.Triptychs`.
 
-Manifest + photos -> ``Benchmark`` -> ``Sample`` -> evaluation, or picture.
+Manifest + photos -> ``Benchmark`` -> ``Composite`` -> evaluation, or picture.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from opmask.datasets.benchmark.manifest import read_manifest, sha256
-from opmask.datasets.composites import Sample
 from opmask.datasets.reading import read_photo
-from opmask.perturb import composite
+from opmask.perturb import Composite, composite
 
 MANIFEST = "manifest.jsonl"
 """The name of the manifest in the folder of a benchmark."""
 
 
-class Benchmark(Dataset[Sample]):
+class Benchmark(Dataset[Composite]):
     r"""The samples of a manifest, rebuilt from the photos.
 
     They are as :func:`opmask.datasets.build_benchmark` made them, whichever machine it was on.
@@ -65,7 +64,7 @@ class Benchmark(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> Composite:
         """The sample at `index`.
 
         Raises:
@@ -79,11 +78,9 @@ class Benchmark(Dataset[Sample]):
         )
         size = self.header.config.size
         if entry.recompression is None:
-            made = composite(photo.image, photo.label_map, entry.applied, size=size)
-        else:
-            made = composite(photo.image, photo.label_map, entry.applied)
-            made = entry.recompression(made, size=size)
-        return Sample(*made[:3], entry.index, entry.applied.to_json())
+            return composite(photo.image, photo.label_map, entry.applied, size=size)
+        made = composite(photo.image, photo.label_map, entry.applied)
+        return entry.recompression(made, size=size)
 
     def _file(self, index: int, field: str, name: str, checksum: str) -> Path:
         path = self.root / name

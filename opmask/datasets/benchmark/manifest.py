@@ -24,7 +24,7 @@ from opmask.datasets.benchmark.recompression import Recompression
 from opmask.datasets.pairs import PhotoCounts
 from opmask.files import check_regular, replacing
 from opmask.files.typed_json import Int64, parse_json
-from opmask.perturb import Applied
+from opmask.perturb import PerturbationRecord
 
 FORMAT = 1
 """The version of the format that is written, and the only one that is read."""
@@ -126,7 +126,7 @@ class Entry:
 
     Example:
         >>> files = "images/a.jpg", "annotations/a.png", "0" * 64, "1" * 64
-        >>> entry = Entry(41, *files, Applied(7, ()))
+        >>> entry = Entry(41, *files, PerturbationRecord(7, ()))
         >>> entry.image_name
         '000041-a.png'
         >>> Entry.from_json(entry.to_json()) == entry
@@ -138,7 +138,7 @@ class Entry:
     label_map: str
     photo_sha256: str
     label_map_sha256: str
-    applied: Applied
+    applied: PerturbationRecord
     recompression: Recompression | None = None
 
     @property
@@ -163,7 +163,7 @@ class Entry:
         Args:
             text: The line.
             perturbations: The perturbations of your own that may occur in it, see
-                :meth:`opmask.perturb.Applied.from_json`.
+                :meth:`opmask.perturb.PerturbationRecord.from_json`.
 
         Raises:
             ValueError: If the text is something else, or names another perturbation.
@@ -174,7 +174,7 @@ class Entry:
         found = line.recompression or line.clean
         recompression = None if found is None else Recompression(found.scale, found.quality)
         try:
-            applied = Applied.from_json(bytes(line.applied).decode(), perturbations)
+            applied = PerturbationRecord.from_json(bytes(line.applied).decode(), perturbations)
         except ValueError as error:
             raise ValueError(f"in the field 'applied', {error}") from error
         return cls(line.index, *files, applied, recompression)

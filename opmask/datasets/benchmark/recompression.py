@@ -19,7 +19,7 @@ from torch import Tensor
 from opmask.color import to_levels
 from opmask.perturb import JPEG, Composite, sample_seed
 from opmask.perturb.compositing import RGB_ANTIALIASED
-from opmask.perturb.rng import stream, uniform
+from opmask.perturb.rng import make_rng, uniform
 
 RECOMPRESSION_SCALES = (0.5, 0.9)
 """Between which the factor is drawn by which :class:`Recompression` scales height and width."""
@@ -119,7 +119,7 @@ def draw_recompression(seed: int, quality: int = RECOMPRESSION_QUALITY) -> Recom
         Recompression(scale=0.718..., quality=90)
     """
     return Recompression(
-        uniform(*RECOMPRESSION_SCALES, stream(sample_seed(seed, 0, _STREAM))), quality
+        uniform(*RECOMPRESSION_SCALES, make_rng(sample_seed(seed, 0, _STREAM))), quality
     )
 
 

@@ -1,6 +1,6 @@
 r"""Samples as pictures: real, composite and region side by side, as the paper's test set has them.
 
-``Sample`` -> :func:`to_triptych` -> picture file -> :class:`Triptychs` -> ``Sample``.
+``Composite`` -> :func:`to_triptych` -> picture file -> :class:`Triptychs` -> ``Composite``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from opmask.datasets.composites import Sample
 from opmask.datasets.photos import BrokenPhotoError
 from opmask.datasets.reading import read_image
 from opmask.files import replacing
@@ -27,7 +26,7 @@ ENDINGS = (".bmp", ".jpeg", ".jpg", ".png")
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"  # the last chunk of every PNG
 
 
-def to_triptych(sample: Sample | Composite) -> Tensor:
+def to_triptych(sample: Composite) -> Tensor:
     r"""Puts real, composite and region side by side, rounded to 8 bits.
 
     .. math:: \lfloor 255 x + \tfrac{1}{2} \rfloor
@@ -43,14 +42,14 @@ def to_triptych(sample: Sample | Composite) -> Tensor:
 
     Example:
         >>> black = torch.zeros(3, 1, 1)
-        >>> to_triptych(Sample(black + 0.5, black, torch.ones(1, 1, 1), 0, ""))[0]
+        >>> to_triptych(Composite(black + 0.5, black, torch.ones(1, 1, 1), None))[0]
         tensor([[  0, 128, 255]], dtype=torch.uint8)
     """
     parts = (sample.real, sample.composite, sample.region.expand(3, -1, -1))
     return torch.cat(parts, dim=2).mul(255).add(0.5).clamp(0, 255).to(torch.uint8)
 
 
-def write_triptych(path: str | Path, sample: Sample | Composite) -> None:
+def write_triptych(path: str | Path, sample: Composite) -> None:
     r"""Writes a sample as a picture, whole or not at all; for a PNG no pixel changes.
 
     Args:
@@ -61,7 +60,7 @@ def write_triptych(path: str | Path, sample: Sample | Composite) -> None:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "a.png")
         >>> black = torch.zeros(3, 1, 1)
-        >>> write_triptych(path, Sample(black + 0.5, black, torch.ones(1, 1, 1), 0, ""))
+        >>> write_triptych(path, Composite(black + 0.5, black, torch.ones(1, 1, 1), None))
         >>> read_image(path)[0]
         tensor([[  0, 128, 255]], dtype=torch.uint8)
     """
@@ -91,7 +90,7 @@ def is_whole_png(path: str | Path) -> bool:
         return False
 
 
-class Triptychs(Dataset[Sample]):
+class Triptychs(Dataset[Composite]):
     r"""The samples of a folder of triptychs, such as the published test sets of HScene and HLIP.
 
     A triptych is real | composite | region, each :math:`\lfloor W / 3 \rfloor` wide; the region is
@@ -146,14 +145,13 @@ class Triptychs(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Sample:
-        """The sample at `index`; its `applied` is empty, as pictures do not say what was done.
+    def __getitem__(self, index: int) -> Composite:
+        """The sample at `index`; its `applied` is None, as pictures do not say what was done.
 
         Raises:
             BrokenPhotoError: If the file cannot be read or is less than 3 pixels wide.
         """
-        place = range(len(self))[index]
-        real, composite, region = _thirds(self.paths[place])
+        real, composite, region = _thirds(self.paths[index])
         exact, to_codes = self.compositing == RGB_ANTIALIASED, self.compositing.to_codes
         real, composite = to_codes(real), to_codes(composite)
         region = (region >= 128).float() if exact else region.float() / 255
@@ -165,7 +163,7 @@ class Triptychs(Dataset[Sample]):
                 resize_bilinear_opencv(part, self.size) for part in (composite, real, region)
             )
         to_rgb = self.compositing.to_rgb
-        return Sample(to_rgb(composite), to_rgb(real), region, place, "")
+        return Composite(to_rgb(composite), to_rgb(real), region, None)
 
 
 def _pictures(folder: Path) -> list[Path]:

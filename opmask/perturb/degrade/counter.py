@@ -16,7 +16,7 @@ from torch import Tensor
 
 from opmask.perturb.rng import splitmix64
 
-BITS = 53
+RANDOM_BITS = 53
 """How many random bits a number has: as many as fit a float64 and Python's own generator."""
 
 
@@ -52,7 +52,7 @@ def counter_bits(
     value ^= _shift(value, 27)
     value *= _signed(0x94D049BB133111EB)
     value ^= _shift(value, 31)
-    return _shift(value, 64 - BITS).view(*shape)
+    return _shift(value, 64 - RANDOM_BITS).view(*shape)
 
 
 def _shift(value: Tensor, bits: int) -> Tensor:

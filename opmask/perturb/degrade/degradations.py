@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from opmask.perturb.degrade.kernels import correlate, gaussian_weights, motion_weights
-from opmask.perturb.degrade.noise import add_noise, gaussian_table, laplace_table, poisson_table
-from opmask.perturb.filters.filter import check_eight_bit
+from opmask.perturb.degrade.kernels import correlate, gaussian_kernel, motion_kernel
+from opmask.perturb.degrade.noise import add_noise, gaussian_cdf, laplace_cdf, poisson_cdf
+from opmask.perturb.filters import check_eight_bit
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Degradation(ABC):
         check_eight_bit(image, "image", "(3, H, W)")
         return self._apply(image)
 
-    def to_record(self) -> dict[str, Any]:
-        """The degradation as plain values; ``degrade.from_record`` reads them."""
+    def to_dict(self) -> dict[str, Any]:
+        """The degradation as plain values; ``degradation_from_dict`` reads them."""
         return {"degrade": self.name, **asdict(self)}
 
     @abstractmethod
@@ -81,7 +81,7 @@ class GaussianNoise(Degradation):
         _check_positive("scale", self.scale)
 
     def _apply(self, image: Tensor) -> Tensor:
-        return add_noise(image, gaussian_table(self.scale), self.seed)
+        return add_noise(image, gaussian_cdf(self.scale), self.seed)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class LaplaceNoise(Degradation):
         _check_positive("scale", self.scale)
 
     def _apply(self, image: Tensor) -> Tensor:
-        return add_noise(image, laplace_table(self.scale), self.seed)
+        return add_noise(image, laplace_cdf(self.scale), self.seed)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class PoissonNoise(Degradation):
         _check_positive("rate", self.rate)
 
     def _apply(self, image: Tensor) -> Tensor:
-        return add_noise(image, poisson_table(self.rate), self.seed)
+        return add_noise(image, poisson_cdf(self.rate), self.seed)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class MotionBlur(Degradation):
             raise ValueError(f"'direction' must lie in [-1, 1], got {self.direction}.")
 
     def _apply(self, image: Tensor) -> Tensor:
-        return correlate(image, motion_weights(self.angle, self.direction))
+        return correlate(image, motion_kernel(self.angle, self.direction))
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class GaussianBlur(Degradation):
         _check_positive("sigma", self.sigma, most=32)  # with which a pixel is the mean of 7,000
 
     def _apply(self, image: Tensor) -> Tensor:
-        return correlate(image, gaussian_weights(self.sigma))
+        return correlate(image, gaussian_kernel(self.sigma))
 
 
 @dataclass(frozen=True)

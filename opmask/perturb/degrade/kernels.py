@@ -1,6 +1,6 @@
 r"""Small blurs with whole-number weights, so that every device rounds alike.
 
-What was drawn -> weights -> ``correlate`` -> blurred image, for
+What was drawn -> kernel -> ``correlate`` -> blurred image, for
 ``opmask.perturb.degrade.degradations``.
 
 References:
@@ -47,7 +47,7 @@ def correlate(image: Tensor, weights: Tensor) -> Tensor:
     return ((total + scale // 2) // scale).to(torch.uint8)
 
 
-def gaussian_weights(sigma: float) -> Tensor:
+def gaussian_kernel(sigma: float) -> Tensor:
     r"""The weights of a Gaussian blur, with imgaug's width and OpenCV's rounding.
 
     Args:
@@ -58,7 +58,7 @@ def gaussian_weights(sigma: float) -> Tensor:
         for a `sigma` of 1.
 
     Example:
-        >>> gaussian_weights(1.0).sum(0) // 256
+        >>> gaussian_kernel(1.0).sum(0) // 256
         tensor([ 14,  62, 104,  62,  14])
     """
     width = 3.3 if sigma < 3 else 2.9 if sigma < 5 else 2.6
@@ -74,7 +74,7 @@ def gaussian_weights(sigma: float) -> Tensor:
     return row[:, None] * row
 
 
-def motion_weights(angle: float, direction: float) -> Tensor:
+def motion_kernel(angle: float, direction: float) -> Tensor:
     r"""The weights of imgaug's motion blur of three pixels.
 
     A line of three weights, from :math:`d = (\text{direction} + 1) / 2` above to :math:`1 - d`
@@ -89,7 +89,7 @@ def motion_weights(angle: float, direction: float) -> Tensor:
         The weights, ``int32``, with shape :math:`(3, 3)`.
 
     Example:
-        >>> motion_weights(0.0, 1.0)
+        >>> motion_kernel(0.0, 1.0)
         tensor([[  0, 255,   0],
                 [  0, 127,   0],
                 [  0,   0,   0]], dtype=torch.int32)

@@ -1,9 +1,9 @@
 r"""Noise of whole levels, drawn by comparing random integers: every device adds the same.
 
-Rounded noise takes few values, so it is drawn from a table: how likely it is to be at most -255,
--254, ..., 254. Beyond, 8-bit values are clipped whatever they were.
+Rounded noise takes few values, so it is drawn by its cumulative distribution: how likely it is to
+be at most -255, -254, ..., 254. Beyond, 8-bit values are clipped whatever they were.
 
-Distribution -> ``*_table`` and seed -> ``add_noise`` -> noisy image, in
+Distribution -> ``*_cdf`` and seed -> ``add_noise`` -> noisy image, in
 ``opmask.perturb.degrade.degradations``.
 """
 
@@ -16,18 +16,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from opmask.perturb.degrade.counter import BITS, counter_bits
+from opmask.perturb.degrade.counter import RANDOM_BITS, counter_bits
 
 LEVELS = range(-255, 255)
-"""The levels for which a table says how likely it is that noise is at most that."""
+"""The levels for which a distribution says how likely it is that noise is at most that."""
 
 
-def add_noise(image: Tensor, table: Sequence[float], seed: int) -> Tensor:
+def add_noise(image: Tensor, cdf: Sequence[float], seed: int) -> Tensor:
     r"""Adds noise to each value on its own, and clips.
 
     Args:
         image: The image, ``uint8``, of any shape, in 0-255.
-        table: How likely noise is to be at most each of :data:`LEVELS`.
+        cdf: How likely noise is to be at most each of :data:`LEVELS`.
         seed: The integer that decides the noise.
 
     Returns:
@@ -38,14 +38,14 @@ def add_noise(image: Tensor, table: Sequence[float], seed: int) -> Tensor:
         >>> add_noise(image, [0.0] * 257 + [1.0] * 253, seed=0)  # always 2
         tensor([130, 130, 130], dtype=torch.uint8)
     """
-    bounds = torch.tensor([int(value * 2**BITS) for value in table], device=image.device)
+    bounds = torch.tensor([int(value * 2**RANDOM_BITS) for value in cdf], device=image.device)
     bits = counter_bits(seed, image.shape, image.device)
     noise = torch.bucketize(bits, bounds, out_int32=True, right=True) + LEVELS.start
     return (image + noise).clamp_(0, 255).to(torch.uint8)
 
 
-def gaussian_table(scale: float) -> list[float]:
-    r"""The table of rounded normal noise.
+def gaussian_cdf(scale: float) -> list[float]:
+    r"""The cumulative distribution of rounded normal noise.
 
     .. math:: P(N \le n) = \tfrac{1}{2} \operatorname{erfc}
         \left( -\frac{n + 1/2}{\sqrt{2} \sigma} \right)
@@ -57,14 +57,14 @@ def gaussian_table(scale: float) -> list[float]:
         The probabilities, one for each of :data:`LEVELS`.
 
     Example:
-        >>> gaussian_table(9.0)[255]  # at most 0
+        >>> gaussian_cdf(9.0)[255]  # at most 0
         0.522
     """
     return [math.erfc(-(level + 0.5) / (math.sqrt(2) * scale)) / 2 for level in LEVELS]
 
 
-def laplace_table(scale: float) -> list[float]:
-    r"""The table of rounded Laplace noise.
+def laplace_cdf(scale: float) -> list[float]:
+    r"""The cumulative distribution of rounded Laplace noise.
 
     .. math:: P(N \ge n) = P(N \le -n) = \tfrac{1}{2} e^{-(n - 1/2) / b}, \quad n > 0
 
@@ -75,15 +75,15 @@ def laplace_table(scale: float) -> list[float]:
         The probabilities, one for each of :data:`LEVELS`.
 
     Example:
-        >>> laplace_table(9.0)[255]  # at most 0
+        >>> laplace_cdf(9.0)[255]  # at most 0
         0.527
     """
     upper = [math.exp(-(n + 0.5) / scale) / 2 for n in range(255)]
     return [*reversed(upper), *(1 - tail for tail in upper)]
 
 
-def poisson_table(rate: float) -> list[float]:
-    r"""The table of Poisson noise with a random sign.
+def poisson_cdf(rate: float) -> list[float]:
+    r"""The cumulative distribution of Poisson noise with a random sign.
 
     .. math:: P(N = \pm n) = \tfrac{1}{2} e^{-\lambda} \lambda^n / n!, \quad n > 0
 
@@ -94,7 +94,7 @@ def poisson_table(rate: float) -> list[float]:
         The probabilities, one for each of :data:`LEVELS`.
 
     Example:
-        >>> poisson_table(9.0)[255]  # at most 0
+        >>> poisson_cdf(9.0)[255]  # at most 0
         0.50006
     """
     counts = (math.exp(n * math.log(rate) - rate - math.lgamma(n + 1)) for n in range(255))

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Any
 
 from torch import Tensor
 
 from opmask.files.typed_json import from_plain
-from opmask.perturb.degrade.counter import BITS
+from opmask.perturb.degrade.counter import RANDOM_BITS
 from opmask.perturb.degrade.degradations import (
     JPEG,
     Degradation,
@@ -29,20 +30,6 @@ from opmask.perturb.degrade.degradations import (
     PoissonNoise,
 )
 from opmask.perturb.rng import pick, uniform
-
-__all__ = [
-    "JPEG",
-    "NOISE_STRENGTHS",
-    "Degradation",
-    "GaussianBlur",
-    "GaussianNoise",
-    "LaplaceNoise",
-    "MotionBlur",
-    "PoissonNoise",
-    "degrade",
-    "draw_degradation",
-    "from_record",
-]
 
 NOISE_STRENGTHS = (8.0, 10.0)
 """Between which the scale or rate of noise is drawn, in 8-bit levels (reference code)."""
@@ -65,28 +52,28 @@ _KINDS: dict[str, type[Degradation]] = {
 }
 
 
-def draw_degradation(draw: Callable[[], float]) -> Degradation:
+def draw_degradation(rng: Random) -> Degradation:
     r"""Draws a degradation as the reference code does.
 
     Noise, blur or JPEG, each as likely; then one of its kind, each as likely; then its parameters.
 
     Args:
-        draw: Where the numbers come from, see :func:`opmask.perturb.rng.stream`.
+        rng: Where the numbers come from, see :func:`opmask.perturb.rng.make_rng`.
 
     Returns:
         The degradation.
 
     Example:
-        >>> from opmask.perturb.rng import stream
-        >>> draw_degradation(stream(1))
+        >>> from opmask.perturb.rng import make_rng
+        >>> draw_degradation(make_rng(1))
         PoissonNoise(rate=9.5275..., seed=2297457538547630)
     """
-    family = pick((_draw_noise, _draw_blur, _draw_jpeg), draw)
-    return family(draw)
+    family = pick((_draw_noise, _draw_blur, _draw_jpeg), rng)
+    return family(rng)
 
 
-def from_record(record: dict[str, Any]) -> Degradation:
-    r"""Reads what ``to_record`` of a degradation wrote.
+def degradation_from_dict(record: dict[str, Any]) -> Degradation:
+    r"""Reads what ``to_dict`` of a degradation wrote.
 
     Args:
         record: The plain values.
@@ -99,7 +86,7 @@ def from_record(record: dict[str, Any]) -> Degradation:
             out of bounds.
 
     Example:
-        >>> from_record({"degrade": "jpeg", "quality": 95})
+        >>> degradation_from_dict({"degrade": "jpeg", "quality": 95})
         JPEG(quality=95)
     """
     parameters = dict(record)
@@ -142,15 +129,15 @@ def degrade(images: Tensor, degradations: Sequence[Degradation | None]) -> Tenso
     return result
 
 
-def _draw_noise(draw: Callable[[], float]) -> Degradation:
-    return pick(_NOISES, draw)(uniform(*NOISE_STRENGTHS, draw), int(draw() * 2**BITS))
+def _draw_noise(rng: Random) -> Degradation:
+    return pick(_NOISES, rng)(uniform(*NOISE_STRENGTHS, rng), int(rng.random() * 2**RANDOM_BITS))
 
 
-def _draw_blur(draw: Callable[[], float]) -> Degradation:
-    if pick(("motion", "gaussian"), draw) == "motion":
-        return MotionBlur(uniform(*MOTION_ANGLES, draw), uniform(*MOTION_DIRECTIONS, draw))
+def _draw_blur(rng: Random) -> Degradation:
+    if pick(("motion", "gaussian"), rng) == "motion":
+        return MotionBlur(uniform(*MOTION_ANGLES, rng), uniform(*MOTION_DIRECTIONS, rng))
     return GaussianBlur()
 
 
-def _draw_jpeg(draw: Callable[[], float]) -> Degradation:
+def _draw_jpeg(rng: Random) -> Degradation:
     return JPEG()

@@ -1,6 +1,6 @@
-r"""The filters of CSS as programs.
+r"""The filters of CSS as look-up pipelines.
 
-Name, amount -> ``css`` -> program, for :func:`opmask.perturb.apply_filter`.
+Name, amount -> ``css_pipeline`` -> pipeline, for :func:`opmask.perturb.apply_filter`.
 
 References:
     | Filter Effects Module Level 1 (W3C, 2018), https://www.w3.org/TR/filter-effects-1/
@@ -14,13 +14,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from opmask.perturb.filters.lookup import Program, Stage, identity_table
+from opmask.perturb.filters.lookup import LookupPipeline
 
 _SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]])
 
 
-def css(name: str, amount: float) -> Program:
-    r"""The program of a filter of CSS.
+def css_pipeline(name: str, amount: float) -> LookupPipeline:
+    r"""The look-up pipeline of a filter of CSS.
 
     Args:
         name: One of :data:`opmask.perturb.CSS_FILTERS`.
@@ -32,29 +32,19 @@ def css(name: str, amount: float) -> Program:
         case "contrast":
             return _from_line(amount, 127.5)
         case "hue_rotate":
-            return from_matrix(_hue_rotation(math.radians(amount)))
+            return LookupPipeline.from_matrix(_hue_rotation(math.radians(amount)))
         case "saturate":
-            return from_matrix(_towards(np.array([0.213, 0.715, 0.072]), amount))
+            return LookupPipeline.from_matrix(_towards(np.array([0.213, 0.715, 0.072]), amount))
         case "grayscale":
-            return from_matrix(_towards(np.array([0.2126, 0.7152, 0.0722]), 1 - min(amount, 1)))
-    return from_matrix(_towards(_SEPIA, 1 - min(amount, 1)))
+            return LookupPipeline.from_matrix(
+                _towards(np.array([0.2126, 0.7152, 0.0722]), 1 - min(amount, 1))
+            )
+    return LookupPipeline.from_matrix(_towards(_SEPIA, 1 - min(amount, 1)))
 
 
-def from_table(table: NDArray[np.integer]) -> Program:
-    """The program of one table, for all channels or for each."""
-    return Program(np.broadcast_to(table, (1, 3, 256)).astype(np.uint8))
-
-
-def from_matrix(matrix: NDArray[np.floating]) -> Program:
-    """The program of one matrix; that of the identity does nothing."""
-    single = matrix.astype(np.float32)
-    stages = () if np.array_equal(single, np.eye(3)) else (Stage(single, identity_table()),)
-    return Program(identity_table()[None], stages)
-
-
-def _from_line(slope: float, pivot: float) -> Program:
+def _from_line(slope: float, pivot: float) -> LookupPipeline:
     levels = np.rint(np.arange(256) * slope + -pivot * slope + pivot)
-    return from_table(np.clip(levels, 0, 255).astype(np.uint8))
+    return LookupPipeline.from_table(np.clip(levels, 0, 255).astype(np.uint8))
 
 
 def _towards(start: NDArray[np.float64], share: float) -> NDArray[np.float64]:

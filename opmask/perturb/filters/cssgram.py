@@ -1,8 +1,8 @@
-r"""The looks of CSSgram as programs: what each does to a level, and what CSS filters follow.
+r"""The filters of CSSgram as look-up pipelines: what each does to a level, and what CSS follows.
 
 The parameters are CSSgram's and the order of roundings is pilgram's.
 
-Name -> ``look`` -> program, for :func:`opmask.perturb.apply_filter`.
+Name -> ``cssgram_pipeline`` -> pipeline, for :func:`opmask.perturb.apply_filter`.
 
 References:
     | CSSgram (Vergara, 2015), https://github.com/una/CSSgram
@@ -33,24 +33,30 @@ from opmask.perturb.filters.blends import (
     screen,
     soft_light,
 )
-from opmask.perturb.filters.css import css
-from opmask.perturb.filters.gradients import Gradients, Radial, Turned, Vertical, weights_of_keys
-from opmask.perturb.filters.lookup import Program
-from opmask.perturb.filters.nonseparable import color, hue
+from opmask.perturb.filters.css import css_pipeline
+from opmask.perturb.filters.gradients import (
+    Gradients,
+    RadialGradient,
+    RotatedGradient,
+    VerticalGradient,
+    weights_of_keys,
+)
+from opmask.perturb.filters.lookup import LookupPipeline
+from opmask.perturb.filters.nonseparable import color_blend_pipeline, hue_blend_pipeline
 
 
 @dataclass(frozen=True)
-class Look:
+class CSSgramFilter:
     """A filter of CSSgram.
 
     Args:
-        head: What becomes of levels, with shape (256), given the weights of the gradients, each
+        blend: What becomes of levels, with shape (256), given the weights of the gradients, each
             with shape :math:`(K, 1, 1)`; its result broadcasts to :math:`(K, 3, 256)`.
         filters: The filters of CSS that follow, with their amounts.
         gradients: The gradients that it depends on.
     """
 
-    head: Callable[..., Levels]
+    blend: Callable[..., Levels]
     filters: tuple[tuple[str, float], ...] = ()
     gradients: Gradients = ()
 
@@ -163,83 +169,100 @@ def _same(x: Levels) -> Levels:
     return x
 
 
-LOOKS: dict[str, Look] = {
-    "1977": Look(_1977, (("contrast", 1.1), ("brightness", 1.1), ("saturate", 1.3))),
-    "aden": Look(
+CSSGRAM_FILTERS: dict[str, CSSgramFilter] = {
+    "1977": CSSgramFilter(_1977, (("contrast", 1.1), ("brightness", 1.1), ("saturate", 1.3))),
+    "aden": CSSgramFilter(
         _aden,
         (("hue_rotate", -20), ("contrast", 0.9), ("saturate", 0.85), ("brightness", 1.2)),
-        (Turned(),),
+        (RotatedGradient(),),
     ),
-    "brannan": Look(_brannan, (("sepia", 0.5), ("contrast", 1.4))),
-    "brooklyn": Look(_brooklyn, (("contrast", 0.9), ("brightness", 1.1)), (Radial(0.7, 1.0),)),
-    "clarendon": Look(_clarendon, (("contrast", 1.2), ("saturate", 1.35))),
-    "earlybird": Look(
-        _earlybird, (("contrast", 0.9), ("sepia", 0.2)), (Radial(0.2, 0.85), Radial(0.85, 1.0))
+    "brannan": CSSgramFilter(_brannan, (("sepia", 0.5), ("contrast", 1.4))),
+    "brooklyn": CSSgramFilter(
+        _brooklyn, (("contrast", 0.9), ("brightness", 1.1)), (RadialGradient(0.7, 1.0),)
     ),
-    "gingham": Look(_gingham, (("brightness", 1.05), ("hue_rotate", -10))),
-    "hudson": Look(
-        _hudson, (("brightness", 1.2), ("contrast", 0.9), ("saturate", 1.1)), (Radial(0.5, 1.0),)
+    "clarendon": CSSgramFilter(_clarendon, (("contrast", 1.2), ("saturate", 1.35))),
+    "earlybird": CSSgramFilter(
+        _earlybird,
+        (("contrast", 0.9), ("sepia", 0.2)),
+        (RadialGradient(0.2, 0.85), RadialGradient(0.85, 1.0)),
     ),
-    "inkwell": Look(
+    "gingham": CSSgramFilter(_gingham, (("brightness", 1.05), ("hue_rotate", -10))),
+    "hudson": CSSgramFilter(
+        _hudson,
+        (("brightness", 1.2), ("contrast", 0.9), ("saturate", 1.1)),
+        (RadialGradient(0.5, 1.0),),
+    ),
+    "inkwell": CSSgramFilter(
         _same, (("sepia", 0.3), ("contrast", 1.1), ("brightness", 1.1), ("grayscale", 1))
     ),
-    "kelvin": Look(_kelvin),
-    "lark": Look(_lark, (("contrast", 0.9),)),
-    "lofi": Look(_lofi, (("saturate", 1.1), ("contrast", 1.5)), (Radial(0.7, 1.5),)),
-    "mayfair": Look(
+    "kelvin": CSSgramFilter(_kelvin),
+    "lark": CSSgramFilter(_lark, (("contrast", 0.9),)),
+    "lofi": CSSgramFilter(
+        _lofi, (("saturate", 1.1), ("contrast", 1.5)), (RadialGradient(0.7, 1.5),)
+    ),
+    "mayfair": CSSgramFilter(
         _mayfair,
         (("contrast", 1.1), ("saturate", 1.1)),
-        (Radial(0.0, 0.3, (0.4, 0.4)), Radial(0.3, 0.6, (0.4, 0.4))),
+        (RadialGradient(0.0, 0.3, (0.4, 0.4)), RadialGradient(0.3, 0.6, (0.4, 0.4))),
     ),
-    "maven": Look(
+    "maven": CSSgramFilter(
         _same, (("sepia", 0.25), ("brightness", 0.95), ("contrast", 0.95), ("saturate", 1.5))
     ),
-    "moon": Look(_moon, (("grayscale", 1), ("contrast", 1.1), ("brightness", 1.1))),
-    "nashville": Look(
+    "moon": CSSgramFilter(_moon, (("grayscale", 1), ("contrast", 1.1), ("brightness", 1.1))),
+    "nashville": CSSgramFilter(
         _nashville, (("sepia", 0.2), ("contrast", 1.2), ("brightness", 1.05), ("saturate", 1.2))
     ),
-    "perpetua": Look(_perpetua, (), (Vertical(),)),
-    "reyes": Look(
+    "perpetua": CSSgramFilter(_perpetua, (), (VerticalGradient(),)),
+    "reyes": CSSgramFilter(
         _reyes, (("sepia", 0.22), ("brightness", 1.1), ("contrast", 0.85), ("saturate", 0.75))
     ),
-    "rise": Look(
+    "rise": CSSgramFilter(
         _rise,
         (("brightness", 1.05), ("sepia", 0.2), ("contrast", 0.9), ("saturate", 0.9)),
-        (Radial(0.55, 1.0), Radial(0.0, 0.9)),
+        (RadialGradient(0.55, 1.0), RadialGradient(0.0, 0.9)),
     ),
-    "slumber": Look(_slumber, (("saturate", 0.66), ("brightness", 1.05))),
-    "stinson": Look(_stinson, (("contrast", 0.75), ("saturate", 0.85), ("brightness", 1.15))),
-    "toaster": Look(_toaster, (("contrast", 1.5), ("brightness", 0.9)), (Radial(0.0, 1.0),)),
-    "valencia": Look(_valencia, (("contrast", 1.08), ("brightness", 1.08), ("sepia", 0.08))),
-    "walden": Look(
+    "slumber": CSSgramFilter(_slumber, (("saturate", 0.66), ("brightness", 1.05))),
+    "stinson": CSSgramFilter(
+        _stinson, (("contrast", 0.75), ("saturate", 0.85), ("brightness", 1.15))
+    ),
+    "toaster": CSSgramFilter(
+        _toaster, (("contrast", 1.5), ("brightness", 0.9)), (RadialGradient(0.0, 1.0),)
+    ),
+    "valencia": CSSgramFilter(
+        _valencia, (("contrast", 1.08), ("brightness", 1.08), ("sepia", 0.08))
+    ),
+    "walden": CSSgramFilter(
         _walden, (("brightness", 1.1), ("hue_rotate", -10), ("sepia", 0.3), ("saturate", 1.6))
     ),
-    "willow": Look(
+    "willow": CSSgramFilter(
         _willow,
         (("grayscale", 0.5), ("contrast", 0.95), ("brightness", 0.9)),
-        (Radial(0.55, 1.5),),
+        (RadialGradient(0.55, 1.5),),
     ),
-    "xpro2": Look(_xpro2, (("sepia", 0.3),), (Radial(0.4, 1.1),)),
+    "xpro2": CSSgramFilter(_xpro2, (("sepia", 0.3),), (RadialGradient(0.4, 1.1),)),
 }
 
 
 @cache
-def look(name: str) -> Program:
-    r"""The program of a look.
+def cssgram_pipeline(name: str) -> LookupPipeline:
+    r"""The look-up pipeline of a filter of CSSgram.
 
     Args:
         name: One of :data:`opmask.perturb.FILTERS` or :data:`opmask.perturb.OTHER_FILTERS`.
     """
-    program = hue((3, 230, 26), 0.2) if name == "maven" else _head(LOOKS[name])
+    entry = CSSGRAM_FILTERS[name]
+    maven = name == "maven"
+    pipeline = hue_blend_pipeline((3, 230, 26), 0.2) if maven else _blend_pipeline(entry)
     if name == "willow":
-        program = program.then(color((216, 205, 203)))
-    for filter, amount in LOOKS[name].filters:
-        program = program.then(css(filter, amount))
-    return program
+        pipeline = pipeline.then(color_blend_pipeline((216, 205, 203)))
+    for filter, amount in entry.filters:
+        pipeline = pipeline.then(css_pipeline(filter, amount))
+    return pipeline
 
 
-def _head(look: Look) -> Program:
-    weights = weights_of_keys(look.gradients)
-    levels = look.head(np.arange(256), *weights)
+def _blend_pipeline(filter: CSSgramFilter) -> LookupPipeline:
+    weights = weights_of_keys(filter.gradients)
+    levels = filter.blend(np.arange(256), *weights)
     shape = (len(weights[0]) if weights else 1, 3, 256)
-    return Program(np.broadcast_to(levels, shape).astype(np.uint8), gradients=look.gradients)
+    tables = np.broadcast_to(levels, shape).astype(np.uint8)
+    return LookupPipeline(tables, gradients=filter.gradients)

@@ -1,4 +1,4 @@
-r"""Looks from ``.cube`` files, the 3-D tables that photo and film editors write.
+r"""Colour tables from ``.cube`` files, the 3-D tables that photo and film editors write.
 
 8-bit image -> ``Cube`` -> 8-bit image, for :func:`opmask.perturb.composite.composite`.
 
@@ -120,7 +120,7 @@ class Cube:
         # The table stays in its file: a pickle of a thousand records would repeat it.
         return Cube, (fspath(self.path), self.sha256)
 
-    def to_record(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The file and its checksum, for JSON."""
         return {"cube": self.path, "sha256": self.sha256}
 

@@ -1,6 +1,6 @@
 r"""The photo filters with which regions are changed.
 
-The filters are those of pilgram: the looks of CSSgram, and the six filter functions of CSS, which
+The filters are those of pilgram: those of CSSgram, and the six filter functions of CSS, which
 have an amount. They round to 8 bits after every step, and that is part of what they do: so they
 work on 8-bit images. The results are pilgram's, bit for bit, on every device and without pilgram.
 
@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from opmask.color import to_levels
-from opmask.perturb.filters.css import css
-from opmask.perturb.filters.cssgram import look
-from opmask.perturb.filters.lookup import Program
+from opmask.perturb.filters.css import css_pipeline
+from opmask.perturb.filters.cssgram import cssgram_pipeline
+from opmask.perturb.filters.lookup import LookupPipeline
 
 FILTERS: tuple[str, ...] = (
     "1977",
@@ -107,9 +107,9 @@ def apply_filter(images: Tensor, name: str, amount: float | None = None) -> Tens
         filtered = apply_filter(_to_eight_bit(images), name, amount)
         return (filtered.double() / 255).to(images.dtype)
     check_eight_bit(images, "images", "(B, 3, H, W)")
-    program, (height, width) = program_of(name, amount), images.shape[2:]
-    keys = program.keys(height, width, images.device)
-    return program.run(images.flatten(2), keys).view(images.shape)
+    pipeline, (height, width) = filter_pipeline(name, amount), images.shape[2:]
+    keys = pipeline.keys(height, width, images.device)
+    return pipeline.run(images.flatten(2), keys).view(images.shape)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Filter:
     Example:
         >>> Filter("moon")(torch.full((3, 1, 1), 128, dtype=torch.uint8)).flatten()
         tensor([156, 156, 156], dtype=torch.uint8)
-        >>> Filter("sepia", 0.5).to_record()
+        >>> Filter("sepia", 0.5).to_dict()
         {'filter': 'sepia', 'amount': 0.5}
     """
 
@@ -152,7 +152,7 @@ class Filter:
         check_eight_bit(image, "image", "(3, H, W)")
         return apply_filter(image[None], self.name, self.amount)[0]
 
-    def to_record(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The filter as plain values, for JSON."""
         amount = {} if self.amount is None else {"amount": self.amount}
         return {"filter": self.name, **amount}
@@ -198,9 +198,9 @@ def check_eight_bit(image: Tensor, argument: str, shape: str) -> None:
 
 
 @lru_cache(maxsize=256)
-def program_of(name: str, amount: float | None) -> Program:
-    """The program of a filter that passed :func:`check_filter`."""
+def filter_pipeline(name: str, amount: float | None) -> LookupPipeline:
+    """The look-up pipeline of a filter that passed :func:`check_filter`."""
     if name not in CSS_FILTERS:
-        return look(name)
+        return cssgram_pipeline(name)
     default = 0.0 if name == "hue_rotate" else 1.0
-    return css(name, default if amount is None else amount)
+    return css_pipeline(name, default if amount is None else amount)

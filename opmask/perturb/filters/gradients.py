@@ -5,7 +5,7 @@ places apart. They are computed on the CPU, in the order of operations of pilgra
 device gets the same ones.
 
 Height, width -> ``key_map`` -> one key per pixel, of
-:class:`opmask.perturb.filters.lookup.Program`.
+:class:`opmask.perturb.filters.lookup.LookupPipeline`.
 
 References:
     | pilgram (Akazawa, 2019), https://github.com/akiomik/pilgram
@@ -29,7 +29,7 @@ Weights = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Radial:
+class RadialGradient:
     r"""Circles around a point: 255 up to one distance, and falling to 0 at another.
 
     Args:
@@ -44,7 +44,7 @@ class Radial:
 
     def weights(self, height: int, width: int) -> Weights:
         r"""The weights of an image's pixels, with shape :math:`(H, W)`."""
-        if height == width and self == Radial(0.0, 1.0):
+        if height == width and self == RadialGradient(0.0, 1.0):
             # Here pilgram takes a picture of Pillow's.
             picture = Image.fromarray(255 - np.asarray(Image.radial_gradient("L")))
             return np.asarray(picture.resize((width, height)))
@@ -74,7 +74,7 @@ class Radial:
 
 
 @dataclass(frozen=True)
-class Vertical:
+class VerticalGradient:
     """From 255 at the top to 0 at the bottom, a picture of Pillow's."""
 
     def weights(self, height: int, width: int) -> Weights:
@@ -83,8 +83,8 @@ class Vertical:
 
 
 @dataclass(frozen=True)
-class Turned:
-    """The last fifth of :class:`Vertical`, turned by 90 degrees without changing its size.
+class RotatedGradient:
+    """The last fifth of :class:`VerticalGradient`, turned by 90 degrees without changing its size.
 
     It was meant to be horizontal. On images that are not square, some of it is cut off and the
     rest of the image has weight 0.
@@ -96,7 +96,7 @@ class Turned:
         return np.asarray(ramp.rotate(90))
 
 
-Gradients = tuple[Radial | Vertical | Turned, ...]
+Gradients = tuple[RadialGradient | VerticalGradient | RotatedGradient, ...]
 
 
 def weights_of_keys(gradients: Gradients) -> tuple[Levels, ...]:
@@ -110,7 +110,7 @@ def weights_of_keys(gradients: Gradients) -> tuple[Levels, ...]:
     """
     if len(gradients) < 2:
         return tuple(np.arange(256).reshape(-1, 1, 1) for _ in gradients)
-    radial = [gradient for gradient in gradients if isinstance(gradient, Radial)]
+    radial = [gradient for gradient in gradients if isinstance(gradient, RadialGradient)]
     distances = np.concatenate([gradient.edges() for gradient in radial])
     weights = np.stack([gradient.weights_at(distances) for gradient in radial]).astype(np.int64)
     table = np.zeros((len(radial), 255 * len(radial) + 1), np.int64)

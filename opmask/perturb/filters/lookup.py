@@ -2,9 +2,9 @@ r"""Filters as data: tables of 256 levels and 3x3 matrices.
 
 The levels of a pixel go through a table, which may be another at another place, and then through
 stages of a matrix and a table each, rounded to 8 bits after every step. That is all that pilgram's
-filters do to a photo, so that a program gives the same bits.
+filters do to a photo, so that a pipeline of them gives the same bits.
 
-8-bit image -> ``Program.run`` -> 8-bit image, for :func:`opmask.perturb.apply_filter`.
+8-bit image -> ``LookupPipeline.run`` -> 8-bit image, for :func:`opmask.perturb.apply_filter`.
 
 References:
     | pilgram (Akazawa, 2019), https://github.com/akiomik/pilgram
@@ -13,7 +13,6 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -43,40 +42,53 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class LookupPipeline:
     r"""What a filter does to the levels of each pixel.
 
     Args:
-        head: What becomes of each level of each channel first, for each key, ``uint8``, with shape
-            :math:`(K, 3, 256)`.
+        first_tables: What becomes of each level of each channel first, a table for each key,
+            ``uint8``, with shape :math:`(K, 3, 256)`.
         stages: What follows.
         gradients: What the keys tell apart; none if there is but one key.
-        tint: For keys that depend on the pixel's colour instead, the keys of the three channels
-            for each saturation and lightness, ``uint8``, with shape :math:`(3, 256, 256)`.
+        color_keys: For keys that depend on the pixel's colour instead, the keys of the three
+            channels for each saturation and lightness, ``uint8``, with shape
+            :math:`(3, 256, 256)`.
     """
 
-    head: Bytes
+    first_tables: Bytes
     stages: tuple[Stage, ...] = ()
     gradients: Gradients = ()
-    tint: Bytes | None = None
+    color_keys: Bytes | None = None
+
+    @classmethod
+    def from_table(cls, table: NDArray[np.integer]) -> LookupPipeline:
+        """The pipeline of one table, with shape (256) for all channels or (3, 256)."""
+        return cls(np.broadcast_to(table, (1, 3, 256)).astype(np.uint8))
+
+    @classmethod
+    def from_matrix(cls, matrix: NDArray[np.floating]) -> LookupPipeline:
+        """The pipeline of one matrix, with shape (3, 3); that of the identity does nothing."""
+        single = matrix.astype(np.float32)
+        stages = () if np.array_equal(single, np.eye(3)) else (Stage(single, identity_table()),)
+        return cls(identity_table()[None], stages)
 
     @property
     def has_keys(self) -> bool:
         """Whether it does not do the same to all pixels of a colour, in tables alone."""
-        return len(self.head) > 1
+        return len(self.first_tables) > 1
 
-    def then(self, other: Program) -> Program:
-        """This program, followed by one that has no keys."""
+    def then(self, other: LookupPipeline) -> LookupPipeline:
+        """This pipeline, followed by one that has no keys."""
         if not self.stages:
-            head, stages = _through(other.head[0], self.head), other.stages
+            tables, stages = _through(other.first_tables[0], self.first_tables), other.stages
         else:
             *before, last = self.stages
-            joined = Stage(last.matrix, _through(other.head[0], last.table))
-            head, stages = self.head, (*before, joined, *other.stages)
-        return Program(head, stages, self.gradients, self.tint)
+            joined = Stage(last.matrix, _through(other.first_tables[0], last.table))
+            tables, stages = self.first_tables, (*before, joined, *other.stages)
+        return LookupPipeline(tables, stages, self.gradients, self.color_keys)
 
     def run(self, pixels: Tensor, keys: Tensor | None) -> Tensor:
-        r"""Runs the program on pixels.
+        r"""Runs the pipeline on pixels.
 
         Args:
             pixels: The RGB levels, ``uint8``, with shape :math:`(*, 3, N)`, in 0-255.
@@ -85,74 +97,20 @@ class Program:
         Returns:
             The new levels, with the type and shape of `pixels`.
         """
-        if self.tint is not None:
-            keys = tint_keys(pixels, torch.from_numpy(self.tint).to(pixels.device))
-        pixels = look_up(self.head, pixels, keys)
+        if self.color_keys is not None:
+            keys = keys_of_colors(pixels, torch.from_numpy(self.color_keys).to(pixels.device))
+        pixels = look_up(self.first_tables, pixels, keys)
         for stage in self.stages:
             pixels = look_up(stage.table, multiply(stage.matrix, pixels), None)
         return pixels
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether keys do not depend on colours."""
-        return self.tint is None
-
-    @lru_cache(maxsize=256)  # noqa: B019  (few programs live, and most of them for ever)
-    def tensors(self, device: torch.device) -> tuple[Tensor, ...]:
-        r"""The program for :func:`run_tensors`, apart from `tint`.
-
-        Args:
-            device: Where they go.
-
-        Returns:
-            The head with at least two keys, the tables, and the two summands of the matrices.
-        """
-        head = self.head if self.has_keys else np.repeat(self.head, 2, axis=0)
-        matrices = np.array([stage.matrix for stage in self.stages], np.float32).reshape(-1, 3, 3)
-        # The upper 16 bits of a float32 and the rest: times 8 bits, both are exact.
-        upper = (matrices.view(np.uint32) & 0xFFFFFF00).view(np.float32)
-        tables = np.array([stage.table for stage in self.stages], np.uint8).reshape(-1, 3, 256)
-        arrays = (head, tables, upper, matrices - upper)
-        return tuple(torch.from_numpy(np.asarray(array)).to(device) for array in arrays)
 
     def keys(self, height: int, width: int, device: torch.device) -> Tensor | None:
         r"""The keys of an image's pixels with shape :math:`(H W)`, if places differ."""
         return key_map(self.gradients, height, width, device) if self.gradients else None
 
 
-Chain = tuple[Program, ...]
-"""Programs that follow one another, of which only the first has keys."""
-
-
-def run_tensors(
-    pixels: Tensor, keys: Tensor, head: Tensor, tables: Tensor, upper: Tensor, lower: Tensor
-) -> Tensor:
-    r"""Runs a program, as :meth:`Program.run` does, in a form for ``torch.compile``.
-
-    Compilers may fuse a product and a sum, which skips a rounding. Here that changes nothing: each
-    product is the sum of two that are exact, and no other product is added to anything.
-
-    Args:
-        pixels: The RGB levels, ``uint8``, with shape :math:`(3, N)`, in 0-255.
-        keys: The keys of the pixels with shape :math:`(N)`, 0 if there is but one.
-        head: The head, see :meth:`Program.tensors`.
-        tables: The tables of the stages.
-        upper: The greater summand of their matrices.
-        lower: The smaller summand of their matrices.
-
-    Returns:
-        The new levels, with the type and shape of `pixels`.
-    """
-    row = keys.int()
-    levels = [head[row, c, pixels[c].int()] for c in range(3)]
-    for high, low, table in zip(upper.unbind(), lower.unbind(), tables.unbind(), strict=True):
-        values = [level.float() for level in levels]
-        products = [
-            [high[i, j] * values[j] + low[i, j] * values[j] for j in range(3)] for i in range(3)
-        ]
-        sums = [red + green + blue + 0.5 for red, green, blue in products]
-        levels = [table[c, sums[c].clamp(0, 255).int()] for c in range(3)]
-    return torch.stack(levels)
+Pipelines = tuple[LookupPipeline, ...]
+"""Pipelines that follow one another, of which only the first has keys."""
 
 
 def identity_table() -> Bytes:
@@ -199,12 +157,12 @@ def multiply(matrix: NDArray[np.float32], pixels: Tensor) -> Tensor:
     return total.add_(0.5).clamp_(0, 255).to(torch.uint8)
 
 
-def tint_keys(pixels: Tensor, tint: Tensor) -> Tensor:
+def keys_of_colors(pixels: Tensor, color_keys: Tensor) -> Tensor:
     r"""Keys that depend on a pixel's colour.
 
     Args:
         pixels: The levels, ``uint8``, with shape :math:`(*, 3, N)`.
-        tint: The keys by saturation and lightness, see :class:`Program`.
+        color_keys: The keys by saturation and lightness, see :class:`LookupPipeline`.
 
     Returns:
         The keys, with the type and shape of `pixels`.
@@ -213,7 +171,7 @@ def tint_keys(pixels: Tensor, tint: Tensor) -> Tensor:
     red, green, blue = pixels.int().split(1, dim=-2)
     lightness = (19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16
     index = (high - low).int() * 256 + lightness
-    table = tint.flatten(1)
+    table = color_keys.flatten(1)
     keys = [channel.index_select(0, index.flatten()).view(index.shape) for channel in table]
     return torch.cat(keys, dim=-2)
 

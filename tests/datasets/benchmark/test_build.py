@@ -272,8 +272,8 @@ class Darker:
         return image - image.clamp(max=self.steps)
 
 
-def draw_own(draw):
-    return negative if draw() < 0.5 else Darker(int(draw() * 90) + 10)
+def draw_own(rng):
+    return negative if rng.random() < 0.5 else Darker(int(rng.random() * 90) + 10)
 
 
 def only_filters_on_class_2(label, perturbation):

@@ -3,16 +3,6 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from opmask.datasets import BenchmarkConfig
-from opmask.datasets.benchmark.config import SETTINGS
-from opmask.perturb import DEFAULT, REFERENCE, REFERENCE_RGB
-
-
-def test_settings_have_the_names_of_their_constants():
-    assert SETTINGS == {
-        "default": DEFAULT,
-        "reference": REFERENCE,
-        "reference-rgb": REFERENCE_RGB,
-    }
 
 
 def test_a_recipe_is_exact_and_of_native_size_unless_it_says_otherwise():

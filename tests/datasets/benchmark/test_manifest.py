@@ -16,9 +16,9 @@ from opmask.datasets.benchmark.manifest import (
 )
 from opmask.datasets.benchmark.recompression import Recompression
 from opmask.datasets.pairs import PhotoCounts
-from opmask.perturb import Applied, Cube, Filter, GaussianBlur, LabScaling, RegionChange
+from opmask.perturb import Cube, Filter, GaussianBlur, LabScaling, PerturbationRecord, RegionChange
 
-APPLIED = Applied(
+APPLIED = PerturbationRecord(
     7,
     (RegionChange(3, (Filter("moon"), LabScaling((1.1, 0.9, 1 / 3)))), RegionChange(5, ())),
     GaussianBlur(),
@@ -34,7 +34,7 @@ ENTRIES = [
         "labels/d é.png",
         SHA[2],
         SHA[3],
-        Applied(0, ()),
+        PerturbationRecord(0, ()),
         Recompression(0.1 + 0.2),
     ),
 ]
@@ -142,7 +142,7 @@ def negative(image):
 
 
 def test_perturbations_of_ones_own_must_be_given(tmp_path):
-    applied = Applied(7, (RegionChange(3, (negative,)),))
+    applied = PerturbationRecord(7, (RegionChange(3, (negative,)),))
     entry = Entry(0, "a.jpg", "a.png", SHA[0], SHA[1], applied)
     write_manifest(tmp_path / "m.jsonl", Header(CONFIG, "0.9", 1, 1), [entry])
     assert read_manifest(tmp_path / "m.jsonl", [negative])[1] == [entry]
@@ -154,7 +154,7 @@ def test_perturbations_of_ones_own_must_be_given(tmp_path):
 def test_a_missing_cube_file_is_named_with_its_line(tmp_path):
     lines = [f"{g} {g} {g}" for g in (0, 1) for _ in range(4)]
     (tmp_path / "look.cube").write_text("\n".join(["LUT_3D_SIZE 2", *lines]))
-    applied = Applied(7, (RegionChange(3, (Cube(tmp_path / "look.cube"),)),))
+    applied = PerturbationRecord(7, (RegionChange(3, (Cube(tmp_path / "look.cube"),)),))
     entry = Entry(0, "a.jpg", "a.png", SHA[0], SHA[1], applied)
     write_manifest(tmp_path / "m.jsonl", Header(CONFIG, "0.9", 1, 1), [entry])
     assert read_manifest(tmp_path / "m.jsonl")[1] == [entry]

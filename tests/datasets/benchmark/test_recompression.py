@@ -12,10 +12,10 @@ from opmask.datasets.benchmark.recompression import (
     Recompression,
     draw_recompression,
 )
-from opmask.perturb import Applied, Composite, composite, draw, sample_seed
+from opmask.perturb import Composite, PerturbationRecord, composite, draw, sample_seed
 from opmask.perturb.compositing import RGB_ANTIALIASED
 
-NOTHING = Applied(0, ())
+NOTHING = PerturbationRecord(0, ())
 
 
 def made(height=40, width=60, left=20):

@@ -5,10 +5,10 @@ import torch
 from PIL import Image
 
 import opmask
-from opmask.datasets import BrokenPhotoError, Sample, Triptychs, read_image
+from opmask.datasets import BrokenPhotoError, Triptychs, read_image
 from opmask.datasets.benchmark.triptych import is_whole_png, to_triptych, write_triptych
 from opmask.metrics.protocols import to_uint8
-from opmask.perturb import DEFAULT, REFERENCE, REFERENCE_RGB
+from opmask.perturb import DEFAULT, REFERENCE, REFERENCE_RGB, Composite
 
 
 def pixels(height=31, width=100, seed=0):
@@ -28,7 +28,7 @@ def folder(tmp_path):
 def sample(seed=0, height=7, width=9):
     generator = torch.Generator().manual_seed(seed)
     composite, real = torch.rand(2, 3, height, width, generator=generator) * 1.4 - 0.2
-    return Sample(composite, real, torch.rand(1, height, width, generator=generator), 0, "")
+    return Composite(composite, real, torch.rand(1, height, width, generator=generator), None)
 
 
 def lab(image, size):
@@ -47,14 +47,14 @@ def test_triptychs_are_real_composite_and_region():
 
 def test_halves_are_rounded_up():
     half = torch.tensor([0.5, 1.5, 2.5]).reshape(3, 1, 1) / 255
-    picture = to_triptych(Sample(half, half, torch.ones(1, 1, 1), 0, ""))
+    picture = to_triptych(Composite(half, half, torch.ones(1, 1, 1), None))
     assert picture[:, 0, 0].tolist() == to_uint8(half)[0, 0].tolist() == [1, 2, 3]
 
 
 def test_every_8_bit_value_comes_back(tmp_path):
     image = (torch.arange(3 * 256).reshape(3, 16, 16) % 256) / 255
     region = (torch.arange(256).reshape(1, 16, 16) % 3 == 0).float()
-    write_triptych(tmp_path / "a.png", Sample(image.flip(0), image, region, 0, ""))
+    write_triptych(tmp_path / "a.png", Composite(image.flip(0), image, region, None))
     again = Triptychs(tmp_path)[0]
     assert torch.equal(again.real, image)
     assert torch.equal(again.composite, image.flip(0))
@@ -66,9 +66,12 @@ def test_files_come_in_the_order_of_their_names(folder):
     assert len(Triptychs(folder)) == 2
 
 
-def test_samples_are_numbered_and_have_no_record(folder):
-    assert [(made.photo, made.applied) for made in Triptychs(folder)] == [(0, ""), (1, "")]
-    assert Triptychs(folder)[-1].photo == 1
+def test_samples_have_no_record(folder):
+    assert [made.applied for made in Triptychs(folder)] == [None, None]
+
+
+def test_negative_places_count_from_the_end(folder):
+    assert torch.equal(Triptychs(folder)[-1].real, Triptychs(folder)[1].real)
 
 
 @pytest.mark.parametrize("ending", ["jpg", "jpeg", "bmp"])
@@ -181,7 +184,7 @@ def test_a_png_is_whole_when_it_has_its_end(tmp_path):
 
 def test_a_rendered_real_sample_is_read_as_it_was(data_root, tmp_path):
     image = read_image(sorted((data_root / "scenes/images/validation").iterdir())[0]) / 255
-    write_triptych(tmp_path / "a.png", Sample(1 - image, image, image[:1].round(), 0, ""))
+    write_triptych(tmp_path / "a.png", Composite(1 - image, image, image[:1].round(), None))
     made = Triptychs(tmp_path)[0]
     assert torch.equal(made.real, image)
     torch.testing.assert_close(made.composite, 1 - image, rtol=0, atol=1e-6)

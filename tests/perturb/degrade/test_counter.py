@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from opmask.perturb.degrade.counter import BITS, counter_bits
+from opmask.perturb.degrade.counter import RANDOM_BITS, counter_bits
 from opmask.perturb.rng import splitmix64
 
 WORD = 2**64
@@ -37,7 +37,7 @@ def test_no_numbers_can_be_asked_for():
 
 def test_numbers_have_53_bits():
     bits = counter_bits(1, (100_000,))
-    assert BITS == 53
+    assert RANDOM_BITS == 53
     assert 0 <= bits.min() < 2**40
     assert 2**53 - 2**40 < bits.max() < 2**53
 
@@ -50,20 +50,22 @@ def test_each_bit_is_set_half_of_the_time(bit):
 
 def test_numbers_are_uniform():
     n = 1_000_000
-    counts = torch.bincount(counter_bits(3, (n,)) >> (BITS - 8), minlength=256).double()
+    counts = torch.bincount(counter_bits(3, (n,)) >> (RANDOM_BITS - 8), minlength=256).double()
     chi_square = ((counts - n / 256) ** 2 / (n / 256)).sum().item()
     assert abs(chi_square - 255) < 4 * math.sqrt(2 * 255)
 
 
 @pytest.mark.parametrize("lag", [1, 2, 3, 64, 1000])
 def test_neighbours_are_uncorrelated(lag):
-    values = counter_bits(4, (200_000,)).double() / 2**BITS - 0.5
+    values = counter_bits(4, (200_000,)).double() / 2**RANDOM_BITS - 0.5
     correlation = (values[lag:] * values[:-lag]).mean().item() * 12
     assert abs(correlation) < 4.5 / math.sqrt(200_000)
 
 
 def test_neighbouring_seeds_are_uncorrelated():
-    first, second = (counter_bits(seed, (200_000,)).double() / 2**BITS - 0.5 for seed in (0, 1))
+    first, second = (
+        counter_bits(seed, (200_000,)).double() / 2**RANDOM_BITS - 0.5 for seed in (0, 1)
+    )
     assert abs((first * second).mean().item() * 12) < 4.5 / math.sqrt(200_000)
 
 

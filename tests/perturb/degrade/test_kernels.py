@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from opmask.perturb.degrade.kernels import correlate, gaussian_weights, motion_weights
+from opmask.perturb.degrade.kernels import correlate, gaussian_kernel, motion_kernel
 
 SIZES = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 7), (7, 1), (2, 9), (3, 3), (5, 4), (33, 46)]
 EVERY_SIZE = pytest.mark.parametrize(("height", "width"), SIZES)
@@ -43,7 +43,7 @@ def by_loop(image, weights):
 @pytest.mark.parametrize("sigma", [0.3, 0.7, 1.0, 1.6, 2.9, 3.0, 4.9, 5.0, 7.0])
 def test_gaussian_blurs_equal_opencv(height, width, sigma):
     image = noise(height, width)
-    weights = gaussian_weights(sigma)
+    weights = gaussian_kernel(sigma)
     expected = cv2.GaussianBlur(image.numpy(), (len(weights),) * 2, sigmaX=sigma, sigmaY=sigma)
     assert torch.equal(correlate(image, weights), torch.from_numpy(expected))
 
@@ -52,14 +52,14 @@ def test_gaussian_blurs_equal_opencv(height, width, sigma):
     ("sigma", "width"), [(0.3, 5), (1.0, 5), (1.8, 5), (1.9, 7), (2.9, 9), (3.0, 9), (5.0, 13)]
 )
 def test_gaussian_weights_are_as_wide_as_those_of_imgaug(sigma, width):
-    weights = gaussian_weights(sigma)
+    weights = gaussian_kernel(sigma)
     assert weights.shape == (width, width)
     assert weights.sum() == 2**16
     assert torch.equal(weights, weights.T)
 
 
 def test_gaussian_weights_are_near_the_formula():
-    row = gaussian_weights(1.0).sum(0) / 2**16
+    row = gaussian_kernel(1.0).sum(0) / 2**16
     exact = torch.exp(-0.5 * torch.arange(-2.0, 3) ** 2)
     torch.testing.assert_close(row, exact / exact.sum(), atol=1 / 256, rtol=0)
 
@@ -67,7 +67,7 @@ def test_gaussian_weights_are_near_the_formula():
 @EVERY_SIZE
 @pytest.mark.parametrize(("angle", "direction"), [(0, 1), (30, -0.5), (123, 0.4), (300, -1)])
 def test_motion_blurs_equal_opencv_but_for_halves(height, width, angle, direction):
-    image, weights = noise(height, width), motion_weights(angle, direction)
+    image, weights = noise(height, width), motion_kernel(angle, direction)
     kernel = (weights / weights.sum()).numpy()
     expected = cv2.filter2D(image.numpy(), -1, kernel).astype(int)
     difference = correlate(image, weights).int() - torch.from_numpy(expected)
@@ -77,7 +77,7 @@ def test_motion_blurs_equal_opencv_but_for_halves(height, width, angle, directio
 
 @pytest.mark.parametrize(("angle", "direction"), IMGAUG)
 def test_motion_weights_are_those_of_imgaug(angle, direction):
-    weights = motion_weights(angle, direction)
+    weights = motion_kernel(angle, direction)
     assert weights.dtype == torch.int32
     assert weights.tolist() == IMGAUG[angle, direction]
 
@@ -90,7 +90,7 @@ def test_motion_weights_are_a_line_turned_by_opencv():
         line[:, 1] = 255 * np.linspace((direction + 1) / 2, (1 - direction) / 2, 3)
         turn = cv2.getRotationMatrix2D((1, 1), -angle, 1)
         expected = cv2.warpAffine(line, turn, (3, 3), flags=cv2.INTER_LINEAR)
-        assert np.abs(motion_weights(angle, direction).numpy() - expected).max() < 9
+        assert np.abs(motion_kernel(angle, direction).numpy() - expected).max() < 9
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
@@ -108,10 +108,10 @@ def test_halves_are_rounded_up():
 
 def test_white_stays_white():
     image = torch.full((3, 4, 5), 255, dtype=torch.uint8)
-    assert torch.equal(correlate(image, gaussian_weights(1.0)), image)
+    assert torch.equal(correlate(image, gaussian_kernel(1.0)), image)
 
 
 def test_the_planes_of_a_batch_are_blurred_one_by_one():
     images = noise(2, 3, 6, 5)
-    blurred = correlate(images, motion_weights(33.0, 0.5))
-    assert torch.equal(blurred[1, 2], correlate(images[1, 2], motion_weights(33.0, 0.5)))
+    blurred = correlate(images, motion_kernel(33.0, 0.5))
+    assert torch.equal(blurred[1, 2], correlate(images[1, 2], motion_kernel(33.0, 0.5)))

@@ -3,18 +3,18 @@ import math
 import pytest
 import torch
 
-from opmask.perturb.degrade.counter import BITS, counter_bits
+from opmask.perturb.degrade.counter import RANDOM_BITS, counter_bits
 from opmask.perturb.degrade.noise import (
     LEVELS,
     add_noise,
-    gaussian_table,
-    laplace_table,
-    poisson_table,
+    gaussian_cdf,
+    laplace_cdf,
+    poisson_cdf,
 )
 
 N = 1_000_000
-TABLES = [(gaussian_table, 8.0), (gaussian_table, 9.7), (laplace_table, 8.0), (laplace_table, 9.7)]
-TABLES += [(poisson_table, 8.0), (poisson_table, 9.7)]
+TABLES = [(gaussian_cdf, 8.0), (gaussian_cdf, 9.7), (laplace_cdf, 8.0), (laplace_cdf, 9.7)]
+TABLES += [(poisson_cdf, 8.0), (poisson_cdf, 9.7)]
 EVERY_TABLE = pytest.mark.parametrize(("make", "strength"), TABLES)
 
 
@@ -41,7 +41,7 @@ def samples(table, seed=1):
 
 
 @pytest.mark.parametrize(
-    ("make", "density"), [(gaussian_table, normal_density), (laplace_table, laplace_density)]
+    ("make", "density"), [(gaussian_cdf, normal_density), (laplace_cdf, laplace_density)]
 )
 @pytest.mark.parametrize("scale", [0.7, 9.0])
 def test_rounded_noise_is_as_likely_as_an_integral_of_its_density(make, density, scale):
@@ -57,7 +57,7 @@ def test_rounded_noise_is_as_likely_as_an_integral_of_its_density(make, density,
 
 @pytest.mark.parametrize("rate", [0.5, 8.0, 40.0])
 def test_poisson_noise_is_as_likely_as_its_formula(rate):
-    chances = probabilities(poisson_table(rate))
+    chances = probabilities(poisson_cdf(rate))
     assert chances[0] == pytest.approx(poisson(0, rate), abs=1e-14)
     for n in (1, 2, 7, 30, 100):
         assert chances[n] == pytest.approx(poisson(n, rate) / 2, abs=1e-14)
@@ -86,9 +86,9 @@ def test_noise_has_the_histogram_of_its_table(make, strength):
     ("make", "variance"),
     [
         # Rounding adds a twelfth.
-        (gaussian_table, lambda s: s**2 + 1 / 12),
-        (laplace_table, lambda s: 2 * s**2 + 1 / 12),
-        (poisson_table, lambda s: s**2 + s),
+        (gaussian_cdf, lambda s: s**2 + 1 / 12),
+        (laplace_cdf, lambda s: 2 * s**2 + 1 / 12),
+        (poisson_cdf, lambda s: s**2 + s),
     ],
 )
 @pytest.mark.parametrize("strength", [8.0, 10.0])
@@ -99,15 +99,15 @@ def test_noise_has_mean_zero_and_the_variance_of_the_formula(make, variance, str
 
 
 def test_noise_is_drawn_by_comparing_the_bits_of_the_counter():
-    table = gaussian_table(9.0)
-    chances = [bits / 2**BITS for bits in counter_bits(1, (1000,)).tolist()]
+    table = gaussian_cdf(9.0)
+    chances = [bits / 2**RANDOM_BITS for bits in counter_bits(1, (1000,)).tolist()]
     expected = [sum(value <= chance for value in table) - 255 for chance in chances]
     assert samples(table)[:1000].tolist() == expected
 
 
 def test_noise_is_clipped():
     image = torch.tensor([0, 255] * 5000, dtype=torch.uint8)
-    noisy = add_noise(image, gaussian_table(9.0), seed=2)
+    noisy = add_noise(image, gaussian_cdf(9.0), seed=2)
     assert noisy[::2].max() < 60
     assert noisy[1::2].min() > 195
     assert (noisy[::2] == 0).double().mean().item() == pytest.approx(0.522, abs=0.03)
@@ -121,7 +121,7 @@ def test_a_certain_level_is_always_added(level):
 
 
 def test_noise_of_neighbouring_values_is_independent():
-    noise = samples(laplace_table(9.0)).double()
+    noise = samples(laplace_cdf(9.0)).double()
     for lag in (1, 2, 1000):
         correlation = (noise[lag:] * noise[:-lag]).mean() / noise.var()
         assert abs(correlation.item()) < 4.5 / math.sqrt(N)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from opmask.perturb import Applied, Cube, RegionChange
+from opmask.perturb import Cube, PerturbationRecord, RegionChange
 
 
 def write(path, size, colors, *head):
@@ -218,16 +218,16 @@ def test_a_missing_file_is_named(tmp_path):
 def test_records_hold_the_file_and_its_checksum(tmp_path):
     path = write(tmp_path / "l.cube", 3, look)
     cube = Cube(path)
-    assert cube.to_record() == {"cube": str(path), "sha256": cube.sha256}
+    assert cube.to_dict() == {"cube": str(path), "sha256": cube.sha256}
     assert cube.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    applied = Applied(1, (RegionChange(2, (cube,)),))
-    assert json.loads(applied.to_json())["regions"][0]["perturbations"] == [cube.to_record()]
-    assert Applied.from_json(applied.to_json()) == applied
+    applied = PerturbationRecord(1, (RegionChange(2, (cube,)),))
+    assert json.loads(applied.to_json())["regions"][0]["perturbations"] == [cube.to_dict()]
+    assert PerturbationRecord.from_json(applied.to_json()) == applied
 
 
 def test_a_file_that_was_changed_is_noticed(tmp_path):
     path = write(tmp_path / "l.cube", 3, look)
-    text = Applied(1, (RegionChange(2, (Cube(path),)),)).to_json()
+    text = PerturbationRecord(1, (RegionChange(2, (Cube(path),)),)).to_json()
     before = Cube(path)
     write(path, 3, identity)
     message = (
@@ -236,7 +236,7 @@ def test_a_file_that_was_changed_is_noticed(tmp_path):
     with pytest.raises(ValueError, match=message + " with [0-9a-f]{64}. It was changed"):
         Cube(path, before.sha256)
     with pytest.raises(ValueError, match=message):
-        Applied.from_json(text)
+        PerturbationRecord.from_json(text)
     assert Cube(path) != before
 
 

@@ -169,8 +169,8 @@ def test_a_filter_applies_its_amount():
 
 
 def test_a_filter_is_recorded_with_its_amount():
-    assert Filter("moon").to_record() == {"filter": "moon"}
-    assert Filter("sepia", 0.0).to_record() == {"filter": "sepia", "amount": 0.0}
+    assert Filter("moon").to_dict() == {"filter": "moon"}
+    assert Filter("sepia", 0.0).to_dict() == {"filter": "sepia", "amount": 0.0}
 
 
 def test_a_filter_does_not_write_into_its_input():

@@ -8,18 +8,23 @@ import pytest
 import torch
 from PIL import Image
 
-from opmask.perturb.filters import blends
-from opmask.perturb.filters.css import css, from_table
-from opmask.perturb.filters.cssgram import LOOKS
-from opmask.perturb.filters.filter import program_of
-from opmask.perturb.filters.gradients import Radial, Turned, Vertical, key_map, weights_of_keys
-from opmask.perturb.filters.lookup import LUMA, Program, identity_table, multiply
+from opmask.perturb.filters import blends, filter_pipeline
+from opmask.perturb.filters.css import css_pipeline
+from opmask.perturb.filters.cssgram import CSSGRAM_FILTERS
+from opmask.perturb.filters.gradients import (
+    RadialGradient,
+    RotatedGradient,
+    VerticalGradient,
+    key_map,
+    weights_of_keys,
+)
+from opmask.perturb.filters.lookup import LUMA, LookupPipeline, identity_table, multiply
 
 CPU = torch.device("cpu")
 SIZES = [(1, 1), (1, 6), (7, 1), (12, 12), (13, 20), (31, 18), (90, 91)]
 SEPARABLE = ["multiply", "screen", "darken", "lighten", "exclusion", "overlay", "soft_light"]
 PAIRS = list(product(["moon", "lark", "rise", "maven"], ["moon", "walden", "kelvin"]))
-FADING = [name for name, look in LOOKS.items() if len(look.gradients) > 1]
+FADING = [name for name, filter in CSSGRAM_FILTERS.items() if len(filter.gradients) > 1]
 
 
 def pixels(count=500):
@@ -32,7 +37,7 @@ def picture(levels):
 
 @pytest.mark.parametrize("name", [*SEPARABLE, "color_burn", "color_dodge"])
 def test_blend_modes_equal_pilgrams_for_all_pairs_of_levels(name):
-    # A look never dodges by 255, where the quotient has no value.
+    # A filter never dodges by 255, where the quotient has no value.
     below, above = np.mgrid[:256, : 255 if name == "color_dodge" else 256]
     expected = getattr(pilgram.css.blending, name)(picture(below), picture(above))
     assert np.array_equal(getattr(blends, name)(below, above), np.array(expected)[..., 0])
@@ -63,7 +68,10 @@ def test_mix_equals_pillows_composite(weight):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("gradient", [Radial(0.7, 1.5), Radial(0, 0.3, (0.4, 0.4)), Radial(0, 1)])
+@pytest.mark.parametrize(
+    "gradient",
+    [RadialGradient(0.7, 1.5), RadialGradient(0, 0.3, (0.4, 0.4)), RadialGradient(0, 1)],
+)
 def test_radial_gradients_equal_pilgrams(gradient, size):
     height, width = size
     expected = pilgram.util.radial_gradient_mask(
@@ -76,13 +84,13 @@ def test_radial_gradients_equal_pilgrams(gradient, size):
 def test_linear_gradients_equal_pilgrams(size):
     height, width = size
     vertical = pilgram.util.linear_gradient_mask((width, height), is_horizontal=False)
-    assert np.array_equal(Vertical().weights(height, width), np.array(vertical))
+    assert np.array_equal(VerticalGradient().weights(height, width), np.array(vertical))
     turned = pilgram.util.linear_gradient_mask((width, height), start=0.8)
-    assert np.array_equal(Turned().weights(height, width), np.array(turned))
+    assert np.array_equal(RotatedGradient().weights(height, width), np.array(turned))
 
 
 def test_edges_enclose_every_step():
-    gradient = Radial(0.55, 1.0)
+    gradient = RadialGradient(0.55, 1.0)
     last, following = np.split(gradient.edges(), 2)
     assert np.array_equal(gradient.weights_at(last), np.arange(1, 256))
     assert np.array_equal(gradient.weights_at(following), np.arange(255))
@@ -92,7 +100,7 @@ def test_edges_enclose_every_step():
 @pytest.mark.parametrize("name", FADING)
 @pytest.mark.parametrize("size", [*SIZES, (257, 480), (333, 500)])
 def test_keys_tell_the_weights(name, size):
-    gradients = LOOKS[name].gradients
+    gradients = CSSGRAM_FILTERS[name].gradients
     keys = key_map(gradients, *size, CPU).numpy()
     for gradient, weights in zip(gradients, weights_of_keys(gradients), strict=True):
         assert np.array_equal(weights.ravel()[keys], gradient.weights(*size).ravel())
@@ -118,35 +126,37 @@ def test_the_matrix_of_luma_equals_pillows_grey():
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_programs_without_keys_may_follow_any(first, second):
-    program, following = program_of(first, None), program_of(second, None)
-    levels, keys = pixels(13 * 20), program.keys(13, 20, CPU)
-    expected = following.run(program.run(levels, keys), None)
-    assert torch.equal(program.then(following).run(levels, keys), expected)
+def test_pipelines_without_keys_may_follow_any(first, second):
+    pipeline, following = filter_pipeline(first, None), filter_pipeline(second, None)
+    levels, keys = pixels(13 * 20), pipeline.keys(13, 20, CPU)
+    expected = following.run(pipeline.run(levels, keys), None)
+    assert torch.equal(pipeline.then(following).run(levels, keys), expected)
 
 
 def test_a_table_that_follows_a_matrix_is_merged_with_its_table():
-    program = css("sepia", 0.5).then(css("contrast", 1.4)).then(css("brightness", 0.9))
-    assert len(program.stages) == 1
-    assert len(program.then(css("sepia", 1)).stages) == 2
+    sepia, contrast = css_pipeline("sepia", 0.5), css_pipeline("contrast", 1.4)
+    pipeline = sepia.then(contrast).then(css_pipeline("brightness", 0.9))
+    assert len(pipeline.stages) == 1
+    assert len(pipeline.then(css_pipeline("sepia", 1)).stages) == 2
 
 
 @pytest.mark.parametrize("name", ["contrast", "saturate", "hue_rotate"])
 def test_the_identity_is_no_stage(name):
-    program = css(name, 0.0 if name == "hue_rotate" else 1.0)
-    assert program.stages == ()
-    assert np.array_equal(program.head[0], identity_table())
+    pipeline = css_pipeline(name, 0.0 if name == "hue_rotate" else 1.0)
+    assert pipeline.stages == ()
+    assert np.array_equal(pipeline.first_tables[0], identity_table())
 
 
 def test_tables_may_differ_between_channels():
     table = np.stack([np.full(256, level) for level in (1, 2, 3)])
-    assert from_table(table).run(pixels(2), None).T.tolist() == [[1, 2, 3], [1, 2, 3]]
+    pipeline = LookupPipeline.from_table(table)
+    assert pipeline.run(pixels(2), None).T.tolist() == [[1, 2, 3], [1, 2, 3]]
 
 
-def test_programs_have_a_head_for_each_key():
-    counts = {name: len(program_of(name, None).head) for name in LOOKS}
+def test_pipelines_have_first_tables_for_each_key():
+    counts = {name: len(filter_pipeline(name, None).first_tables) for name in CSSGRAM_FILTERS}
     assert {name for name, count in counts.items() if count == 511} == set(FADING)
     assert counts["maven"] == 52
     assert counts["moon"] == 1
     assert sum(count == 256 for count in counts.values()) == 8
-    assert sum(isinstance(program_of(name, None), Program) for name in counts) == 26
+    assert sum(isinstance(filter_pipeline(name, None), LookupPipeline) for name in counts) == 26

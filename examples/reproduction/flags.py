@@ -1,14 +1,51 @@
-"""Checks of command line arguments, made before any work is done."""
+"""Command lines: flags that fields of dataclasses declare, and checks made before any work.
+
+A field that :func:`flag` makes holds the default, the kind and the help of the flag of its name:
+``add_flags(parser, Recipe)`` -> ``parser.parse_args()`` -> :func:`given` -> ``Recipe(**values)``.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import field, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
 from opmask.files import check_outputs
+
+T = TypeVar("T")
+
+# --- flags from the fields of dataclasses ---
+
+
+def flag(default: T, help: str | None = None, **options: object) -> T:
+    """A field of a dataclass, and its flag; the options are those of `add_argument`."""
+    return field(default=default, metadata={"help": help, **options})
+
+
+def add_flags(parser: argparse.ArgumentParser, kind: type, title: str) -> None:
+    """The flags of a dataclass, below a title; those not given leave no value behind."""
+    group = parser.add_argument_group(title)
+    for f in fields(kind):
+        if f.metadata:
+            name = "--" + f.name.replace("_", "-")
+            group.add_argument(name, default=argparse.SUPPRESS, **f.metadata)
+
+
+def given(args: argparse.Namespace, kind: type) -> dict[str, Any]:
+    """What was given for the fields of a dataclass; lists as tuples, which do not change."""
+    values = {f.name: getattr(args, f.name) for f in fields(kind) if f.name in args}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that are there")
+
+
+# --- kinds of values ---
 
 
 def at_least(low: int) -> Callable[[str], int]:
@@ -52,6 +89,20 @@ def existing(text: str) -> Path:
     return path
 
 
+def available_device(text: str) -> str:
+    """A `type=` for a device that PyTorch can use here."""
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError) as error:  # PyTorch without CUDA raises the latter
+        raise argparse.ArgumentTypeError(
+            f"must be a device that PyTorch finds, got {text}. {str(error).splitlines()[0]}"
+        ) from error
+    return text
+
+
+# --- files ---
+
+
 def files_of(*paths: Path | None) -> Iterator[Path]:
     """All files that paths name, or that lie in the folders that they name."""
     for path in paths:
@@ -73,18 +124,3 @@ def check_files(
         check_outputs(outputs, inputs=inputs, overwrite=overwrite)
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
-
-
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--overwrite", action="store_true", help="replace outputs that are there")
-
-
-def available_device(text: str) -> str:
-    """A `type=` for a device that PyTorch can use here."""
-    try:
-        torch.empty(0, device=text)
-    except (RuntimeError, AssertionError) as error:  # PyTorch without CUDA raises the latter
-        raise argparse.ArgumentTypeError(
-            f"must be a device that PyTorch finds, got {text}. {str(error).splitlines()[0]}"
-        ) from error
-    return text

@@ -9,13 +9,22 @@ from __future__ import annotations
 import csv
 import json
 import signal
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch.utils.data import Subset
 
+from opmask.datasets import Photos
 from opmask.files import replacing
+from reproduction.data import Share
+from reproduction.recipes import Options, Recipe
+
+# --- settings: what makes a run the run that it is ---
 
 # What a run may be resumed with another value of: the photos may have moved, and as many
 # images in each step may come from another number of processes. Everything else must stay.
@@ -24,6 +33,35 @@ MAY_CHANGE = {
     "processes": "A step has as many images as before, and each composite is the same. Norms over "
     "a batch, relativistic means and dropout are those of each process, and differ.",
 }
+
+
+def describe_run(
+    photos: Photos, recipes: Mapping[str, Recipe], options: Options, share: Share, precision: str
+) -> dict[str, str]:
+    """All that decides what is trained; the recipes' values by model."""
+    values = {
+        "data": options.data,
+        "photos": describe_photos(photos),
+        "guided": options.guided,
+        "seed": options.seed,
+        "init": options.init,
+        "processes": share.processes,
+        "images in a step": share.step_size,
+        "mixed precision": precision,
+    }
+    for model, recipe in recipes.items():
+        fields = asdict(recipe)
+        del fields["batch_size"], fields["batch"]  # how the images of a step are shared
+        values |= {f"{name} of {model}": value for name, value in fields.items()}
+    return {name: str(value) for name, value in values.items()}
+
+
+def describe_photos(photos: Photos) -> str:
+    """Their number and, for files, a checksum of their names in order, wherever they lie."""
+    if not isinstance(photos, Subset):
+        return f"{len(photos)} synthetic"
+    names = "\n".join(photos.dataset.pairs[index][0].name for index in photos.indices)
+    return f"{len(photos)}, checksum of names {sha256(names.encode()).hexdigest()[:16]}"
 
 
 def open_run(folder: Path, settings: dict[str, str], *, resume: bool) -> None:
@@ -36,7 +74,7 @@ def open_run(folder: Path, settings: dict[str, str], *, resume: bool) -> None:
     found = [] if path.exists() or not folder.is_dir() else sorted(folder.iterdir())
     if files := [p.name for p in found if p.is_file() and not p.name.startswith(".")]:
         raise SystemExit(f"{folder} holds {files[0]}, but no run. Give another --out.")
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = read_settings(path) if path.exists() else {}
     # A model that was not trained before has no settings there yet.
     changed = [name for name in settings if before.get(name, settings[name]) != settings[name]]
     changes = {name: f"{name} was {before[name]}, is {settings[name]}" for name in changed}
@@ -50,15 +88,26 @@ def open_run(folder: Path, settings: dict[str, str], *, resume: bool) -> None:
         temporary.write_text(json.dumps({**before, **settings}, indent=1) + "\n")
 
 
-def keep(folder: Path, parts: dict[str, Any], step: int) -> None:
+def read_settings(path: Path) -> dict[str, str]:
+    """The settings of a run; older ones have another name for the perturbations `reference`."""
+    return {
+        name: "reference" if (value, name[:8]) == ("reference-lab", "perturb ") else value
+        for name, value in json.loads(path.read_text()).items()
+    }
+
+
+# --- the state of training ---
+
+
+def save_state(folder: Path, parts: dict[str, Any], step: int) -> None:
     """Writes everything that resuming needs."""
     state = {name: part.state_dict() for name, part in parts.items()}
     with replacing(folder / "checkpoint" / "state.pt") as temporary:
         torch.save({**state, "step": step}, temporary)
 
 
-def restore(folder: Path, parts: dict[str, Any]) -> int:
-    """Reads what `keep` wrote, if anything; the step to go on from."""
+def load_state(folder: Path, parts: dict[str, Any]) -> int:
+    """Reads what `save_state` wrote, if anything; the step to go on from."""
     path = folder / "checkpoint" / "state.pt"
     if not path.exists():
         return 0
@@ -74,6 +123,9 @@ def restore(folder: Path, parts: dict[str, Any]) -> int:
         except (RuntimeError, ValueError, KeyError) as error:
             raise SystemExit(f"{path} is of another configuration: {name}: {error}") from error
     return state["step"]
+
+
+# --- the log ---
 
 
 class Log:
@@ -124,6 +176,9 @@ def read_log(path: Path) -> list[list[float]]:
     return [[int(float(step)), *map(float, values)] for step, *values in rows]
 
 
+# --- interruptions ---
+
+
 class Interrupt:
     """Whether Ctrl-C was pressed, or the process asked to end; the step at hand is finished."""
 
@@ -144,9 +199,3 @@ class Interrupt:
 
     def _ask(self, *_: object) -> None:
         self.asked = True
-
-
-def ignore_interrupts(_: int) -> None:
-    """For data loading processes, which get the signal too and must outlive the step."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

@@ -1,9 +1,6 @@
-import argparse
-
 import pytest
 import torch
-from reproduction import run_folder, settings
-from reproduction.recipes import HSCENE
+from reproduction import checkpoint
 from torch import nn
 from torch.utils.data import Subset
 
@@ -12,7 +9,7 @@ from opmask.datasets import PhotoFiles, SyntheticScenes
 
 def test_a_full_disk_leaves_the_previous_checkpoint(monkeypatch, tmp_path):
     parts = {"model": nn.Linear(2, 2)}
-    run_folder.keep(tmp_path, parts, 1)
+    checkpoint.save_state(tmp_path, parts, 1)
 
     def full(state, path):
         path.write_bytes(b"half")
@@ -20,60 +17,67 @@ def test_a_full_disk_leaves_the_previous_checkpoint(monkeypatch, tmp_path):
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="No space left"):
-        run_folder.keep(tmp_path, parts, 2)
-    assert run_folder.restore(tmp_path, parts) == 1
+        checkpoint.save_state(tmp_path, parts, 2)
+    assert checkpoint.load_state(tmp_path, parts) == 1
     assert [file.name for file in (tmp_path / "checkpoint").iterdir()] == ["state.pt"]
 
 
 @pytest.mark.parametrize("parts", [{"model": nn.Linear(3, 2)}, {"model": nn.Conv2d(2, 2, 1)}])
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, parts):
-    run_folder.keep(tmp_path, {"model": nn.Linear(2, 2)}, 1)
+    checkpoint.save_state(tmp_path, {"model": nn.Linear(2, 2)}, 1)
     with pytest.raises(SystemExit, match=r"state.pt is of another configuration: model: "):
-        run_folder.restore(tmp_path, parts)
+        checkpoint.load_state(tmp_path, parts)
 
 
 def test_a_checkpoint_with_other_parts_is_refused(tmp_path):
-    run_folder.keep(tmp_path, {"model": nn.Linear(2, 2)}, 1)
+    checkpoint.save_state(tmp_path, {"model": nn.Linear(2, 2)}, 1)
     message = r"another configuration: it holds \['model', 'step'\], this run has \['average', 'm"
     with pytest.raises(SystemExit, match=message):
-        run_folder.restore(tmp_path, {"model": nn.Linear(2, 2), "average": nn.Linear(2, 2)})
+        checkpoint.load_state(tmp_path, {"model": nn.Linear(2, 2), "average": nn.Linear(2, 2)})
 
 
 def test_every_setting_that_changed_is_named(tmp_path):
-    run_folder.open_run(tmp_path, {"seed": "0", "lr of om": "0.1", "size": "32"}, resume=False)
+    checkpoint.open_run(tmp_path, {"seed": "0", "lr of om": "0.1", "size": "32"}, resume=False)
     message = "but seed was 0, is 1; lr of om was 0.1, is 0.2.$"
     with pytest.raises(SystemExit, match=message):
-        run_folder.open_run(tmp_path, {"seed": "1", "lr of om": "0.2", "size": "32"}, resume=True)
+        checkpoint.open_run(tmp_path, {"seed": "1", "lr of om": "0.2", "size": "32"}, resume=True)
 
 
 def test_a_moved_data_root_is_said_and_allowed(tmp_path, capsys):
-    run_folder.open_run(tmp_path, {"data": "/a", "photos": "7, checksum x"}, resume=False)
-    run_folder.open_run(tmp_path, {"data": "/b", "photos": "7, checksum x"}, resume=True)
+    checkpoint.open_run(tmp_path, {"data": "/a", "photos": "7, checksum x"}, resume=False)
+    checkpoint.open_run(tmp_path, {"data": "/b", "photos": "7, checksum x"}, resume=True)
     assert capsys.readouterr().out == (
         "Resuming although data was /a, is /b. The photos are the same.\n"
     )
 
 
+def test_runs_whose_perturbations_had_an_older_name_are_resumed(tmp_path, capsys):
+    older = {"data": "reference-lab", "perturb of om": "reference-lab"}
+    checkpoint.open_run(tmp_path, older, resume=False)
+    checkpoint.open_run(tmp_path, {**older, "perturb of om": "reference"}, resume=True)
+    assert capsys.readouterr().out == ""
+
+
 def test_other_photos_are_refused(tmp_path):
-    run_folder.open_run(tmp_path, {"data": "/a", "photos": "7, checksum x"}, resume=False)
+    checkpoint.open_run(tmp_path, {"data": "/a", "photos": "7, checksum x"}, resume=False)
     with pytest.raises(SystemExit, match="but photos was 7, checksum x, is 7, checksum y"):
-        run_folder.open_run(tmp_path, {"data": "/a", "photos": "7, checksum y"}, resume=True)
+        checkpoint.open_run(tmp_path, {"data": "/a", "photos": "7, checksum y"}, resume=True)
 
 
 def test_other_processes_are_said_and_allowed_and_other_batches_refused(tmp_path, capsys):
     name = "images in a step"
-    run_folder.open_run(tmp_path, {"processes": "2", name: "8"}, resume=False)
-    run_folder.open_run(tmp_path, {"processes": "1", name: "8"}, resume=True)
+    checkpoint.open_run(tmp_path, {"processes": "2", name: "8"}, resume=False)
+    checkpoint.open_run(tmp_path, {"processes": "1", name: "8"}, resume=True)
     assert "processes was 2, is 1. A step has as many images" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="images in a step was 8, is 4"):
-        run_folder.open_run(tmp_path, {"processes": "1", name: "4"}, resume=True)
+        checkpoint.open_run(tmp_path, {"processes": "1", name: "4"}, resume=True)
 
 
 def test_a_model_may_be_added(tmp_path):
-    run_folder.open_run(tmp_path, {"seed": "0", "lr of om": "1"}, resume=False)
-    run_folder.open_run(tmp_path, {"seed": "0", "lr of rgb": "2"}, resume=True)
+    checkpoint.open_run(tmp_path, {"seed": "0", "lr of om": "1"}, resume=False)
+    checkpoint.open_run(tmp_path, {"seed": "0", "lr of rgb": "2"}, resume=True)
     with pytest.raises(SystemExit, match="lr of om was 1, is 3"):
-        run_folder.open_run(tmp_path, {"seed": "0", "lr of om": "3"}, resume=True)
+        checkpoint.open_run(tmp_path, {"seed": "0", "lr of om": "3"}, resume=True)
 
 
 class Files(PhotoFiles):
@@ -83,34 +87,17 @@ class Files(PhotoFiles):
 
 def test_photos_are_known_by_their_names_and_order_wherever_they_lie(tmp_path):
     def describe(root, *names, kept=(0, 1)):
-        return settings.describe_photos(Subset(Files(root, *names), kept))
+        return checkpoint.describe_photos(Subset(Files(root, *names), kept))
 
     here = describe(tmp_path, "a", "b")
     assert here.startswith("2, checksum of names ")
     assert describe(tmp_path / "moved", "a", "b") == here
     assert len({here, describe(tmp_path, "b", "a"), describe(tmp_path, "a", "b", kept=(0,))}) == 3
-    assert settings.describe_photos(SyntheticScenes(4)) == "4 synthetic"
-
-
-@pytest.mark.parametrize(("processes", "size", "batches"), [(4, 64, 1), (1, 64, 4), (2, 16, 8)])
-def test_a_step_of_the_paper_has_256_images(processes, size, batches):
-    args = argparse.Namespace(model=["om"], recipes=HSCENE["paper"], batch_size=size)
-    assert settings.accumulation(args, processes) == batches
-
-
-def test_a_step_that_cannot_be_shared_is_refused():
-    args = argparse.Namespace(model=["om"], recipes=HSCENE["paper"], batch_size=64, recipe="paper")
-    with pytest.raises(SystemExit, match="256 images, which cannot be shared by 3 processes"):
-        settings.accumulation(args, 3)
-
-
-def test_opmask_s_own_recipe_takes_the_batches_as_they_come():
-    args = argparse.Namespace(model=["om"], recipes=HSCENE["small"], batch_size=16)
-    assert settings.accumulation(args, 3) == 1
+    assert checkpoint.describe_photos(SyntheticScenes(4)) == "4 synthetic"
 
 
 def test_a_folder_of_other_files_is_refused(tmp_path):
     (tmp_path / "results.json").write_text("mine")
     with pytest.raises(SystemExit, match=r"holds results.json, but no run. Give another --out"):
-        run_folder.open_run(tmp_path, {}, resume=False)
+        checkpoint.open_run(tmp_path, {}, resume=False)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]

@@ -1,0 +1,288 @@
+"""A run from its beginning to its end, with one process or many: all steps of all models.
+
+photos -> composites -> :func:`begin` the models -> :func:`train`, step by step (`train.py`) ->
+checkpoints and log -> :func:`finish` -> table and pictures (`report.py`)
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from statistics import median
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+import opmask
+from opmask import PatchDiscriminator
+from opmask.datasets import Photos
+from opmask.perturb import CompositeBatch
+from reproduction.checkpoint import (
+    Interrupt,
+    Log,
+    describe_run,
+    load_state,
+    open_run,
+    save_state,
+)
+from reproduction.data import (
+    Batch,
+    Share,
+    make_composites,
+    read_batches,
+    share_steps,
+    validation_loader,
+)
+from reproduction.networks import (
+    build,
+    build_perceptual_loss,
+    start_from,
+    starting_point,
+    trained,
+)
+from reproduction.recipes import RATES, Options, Recipe
+from reproduction.report import write_report
+from reproduction.train import (
+    Learner,
+    Run,
+    advance,
+    advice,
+    describe_batches,
+    inputs_of,
+    term_names,
+)
+
+RISE = 0.1001  # of all steps. Not 0.1: 10 steps would leave the rise no time, a division by zero
+SLOW = 3  # times the median: a step that takes as long is called slow
+SHOWN = 4  # composites in a picture for TensorBoard
+
+
+# --- the beginning ---
+
+
+def begin(
+    name: str, recipe: Recipe, share: Share, accelerator: Accelerator, options: Options
+) -> Run:
+    """A new model, or one at the step where it was interrupted."""
+    folder, device = options.out / name, accelerator.device
+    torch.manual_seed(options.seed)
+    model = build(name, recipe, guided=options.guided).to(memory_format=torch.channels_last)
+    average = make_average(model, recipe.ema, device) if recipe.ema else None
+    if path := starting_point(name, options):
+        start_from(path, model, average and average.module)
+    if options.compile:
+        model.compile()
+    terms = term_names(recipe)
+    columns = ("loss", "pixel", "change", *(terms if len(terms) > 1 else ()))
+    log, generator = Log(folder / "log.csv", columns), make_learner(model, recipe, accelerator)
+    run = Run(name, recipe, folder, options.seed, share, log, model, generator, average)
+    run.perceptual = build_perceptual_loss(recipe.perceptual, options.weights, device)
+    if recipe.adversarial:
+        begin_discriminator(run, accelerator, compile=options.compile)
+    if options.resume:
+        run.step = load_state(folder, run.parts(accelerator))
+    run.log.read(run.step)
+    if options.tensorboard and accelerator.is_main_process:
+        run.log.open_board()
+    return run
+
+
+def begin_discriminator(run: Run, accelerator: Accelerator, *, compile: bool) -> None:
+    run.critic = PatchDiscriminator().to(memory_format=torch.channels_last)
+    if compile:
+        run.critic.compile()
+    run.discriminator = make_learner(run.critic, run.recipe, accelerator)
+    run.critic.requires_grad_(False)  # but for its own step
+
+
+def make_learner(network: nn.Module, recipe: Recipe, accelerator: Accelerator) -> Learner:
+    """A network with Adam, on its device and, with several processes, in step with its copies."""
+    rate = recipe.lr or RATES[recipe.backbone]
+    optimizer = torch.optim.Adam(network.parameters(), rate, betas=recipe.betas)
+    schedules = torch.optim.lr_scheduler
+    if recipe.milestones is None:
+        schedule = schedules.OneCycleLR(optimizer, rate, total_steps=recipe.steps, pct_start=RISE)
+    else:
+        # Step m is the last before the rate falls, as in the published code.
+        schedule = schedules.MultiStepLR(optimizer, list(recipe.milestones), recipe.gamma)
+    return Learner(*accelerator.prepare(network, optimizer), schedule)
+
+
+def make_average(model: nn.Module, decay: float, device: torch.device) -> AveragedModel:
+    """The moving average of a model's weights, which begins with those that it has now."""
+    average = AveragedModel(model, device, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    average.n_averaged.fill_(1)  # else those after the first step would replace them
+    return average
+
+
+# --- all steps ---
+
+
+def read_steps(
+    runs: list[Run], photos: Photos, steps: range, device: torch.device, options: Options
+) -> Iterator[dict[str, Sequence[Batch]]]:
+    """The batches of each step, by the perturbations that recipes ask for."""
+    kinds = dict.fromkeys(run.recipe.perturb for run in runs)
+    size, share, crop = runs[0].recipe.size, runs[0].share, options.data is not None
+    streams = []
+    for kind in kinds:
+        composites = make_composites(photos, kind, size=size, crop=crop, seed=options.seed)
+        streams.append(read_batches(composites, steps, share, device, options.workers))
+    return (dict(zip(kinds, batches, strict=True)) for batches in zip(*streams, strict=True))
+
+
+def train(runs: list[Run], photos: Photos, accelerator: Accelerator, options: Options) -> None:
+    """Trains models side by side on the same composites, and saves them."""
+    main, first = accelerator.is_main_process, min(run.step for run in runs)
+    steps = range(first, runs[0].recipe.steps)
+    read = read_steps(runs, photos, steps, accelerator.device, options)
+    progress = tqdm(read, "train", steps.stop, initial=first, disable=not main)
+    with Interrupt() as interrupt, progress:
+        for step, batches in enumerate(timed(progress), first + 1):
+            for run in runs:
+                if run.step < step:  # one may have been saved a moment before the others
+                    advance(run, batches[run.recipe.perturb], accelerator)
+            stop = interrupt.asked_anywhere(accelerator)
+            if stop or step % options.save_every == 0:
+                for run in runs:
+                    save(run, batches[run.recipe.perturb], accelerator)
+            if stop:
+                raise KeyboardInterrupt(f"at step {step}. Add --resume to go on")
+    for run in runs:
+        finish(run, accelerator)
+
+
+def timed(progress: tqdm) -> Iterator[Any]:
+    """The items of a progress bar, which says when a step takes much longer than most."""
+    last, taken = time.perf_counter(), deque(maxlen=50)
+    for item in progress:
+        yield item
+        taken.append(time.perf_counter() - last)
+        last += taken[-1]
+        progress.set_postfix_str(describe_pace(taken), refresh=False)
+
+
+def describe_pace(taken: Sequence[float]) -> str:
+    """What to say of the last of these times, in seconds; nothing if it is as usual."""
+    usual = median(taken)
+    if taken[-1] < SLOW * usual:
+        return ""
+    return f"slow: {taken[-1]:.1f} s instead of {usual:.1f}, is another process busy?"
+
+
+def save(run: Run, batches: Sequence[Batch], accelerator: Accelerator) -> None:
+    """Writes what resuming needs."""
+    stop_if_weights_are_not_finite(run, batches)
+    if accelerator.is_main_process:
+        run.log.write()
+        if run.log.board is not None:
+            run.log.show("composite, output, real", picture(run.model, batches[-1][0]))
+        save_state(run.folder, run.parts(accelerator), run.step)
+
+
+def stop_if_weights_are_not_finite(run: Run, batches: Sequence[Batch]) -> None:
+    """Ends the run before such weights replace the last good checkpoint."""
+    networks = [network for network in (run.model, run.critic) if network is not None]
+    tensors = (tensor for network in networks for tensor in network.state_dict().values())
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        raise SystemExit(
+            f"The weights of {run.name} are not finite after step {run.step}. The last batch: "
+            f"{describe_batches(run, batches)}. {advice(run)}"
+        )
+
+
+@torch.no_grad()
+def picture(model: nn.Module, batch: CompositeBatch) -> Tensor:
+    """The first composites of a batch, what is made of them, and the real images, (3, H, W)."""
+    model.eval()
+    few = CompositeBatch(*(part[:SHOWN] for part in batch))
+    rows = few.composite, model(*inputs_of(model, few)).image, few.real
+    model.train()
+    return torch.cat([torch.cat(list(row), -1) for row in rows], -2).cpu()
+
+
+# --- the end ---
+
+
+def finish(run: Run, accelerator: Accelerator) -> None:
+    """Saves the finished model; its average, if there is one, is the model to use."""
+    model = accelerator.unwrap_model(run.generator.network, keep_fp32_wrapper=False)
+    if accelerator.is_main_process:
+        run.log.write()
+        if run.average is not None:
+            opmask.save(model, run.folder / "raw.safetensors")
+            model = run.average.module
+        opmask.save(model, run.folder / "model.safetensors")
+
+
+def train_all(
+    photos: Photos,
+    recipes: Mapping[str, Recipe],
+    share: Share,
+    accelerator: Accelerator,
+    options: Options,
+) -> None:
+    """All models that are not finished; omgan after the others, as it starts from om."""
+    unfinished = [name for name in recipes if not trained(options.out, name).exists()]
+    for stage in (
+        [name for name in unfinished if name != "omgan"],
+        [name for name in unfinished if name == "omgan"],
+    ):
+        if stage:
+            runs = [begin(name, recipes[name], share, accelerator, options) for name in stage]
+            train(runs, photos, accelerator, options)
+        accelerator.wait_for_everyone()  # until the files are there
+
+
+def main(photos: Photos, recipes: Mapping[str, Recipe], options: Options) -> None:
+    """Trains, evaluates and draws what the command line asks for."""
+    accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision=options.mixed_precision)
+    process, processes = accelerator.process_index, accelerator.num_processes
+    recipe = next(iter(recipes.values()))  # what shares and sizes images is the same in all
+    share = share_steps(recipe, options.accumulate, process, processes)
+    for name in recipes:
+        starting_point(name, options)  # raises where there is none, before hours of training
+    if accelerator.is_main_process:
+        precision = accelerator.mixed_precision
+        settings = describe_run(photos, recipes, options, share, precision)
+        open_run(options.out, settings, resume=options.resume)
+    accelerator.wait_for_everyone()
+    with explained_memory(recipe):
+        train_all(photos, recipes, share, accelerator, options)
+        if accelerator.is_main_process:
+            # Read again, so that all runs are scored alike: where weights lie in memory decides
+            # in which order they are summed.
+            files = {name: trained(options.out, name) for name in recipes}
+            models = {n: opmask.load(f).to(accelerator.device) for n, f in files.items()}
+            loader = validation_loader(options.data, recipe.size, options.workers)
+            print(write_report(models, loader, options.out, accelerator.device))
+            print(f"The table, the picture (panel.png), curves and models are in {options.out}.")
+    accelerator.end_training()
+
+
+@contextmanager
+def explained_memory(recipe: Recipe) -> Iterator[None]:
+    """Says which flag to lower when memory runs out."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise SystemExit(
+            f"Out of memory with --batch-size {recipe.batch_size} and --size {recipe.size}. Lower "
+            "--batch-size (raise --accumulate by the same factor, and a step has as many images "
+            "as before), or --size, or try --mixed-precision bf16. "
+            f"({(str(error) or 'MemoryError').splitlines()[0]})"
+        ) from error
+
+
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Of a GPU or of Python, which have errors of their own, or of PyTorch on a CPU."""
+    kinds, texts = (torch.OutOfMemoryError, MemoryError), ("not enough memory", "can't allocate")
+    return isinstance(error, kinds) or any(text in str(error) for text in texts)

@@ -1,0 +1,85 @@
+"""How a model for photos is trained: hyperparameters, options, and the flags that change them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from reproduction.flags import add_flags, at_least, available_device, existing, flag, given
+from reproduction.small.batches import Mix
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """How the model is trained; each field but `mix` is a flag, whose help says what it is."""
+
+    steps: int = flag(7000, "how many steps", type=at_least(1))
+    batch_size: int = flag(32, "composites in a step", type=at_least(1))
+    sizes: tuple[int, ...] = flag(
+        (64, 96, 128),
+        "height and width of the images, in pixels, one after the other",
+        type=at_least(16),
+        nargs="+",
+    )
+    until: tuple[float, ...] = flag(
+        (0.4, 0.8),
+        "the share of the steps after which each size but the last one ends",
+        type=float,
+        nargs="*",
+    )
+    scenes: int = flag(200, "synthetic scenes beside the photographs", type=at_least(0))
+    width: int = flag(24, "the width of RegionUNet", type=at_least(1))
+    lr: float = flag(
+        2e-3,
+        "AdamW's highest learning rate, after a short rise; then it falls to 0 along a cosine",
+        type=float,
+    )
+    matrix_lr: float = flag(0.02, "Muon's, for matrices", type=float)
+    decay: float = flag(1e-3, "AdamW's weight decay", type=float)
+    ema: float = flag(0.998, "the decay of the averaged weights", type=float)
+    eps: float = flag(0.05, "of the Charbonnier loss, in units of RGB in [0, 1]", type=float)
+    inside: float = flag(0.5, "the weight of the loss inside the region, once more", type=float)
+    gate: float = flag(0.05, "the weight of what the gate says of the region", type=float)
+    perceptual: float = flag(0.0, "the weight of LPIPS (AlexNet)", type=float)
+    mix: Mix = field(default_factory=Mix)
+
+    def size(self, step: int) -> int:
+        return self.sizes[sum(step / self.steps >= share for share in self.until)]
+
+    def rate(self, step: int) -> float:
+        """The learning rate, as a share of the highest."""
+        return min(1.0, (step + 1) / 100) * (1 + math.cos(math.pi * step / self.steps)) / 2
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked for besides its hyperparameters; each field is a flag."""
+
+    data: Path = flag(Path(), "root of the listed photographs", type=existing, required=True)
+    out: Path = flag(Path("runs/small"), "the run folder (runs/small)", type=Path)
+    photos: Path | None = flag(None, "where the small copies are; else OUT/photos", type=Path)
+    clear: bool = flag(False, "licence-clear photographs alone", action="store_true")
+    weights: Path | None = flag(None, "AlexNet's, as torchvision's; else none", type=existing)
+    seed: int = flag(0, type=at_least(0))
+    device: str = flag(
+        "cuda" if torch.cuda.is_available() else "cpu", "else what there is", type=available_device
+    )
+    compile: bool = flag(False, "compile the network, on a GPU", action="store_true")
+    workers: int = flag(os.cpu_count() or 1, "to make photos small", type=at_least(0))
+    save_every: int = flag(250, "in steps (250)", type=at_least(1))
+    validate_every: int = flag(1000, "in steps (1000)", type=at_least(1))
+    resume: bool = flag(False, "go on where the run in --out was", action="store_true")
+
+
+def parse(description: str) -> tuple[Options, Hyperparameters]:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=description)
+    add_flags(parser, Options, "the run")
+    add_flags(parser, Hyperparameters, "hyperparameters")
+    args = parser.parse_args()
+    return Options(**given(args, Options)), Hyperparameters(**given(args, Hyperparameters))

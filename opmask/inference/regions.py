@@ -1,0 +1,104 @@
+r"""Regions as users hand them in, for a model: pictures, arrays and tensors of any size.
+
+Data flow: `region of any kind -> to_plane -> float plane -> shrink -> model`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from opmask.files.pictures import upright
+from opmask.files.regions import soft, to_region
+
+__all__ = ["shrink", "to_plane"]
+
+SLACK = 2  # pixels by which a side may differ between sizes of the same aspect ratio
+
+
+def to_plane(
+    region: Image.Image | np.ndarray | Tensor, size: tuple[int, int], count: int = 1
+) -> Tensor:
+    r"""The region of each image of a batch, as models take it but for the size.
+
+    Args:
+        region: The region, as :func:`harmonize` takes it.
+        size: Height and width of the images, whose aspect ratio the region must have.
+        count: How many images there are.
+
+    Returns:
+        The region, ``float32``, with shape :math:`(B, 1, h, w)`: 1 inside, 0 outside, -1 unknown.
+
+    Raises:
+        TypeError: If `region` is of another kind or data type.
+        ValueError: If its shape, range or size is another one, or it is neither grey nor a
+            cut-out.
+
+    Example:
+        >>> to_plane(Image.new("1", (6, 4), 1), (40, 60)).shape
+        torch.Size([1, 1, 4, 6])
+    """
+    plane = _plane(region)
+    if len(plane) not in (1, count):
+        raise ValueError(
+            f"'region' must be one or as many as the {count} images, got {len(plane)}."
+        )
+    if not _same_aspect(size, (plane.shape[-2], plane.shape[-1])):
+        raise ValueError(
+            f"'region' must have the size of the photo, {size[0]}x{size[1]}, or its aspect ratio, "
+            f"got {plane.shape[-2]}x{plane.shape[-1]}."
+        )
+    return plane.expand(count, -1, -1, -1)
+
+
+def shrink(plane: Tensor, size: tuple[int, int]) -> Tensor:
+    """The mean of what is known, so that thin strokes on unknown ground do not get lost."""
+    known = (plane >= 0).float()
+    weight = F.interpolate(known, size, mode="area")
+    total = F.interpolate(plane * known, size, mode="area")
+    return torch.where(weight > 0, total / weight, -1.0)
+
+
+def _plane(region: Image.Image | np.ndarray | Tensor) -> Tensor:
+    """The region as floats, with shape (B, 1, h, w), of its own size."""
+    if isinstance(region, Image.Image):
+        region = to_region(upright(region))
+    if isinstance(region, np.ndarray):
+        region = torch.from_numpy(np.array(region, order="C"))
+    if not isinstance(region, Tensor):
+        raise TypeError(
+            "'region' must be a PIL image, a NumPy array or a tensor, "
+            f"got {type(region).__name__}."
+        )
+    one = region.ndim == 2 or (region.ndim in (3, 4) and region.shape[-3] == 1)
+    if not (one and region.numel()):
+        raise ValueError(
+            "'region' must have shape (H, W), (1, H, W) or (B, 1, H, W), "
+            f"got {tuple(region.shape)}."
+        )
+    return _soft(region).view(-1, 1, *region.shape[-2:])
+
+
+def _soft(region: Tensor) -> Tensor:
+    if region.dtype == torch.bool:
+        return region.float()
+    if region.dtype in (torch.uint8, torch.uint16):
+        levels = region.cpu().numpy().reshape(-1, *region.shape[-2:])
+        # Each by itself: what the others of a batch hold does not say what this one means.
+        return torch.from_numpy(np.stack([soft(each) for each in levels])).to(region.device)
+    if not region.is_floating_point():
+        raise TypeError(
+            f"'region' must be bool, uint8, uint16 or floating point, got {region.dtype}."
+        )
+    if not (((region >= 0) & (region <= 1)) | (region == -1)).all():
+        raise ValueError("'region' must lie in [0, 1] or be -1, unknown, got other values.")
+    return region.float()
+
+
+def _same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    small, large = sorted((size, other), key=max)
+    scale = max(small) / max(large)
+    return all(abs(s - scale * n) <= SLACK for s, n in zip(small, large, strict=True))

@@ -1,0 +1,183 @@
+r"""Tries a network out: where its masks are read, which sizes it accepts, and what is left unused.
+
+Data flow: `(network, example images) -> try_out -> Trial`, once, when a wrapper is built. What
+cannot be wrapped is told in one line, with the argument to pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from opmask.color import check_image
+from opmask.wrapper.heads import MaskHead, OutputHead
+from opmask.wrapper.probing import Found, find_head, find_start
+from opmask.wrapper.sizes import Accepted, find_sizes
+
+__all__ = ["Trial", "try_out"]
+
+# Sides of the images that a network is tried on. Not square where possible: that tells maps of the
+# image from pooled maps, fixed grids and window partitions, which look alike on a square.
+PROBES = ((64, 96), (128, 192), (224, 336), (96, 144), (224, 224), (256, 256))
+
+Head = MaskHead | OutputHead
+Run = Callable[[Tensor], object]
+
+
+class Trial(NamedTuple):
+    r"""What came of it.
+
+    Args:
+        head: The mask head, attached to the network.
+        accepted: The sizes that the network accepts.
+        unused: The parameters that only matter after the layer that is read.
+        doubt: What speaks against that layer, or an empty string.
+    """
+
+    head: Head
+    accepted: Accepted
+    unused: set[nn.Parameter]
+    doubt: str = ""
+
+
+class _CallError(Exception):
+    """The network itself raised."""
+
+    def __init__(self, image: Tensor, error: Exception) -> None:
+        line = "".join(str(error).strip().splitlines()[:1])
+        what = f"{type(error).__name__}: {line}".rstrip(":. ")
+        super().__init__(f"on an image batch of shape {tuple(image.shape)} it raised {what}")
+
+
+def try_out(
+    run: Run,
+    backbone: nn.Module,
+    names: Sequence[str],
+    head: str | Head | None,
+    example: Tensor | None,
+    multiple_of: int | None,
+    *,
+    region: bool,
+) -> Trial:
+    r"""Tries a network on the first example image that it takes; the random state stays as it was.
+
+    Args:
+        run: Calls the network with an image, with shape :math:`(B, 3, H, W)`, RGB in
+            :math:`[0, 1]`.
+        backbone: The network.
+        names: Those of the masks.
+        head: As for :class:`opmask.OperatorMaskWrapper`, like `example` and `multiple_of`.
+        example: As there; images of several sizes are tried if `None`.
+        multiple_of: As there.
+        region: Whether the network gets a fourth channel.
+
+    Returns:
+        The head, attached, and the sizes.
+
+    Raises:
+        ValueError: If there is no way to read masks from the network. The message says in one line
+            what was tried and which argument to pass.
+    """
+    device = next(backbone.parameters()).device
+    errors: list[Exception] = []
+    forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with forked, _evaluating(backbone):
+        for probe in _probes() if example is None else [example]:
+            check_image(probe, "example")
+            try:
+                return _try(run, backbone, names, head, probe.to(device), multiple_of)
+            except Exception as error:  # whatever it raises, the next probe may suit it
+                errors.append(error)
+    # What went wrong after the network had run says more than that other sizes do not suit it.
+    ran = [error for error in errors if not isinstance(error, _CallError)]
+    other = "" if example is None else "another "
+    why = str(ran[0]) if ran else f"{errors[0]}. {_advice(errors[0].__cause__, other, region)}"
+    raise ValueError(f"cannot wrap {type(backbone).__name__}: {why.rstrip('.')}.")
+
+
+def _probes() -> list[Tensor]:
+    generator = torch.Generator("cpu").manual_seed(0)
+    return [torch.rand(2, 3, *s, generator=generator, device="cpu") for s in PROBES]
+
+
+def _advice(error: BaseException | None, other: str, region: bool) -> str:
+    """Which argument to pass where the network itself raises."""
+    channels = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
+    if channels:
+        wanted, got = int(channels[1]), int(channels[2])
+        fourth = ", or region=True if the last one says where the image was changed"
+        return (
+            f"Pass preprocess= what makes its {wanted} channels of an RGB image"
+            f"{fourth if wanted == got + 1 and not region else ''}"
+        )
+    if isinstance(error, TypeError):
+        return "Pass call= how to call it, as call(backbone, input)"
+    return f"Pass {other}example= an image batch of a size that it takes"
+
+
+def _try(
+    run_on: Run,
+    backbone: nn.Module,
+    names: Sequence[str],
+    wanted: str | Head | None,
+    example: Tensor,
+    multiple_of: int | None,
+) -> Trial:
+    def run(image: Tensor) -> object:
+        try:
+            return run_on(image.clone())  # a copy, because some networks change their input
+        except Exception as error:
+            raise _CallError(image, error) from error
+
+    def accepts(image: Tensor) -> bool:
+        try:
+            logits = head(lambda: run(image), tuple(image.shape[-2:]))
+        except Exception:  # whatever the network raises at this size, the size is no good
+            return False
+        return logits.shape[1] == len(names)
+
+    if isinstance(wanted, OutputHead):
+        head: Head = wanted
+        _check_channels(head(lambda: run(example), tuple(example.shape[-2:])), names)
+        return Trial(head, find_sizes(example, accepts, multiple_of), set())
+    if isinstance(wanted, MaskHead):
+        found = Found(wanted, set(), "")
+    else:
+        found = find_head(backbone, len(names), example, run, wanted)
+    handle = found.head.attach(backbone)
+    try:
+        head = found.head if found.head is wanted else find_start(found.head, example, run)
+        accepted = find_sizes(example, accepts, multiple_of)
+    except Exception:
+        handle.remove()
+        raise
+    return Trial(head, accepted, found.unused, found.doubt)
+
+
+def _check_channels(logits: Tensor, names: Sequence[str]) -> None:
+    if logits.shape[1] != len(names):
+        raise ValueError(
+            f"with OutputHead the network must put out {len(names)} channels, one for each of "
+            f"{list(names)}, got {logits.shape[1]}. Build it with {len(names)} outputs, or "
+            "leave out head= to read the masks from its features"
+        )
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; afterwards each module's own `training` flag is as before.
+
+    For a network that nobody else runs meanwhile: modules have one flag for all threads.
+    """
+    flags = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
