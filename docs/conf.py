@@ -61,7 +61,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(torch|nn|kornia|msgspec|numpy|np|PIL)\..+|Tensor"),
     (r"py:.*", rf"({'|'.join(sys.stdlib_module_names)})\..+"),
     (r"py:(class|exc)", "|".join(dir(builtins))),
-    (r"py:class", r"opmask\.\S+\.[A-Z]"),  # type variables
+    (r"py:class", r"opmask\.\S+\.[A-Z]|Head"),  # type variables and an alias
 ]
 
 
