@@ -58,10 +58,10 @@ if os.environ.get("OPMASK_DOCS_INTERSPHINX"):
 
 # Theirs may be missing, ours may not.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(torch|nn|kornia|numpy|np|PIL)\..+|Tensor"),
+    (r"py:.*", r"(torch|nn|kornia|msgspec|numpy|np|PIL)\..+|Tensor"),
     (r"py:.*", rf"({'|'.join(sys.stdlib_module_names)})\..+"),
     (r"py:(class|exc)", "|".join(dir(builtins))),
-    (r"py:class", r"opmask\.\S+\.[A-Z]"),  # type variables
+    (r"py:class", r"opmask\.\S+\.[A-Z]|Head"),  # type variables and an alias
 ]
 
 

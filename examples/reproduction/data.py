@@ -24,7 +24,7 @@ from opmask.datasets import (
     SyntheticScenes,
     labelled,
 )
-from opmask.datasets.benchmark.recompression import draw_recompression
+from opmask.datasets.benchmark import draw_recompression
 from opmask.perturb import (
     PRESETS,
     Composite,

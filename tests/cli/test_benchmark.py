@@ -170,9 +170,7 @@ def test_help_names_the_commands_and_their_options(capsys):
         assert f"--{name}" in output
 
 
-def test_one_process_for_each_processor_works_unless_told_otherwise(
-    root, tmp_path, capsys, monkeypatch
-):
+def test_one_process_for_each_processor_works_by_default(root, tmp_path, capsys, monkeypatch):
     asked = []
 
     def record(*arguments, workers, **options):

@@ -1,8 +1,8 @@
 """A drawing surface that remembers *what* is where instead of its colour.
 
-Shapes are drawn with the numbers of surfaces; one pass (`_render.render`) later turns the numbers
+Shapes are drawn with the numbers of surfaces; one pass (`render.render`) later turns the numbers
 into light and labels. Coordinates are fractions of the picture, u to the right, v down.
-`_nature`, `_town` -> `Canvas` -> `_render`.
+`nature`, `town` -> `Canvas` -> `render`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The kinds of scenes. Each sets its camera, spreads the land and puts things on it, far to near.
 
-`_nature`, `_town` -> `LAYOUTS` -> `SyntheticScenes`.
+`nature`, `town` -> `LAYOUTS` -> `SyntheticScenes`.
 """
 
 from __future__ import annotations

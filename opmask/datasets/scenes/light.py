@@ -1,7 +1,7 @@
 """The light of a synthetic scene: what all of its classes have in common.
 
-A region that was changed is told from its surroundings by this light, so it varies between scenes
-and never within one. `draw_light` -> `_scene.Scene`, `_render.render`.
+A region that was changed stands out from its surroundings by this light, so it varies between
+scenes and never within one. `draw_light` -> `scene.Scene`, `render.render`.
 """
 
 from __future__ import annotations

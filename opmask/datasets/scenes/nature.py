@@ -1,4 +1,4 @@
-"""Sky, land, water and what grows on it. `Scene` -> these -> `_layouts`."""
+"""Sky, land, water and what grows on it. `Scene` -> these -> `layouts`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The classes of the synthetic scenes and the colours in which they are typically painted.
 
-Colours are linear-light reflectances; the light of a scene falls on them in `_render`. Every scene
+Colours are linear-light reflectances; the light of a scene falls on them in `render`. Every scene
 draws a palette once: what grows stays near its typical colour and follows the season, what is
-painted (walls, cars, clothes) is chosen freely. `draw_palette` -> `_scene.Scene`.
+painted (walls, cars, clothes) is chosen freely. `draw_palette` -> `scene.Scene`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 What stands on the ground is measured in metres and goes through one camera, so that size follows
 from distance, and all of it is lit from the same side.
-`_light`, `_palette`, `_canvas` -> `Scene` -> `_nature`, `_town`, `_layouts` -> `_render`.
+`light`, `palette`, `canvas` -> `Scene` -> `nature`, `town`, `layouts` -> `render`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Houses, roads, cars, people and boats. `Scene` -> these -> `_layouts`."""
+"""Houses, roads, cars, people and boats. `Scene` -> these -> `layouts`."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def test_without_published_counts_there_is_no_comparison():
     )
 
 
-def test_settings_of_ones_own_are_told_only_where_there_are_some(tmp_path):
+def test_settings_of_ones_own_are_written_only_where_there_are_some(tmp_path):
     header = Header(BenchmarkConfig("barns", ""), "0.9", 0, 0, own_settings="second_rate=0.1")
     write_manifest(tmp_path / "m.jsonl", header, [])
     assert read_manifest(tmp_path / "m.jsonl") == (header, [])
