@@ -69,7 +69,7 @@ def train_step(model: nn.Module, optimizer: Optimizer, batch: CompositeBatch) ->
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
-    return float(loss)
+    return loss.item()
 
 
 def train(model: nn.Module, batches: DataLoader) -> None:
