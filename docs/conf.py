@@ -83,9 +83,12 @@ def _resolve_as_python_would(
         parts = name.split(".")
         depth = sum(ismodule(locate(".".join(parts[:n]))) for n in range(1, len(parts)))
         node["refspecific"] = True
-        return env.domains.python_domain.resolve_xref(
-            env, node["refdoc"], app.builder, "obj", ".".join(parts[depth:]), node, contnode
-        )
+        for role in node["reftype"], "obj":  # a function, then anything: modules share its name
+            found = env.domains.python_domain.resolve_xref(
+                env, node["refdoc"], app.builder, role, ".".join(parts[depth:]), node, contnode
+            )
+            if found is not None:
+                return found
     return None
 
 

@@ -96,7 +96,7 @@ class Retoucher(nn.Module):
             are the identity.
 
         Raises:
-            ValueError: If the number of channels is not that of the masks.
+            ValueError: If there is not one channel for each mask.
         """
         if logits.ndim != 4 or logits.shape[1] != len(self.ranges):
             raise ValueError(

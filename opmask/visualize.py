@@ -261,7 +261,7 @@ def _bar(axes: Axes, limit: float) -> None:
     extent = (-limit, limit, 0.0, 1.0)
     axes.imshow(ramp.permute(1, 2, 0).numpy(), extent=extent, aspect="auto")
     ticks = axes.set_xticks([-limit, 0.0, limit], [f"−{limit:.2g}", "0", f"+{limit:.2g}"])
-    # The outer labels stay within the column, away from those of the neighbours.
+    # The outer labels stay within the column, away from the neighbours' labels.
     for tick, side in zip(ticks, ("left", "center", "right"), strict=True):
         tick.label1.set(ha=side, fontsize=10)
     axes.set_xlabel("offset from the identity", fontsize=10, color="0.35", labelpad=1)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
+from re import findall
 from typing import NamedTuple
 
 import pytest
@@ -115,6 +116,13 @@ def test_rooms_import_one_another_in_no_circle(arrows):
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"rooms import one another in a circle: {error.args[1]}")
+
+
+def test_the_page_on_the_architecture_lists_what_each_room_may_import():
+    page = (REPOSITORY / "docs" / "design" / "architecture.rst").read_text(encoding="utf-8")
+    table = page.split("(the bottom aside)\n")[1].split("\n\n")[0]
+    rows = [findall(r"``(\w+)``", row) for row in table.split("* - ")]
+    assert {room: set(below) for room, *below in filter(None, rows)} == ROOMS
 
 
 def test_the_library_imports_neither_examples_nor_benchmarks(everything):

@@ -44,7 +44,7 @@ def _up(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
 
 
 class AttentionUNet(nn.Module):
-    r"""The attention U-Net of the paper, after that of DoveNet.
+    r"""The attention U-Net of the paper, after DoveNet's.
 
     Where :math:`E_k` is an encoder level after its norm, and :math:`D_k` a decoder level:
 

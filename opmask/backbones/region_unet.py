@@ -102,8 +102,8 @@ class RegionUNet(nn.Module):
             :class:`opmask.OutputHead` masks start at the identity.
         width: The number of channels at half resolution, a multiple of 8; the levels below have
             2, 4 and 8 times as many.
-        trunk: Whether the encoder also gets the features of AlexNet, of which the weights, as
-            torchvision has them, are to be put into `network.trunk`. They stay as they are.
+        trunk: Whether the encoder also gets the features of AlexNet. Its weights, which stay as
+            they are, are to be read with :meth:`load_trunk`.
 
     Input height and width must be multiples of 16, and at least 32.
 

@@ -33,7 +33,7 @@ _TO_RGB = (
     (0.055648, -0.204043, 1.057311),
 )
 
-# A one of each quantity, as an integer.
+# The integer that stands for 1 of each quantity.
 _MATRIX_BITS = 12
 _LIGHT = 255 * 2**3  # linear light, on the way to LAB
 _ROOT_BITS = 15  # CIELAB's f, on the way to LAB

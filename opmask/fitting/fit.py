@@ -29,15 +29,15 @@ def fit_masks(
     over the :math:`n` pixels of each region, in RGB, with :math:`f` the retoucher, :math:`i` the
     identity, :math:`l` and :math:`h` the ends of the range and :math:`s` half of it. The second
     term decides what the pixels leave open: a region of one colour gets the smallest change. For
-    operators that are linear in RGB, such as ``Mul(RGB), Add(RGB)``, the answer is that of linear
-    regression.
+    operators that are linear in RGB, such as ``Mul(RGB), Add(RGB)``, linear regression has the
+    same answer.
 
     Colours are compared in RGB, not in the operators' colour space. There the regression would be
     linear in LAB as well; but hues of greys, and a and b of dark colours, would count as much as
-    what can be seen. It is a start: a regression in that space, with differences weighed by what
-    they make in RGB, is within 2 % of what it forecasts for most regions, and only the others
-    are fitted on. The constants of a region depend on that region only, whatever else is in the
-    batch.
+    what can be seen. Such a regression is only the start: with differences weighed by what
+    they make in RGB, it is within 2 % of its own forecast for most regions, and only the others
+    are fitted further. The constants of a region depend on that region only, not on the rest of
+    the batch.
 
     Args:
         retoucher: The retoucher, with operators that are differentiable in their masks.

@@ -90,7 +90,7 @@ class Problem:
         retoucher: What the constants are for.
         pixels: Pixels of each region, with shape (R, 3, P), RGB in [0, 1].
         target: What they should become, with the shape and range of `pixels`.
-        weight: How much each counts, with shape (R, 1, P); those of a region sum to 1.
+        weight: How much each counts, with shape (R, 1, P); the weights of a region sum to 1.
         bounds: The ranges of the masks.
         context: Where the pixels are, if that matters.
     """

@@ -28,7 +28,7 @@ def charbonnier(
         reduction: `"none"`, `"mean"` or `"sum"`.
 
     Returns:
-        The loss, with shape :math:`()`, or that of `input` if `reduction` is `"none"`.
+        The loss, with shape :math:`()`, or the shape of `input` if `reduction` is `"none"`.
 
     Raises:
         TypeError: If an image is not floating point.

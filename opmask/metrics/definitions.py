@@ -60,7 +60,7 @@ class Protocol:
         fmse_epsilon: The :math:`\epsilon_f` of fMSE.
         jpeg: The JPEG quality of the pictures that are scored, with chroma at half the size.
         rounded: Whether only 8-bit pictures are scored, or also floats.
-        similarity: The SSIM: that of :func:`opmask.metrics.ssim`, or of the paper's script.
+        similarity: The SSIM: :func:`opmask.metrics.ssim`, or as the paper's script computes it.
         bgr: Whether LPIPS sees blue first.
         interpolation: How its code resizes: `"bicubic"` is Pillow's, with the region by nearest
             neighbour; `"bilinear"` is OpenCV's, the region likewise, which makes it soft.

@@ -45,7 +45,7 @@ def evaluate(
             model's device, see :func:`opmask.perturb.collate`. See :func:`untouched` for scoring
             what a model does to photos that nobody changed.
         guided: Whether the model is given the region.
-        protocol: That of :func:`score`.
+        protocol: As for :func:`score`.
         lpips: The networks to score with, as in :func:`score`; none by default, as they take
             longer than most models.
         levels: Thresholds in levels of 255 at which localisation is scored besides.
@@ -96,8 +96,8 @@ def score_outputs(
 
     Returns:
         For each image the values of :func:`score`, `fmse` and `fpsnr` only where there is a
-        region; `iou` of :func:`localization_iou`; for each of `levels` such as 8 that of
-        :func:`iou_sweep`, `iou@8`; and `foreground`, the share of the image that the region takes.
+        region; `iou` of :func:`localization_iou`; `iou@8` and so on, the IoU of :func:`iou_sweep`
+        at each of `levels`; and `foreground`, the share of the image that the region takes.
 
     Example:
         >>> from opmask.perturb import CompositeBatch

@@ -1,4 +1,4 @@
-r"""How far predicted operator masks are from those that would have undone the change.
+r"""How far predicted operator masks are from the masks that would have undone the change.
 
 Two sets of masks can give the same image, so this is no substitute for comparing images; it says
 whether the *explanation* is right, in the units of the operators:
@@ -21,7 +21,7 @@ class MaskError(NamedTuple):
     Attributes:
         error: The mean absolute error within the region of each image, with shape :math:`(B)`, in
             operator units; NaN where the region is empty.
-        identity: The same of a mask that changes nothing.
+        identity: The same error for a mask that changes nothing.
     """
 
     error: Tensor
@@ -59,7 +59,7 @@ def mask_error(
 
     Raises:
         KeyError: If the names differ.
-        ValueError: If a shape differs from that of `region`.
+        ValueError: If a shape differs from the shape of `region`.
 
     Example:
         >>> flat = torch.ones(1, 1, 2, 2)

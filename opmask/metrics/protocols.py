@@ -77,12 +77,12 @@ def score(
     .. math:: \mathrm{fMSE} = \frac{1}{3 |R|} \sum_{c} \sum_{(h,w) \in R}
               (x_{chw} - y_{chw})^2
 
-    That is the protocol `"opmask"`. The others are those of published code, so that its numbers
-    can be compared with: see :data:`opmask.metrics.PROTOCOLS` for what each of them changes.
+    That is the protocol `"opmask"`. The others follow published code, for comparing with its
+    numbers: see :data:`opmask.metrics.PROTOCOLS` for what each of them changes.
 
     In `"reference"` the data range of SSIM is the largest less the smallest value of each channel
     of the *output*. Where a channel is constant the paper's script has no number; here it is the
-    limit of small ranges. Where a peak is 0, as that of a constant output in `"dovenet"`, PSNR is
+    limit of small ranges. Where the peak is 0, as for a constant output in `"dovenet"`, PSNR is
     minus infinity. In `"reference-ih4"` the two pictures are compressed each by itself; the
     published code puts them side by side first, which matters to the colour of two columns of
     pixels. Values of JPEG depend on the version of Pillow.

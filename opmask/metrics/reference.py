@@ -27,8 +27,8 @@ def reference_panel(lab: Tensor) -> np.ndarray:
     The codes :math:`\lfloor 255 (x/2 + 1/2) \rfloor` as OpenCV's 8-bit LAB, converted to 8-bit
     RGB. In float32, 63 of the 256 codes come back one level lower when they are normalised and
     truncated, so the reference's pictures are off even where its model changes nothing: photos by
-    a mean squared error of about 0.7. It takes the real image through the same chain, which is,
-    for an 8-bit RGB tensor `image`::
+    a mean squared error of about 0.7. The real image goes through the same chain, which is, for
+    an 8-bit RGB tensor `image`::
 
         reference_panel((rgb_to_lab8(image).float() / 255 - 0.5) / 0.5)
 

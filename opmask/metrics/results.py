@@ -72,7 +72,7 @@ def bootstrap(
     r"""The 95 % interval of a statistic of images, by percentile bootstrap.
 
     Images are drawn with replacement 2,000 times; the ends are the 2.5th and 97.5th percentiles of
-    what the statistic then is. It covers the choice of images, not that of the training seed.
+    what the statistic then is. It covers the choice of images, not of the training seed.
 
     Args:
         statistic: Maps the numbers of the images drawn, from 0 and with shape
@@ -133,11 +133,11 @@ def paired_difference(
     r"""By how much one model's mean exceeds another's on the same images, with its interval.
 
     Photos differ much more than models do, so the intervals of two models may overlap widely while
-    that of their difference is far from 0.
+    the interval of their difference is far from 0.
 
     Args:
         rows: The rows of one model, each with `name` and `metric`.
-        others: Those of the other one, of the same images in any order.
+        others: The rows of the other model, of the same images in any order.
         metric: The metric, such as `"mse"`.
         seed: As in :func:`interval`.
 

@@ -1,7 +1,7 @@
 r"""What a trained model knows about when not to act: how far to trust each region that it found.
 
 A blind model is often wrong about where a photo was changed, and less often so where its gate is
-wide open. How often was counted on validation photos; a :class:`Calibration` holds the outcome.
+wide open. How often was measured on validation photos; a :class:`Calibration` holds the outcome.
 
 Data flow: `gate -> connected regions -> mean gate of each -> strength of each`, for
 :func:`opmask.inference.harmonize`.
@@ -76,7 +76,7 @@ class Calibration:
 
     @torch.no_grad()
     def strengths(self, gate: Tensor) -> Tensor:
-        r"""The strength of each pixel: that of the found region it lies in, and 0 outside.
+        r"""The strength for each pixel: its found region's, and 0 outside of the found regions.
 
         At their borders regions are feathered by an average over a square of :data:`FEATHER`
         pixels: the step from full strength to none, which would show as an outline in a smooth
@@ -86,7 +86,7 @@ class Calibration:
 
         Args:
             gate: The mask `gate` of a model, with shape :math:`(B, 1, H, W)`, in :math:`[0, 1]`;
-                best at the model's working size, of which the ramp is a few pixels.
+                best at the model's working size, for which the ramp is made.
 
         Returns:
             The strengths, with the shape and type of `gate`, in :math:`[0, 1]`.

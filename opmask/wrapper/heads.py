@@ -36,11 +36,10 @@ FREEZE = ", or freeze it with backbone.requires_grad_(False) if it is not to lea
 class Tap:
     """A forward hook that keeps the input of its layer, but only while somebody listens.
 
-    It runs after the layer, so that it keeps what the layer got in the end, whichever hooks of
-    others replaced it.
-
-    Otherwise a deep copy after `backbone(x)` would meet a tensor of the autograd graph, and memory
-    would stay alive. The state is per thread, so that several threads can call one model.
+    If it always kept the input, a deep copy after `backbone(x)` would meet a tensor of the
+    autograd graph, and memory would stay alive. It runs after the layer, so that it keeps what the
+    layer got in the end, also where other hooks replaced its input. The state is per thread, so
+    that several threads can call one model.
     """
 
     def __init__(self) -> None:
@@ -265,7 +264,7 @@ def as_map(features: Tensor, size: tuple[int, int], channels: int) -> Tensor:
 
 
 def precision(network: nn.Module, image: Tensor) -> torch.dtype:
-    """The data type in which a network takes an image: that of its first parameter."""
+    """The data type in which a network takes an image: its first parameter's."""
     for parameter in network.parameters():
         if parameter.is_floating_point():
             return parameter.dtype

@@ -52,15 +52,14 @@ class OperatorMaskWrapper(nn.Module):
     tapped layer are frozen (`unused` names them), since no gradient reaches them.
 
     Args:
-        backbone: The network, of which any part of the output may be anything: only its features
-            are used.
+        backbone: The network. What it puts out does not matter: only its features are used.
         retoucher: What the masks do; :func:`lab_retoucher` if `None`.
         region: Whether the network gets a fourth input channel that says where the image was
             changed: 1 inside, 0 outside, soft between, -1 unknown.
         head: The name of the layer to read from, if the one that is found is not the right one; or
             an :class:`OutputHead`, for a network whose own output is the logits.
             (:func:`opmask.load` hands in the head of a file.)
-        call: How to call the network, as `call(backbone, input)`, if `backbone(input)` is not it.
+        call: How to call the network, as `call(backbone, input)`, if not as `backbone(input)`.
         preprocess: Maps the RGB image in :math:`[0, 1]` to the network's input, such as
             `opmask.LAB_CENTERED.from_rgb` or `torchvision.transforms.Normalize(mean, std)`.
         example: An image batch that the network accepts, with shape :math:`(B, 3, H, W)`, if it
@@ -79,7 +78,7 @@ class OperatorMaskWrapper(nn.Module):
             the wrapper instead; or if an argument is of another kind.
         ValueError: If there is no way to read masks from the network: the message says what was
             tried, and which argument to pass; or if an argument is out of its range, or the
-            network has no weights or such as cannot learn.
+            network has no weights, or weights that cannot learn.
 
     References:
         | Semantic-guided Multi-Mask Image Harmonization (Ren and Liu, 2022)

@@ -3,10 +3,10 @@ r"""Probing: finds the layer of any image-to-image network from which masks are 
 Data flow: `(backbone, example image) -> (MaskHead, unused parameters)`, once, when a wrapper is
 built.
 
-The rule: the last `Conv2d`, `ConvTranspose2d` or `Linear` on which more than 90 % of the
-parameters that the output depends on have had their say. It is read off the autograd graph of one
-forward. "The last convolution that ran" is another layer in about one network of nine: auxiliary
-heads, squeeze-and-excitation blocks and fixed colour shifts run after the real head, and the only
+The rule: the last `Conv2d`, `ConvTranspose2d` or `Linear` whose input depends on more than 90 % of
+the parameters that the output depends on. It is read off the autograd graph of one forward. "The
+last convolution that ran" is another layer in about one network of nine: auxiliary heads,
+squeeze-and-excitation blocks and fixed colour shifts run after the real head, and the only
 convolution of a vision transformer is its first layer.
 """
 
@@ -53,7 +53,7 @@ class _LayerCall(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """A layer to read masks from, that depends on `share` of the parameters."""
+    """A layer to read masks from, whose input depends on `share` of the parameters."""
 
     share: float
     name: str

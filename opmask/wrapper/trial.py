@@ -1,7 +1,7 @@
 r"""Tries a network out: where its masks are read, which sizes it accepts, and what is left unused.
 
 Data flow: `(network, example images) -> try_out -> Trial`, once, when a wrapper is built. What
-cannot be wrapped is told in one line, with the argument to pass.
+cannot be wrapped is refused in one line, which says what argument to pass.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ __all__ = ["Trial", "try_out"]
 PROBES = ((64, 96), (128, 192), (224, 336), (96, 144), (224, 224), (256, 256))
 
 Head = MaskHead | OutputHead
+"""What turns a network into logits, by its features or by its own output."""
 Run = Callable[[Tensor], object]
 
 
 class Trial(NamedTuple):
-    r"""What came of it.
+    r"""What the trial of a network found.
 
     Args:
         head: The mask head, attached to the network.
@@ -70,7 +71,7 @@ def try_out(
         run: Calls the network with an image, with shape :math:`(B, 3, H, W)`, RGB in
             :math:`[0, 1]`.
         backbone: The network.
-        names: Those of the masks.
+        names: The names of the masks.
         head: As for :class:`opmask.OperatorMaskWrapper`, like `example` and `multiple_of`.
         example: As there; images of several sizes are tried if `None`.
         multiple_of: As there.
