@@ -20,7 +20,7 @@ from zipfile import ZIP_STORED, ZipFile
 import torch
 from torch import Tensor
 
-from opmask.files.writing import check_regular
+from opmask.files.reading import check_regular
 
 __all__ = ["check_weights", "read_pth", "read_weights"]
 
