@@ -55,6 +55,18 @@ def test_what_is_no_dense_tensor_is_refused_by_name(name, zipped, tmp_path):
     assert str(error.value).startswith(f"'{tmp_path / 'a.pth'}' ")
 
 
+@pytest.mark.filterwarnings("error")  # torch warns of other protocols
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_another_protocol_of_pickle_is_refused(protocol, zipped, tmp_path):
+    options = {"pickle_protocol": protocol, "_use_new_zipfile_serialization": zipped}
+    torch.save({"x": torch.ones(2)}, tmp_path / "a.pth", **options)
+    with pytest.raises(
+        ValueError, match=rf"a\.pth' must be pickled with protocol 2.* {protocol}\."
+    ):
+        read_pth(tmp_path / "a.pth")
+
+
 BAD_TENSORS = {
     "expanded": (torch.zeros(1).expand(60_000, 60_000), "stored whole, but its 3600000000 values"),
     "part of a larger one": (torch.zeros(100)[:3], "its 3 values stand for 100 in the file"),

@@ -5,19 +5,21 @@ Data flow: `path -> check_file -> tensors -> check_shapes, check_finite -> model
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
+
+from opmask.files.reading import LONGEST_NAME, shorten, why_unreadable
 
 __all__ = ["check_file", "check_finite", "check_shapes"]
 
 
 def check_file(path: Path) -> None:
     """Raises unless there is such a file; a pipe or a device is none."""
-    if not path.is_file():
+    if why_unreadable(path):
         raise FileNotFoundError(
-            f"'path' must be a checkpoint file, but there is no {str(path)!r}."
+            f"'path' must be a checkpoint file, but there is no {shorten(path, LONGEST_NAME)!r}."
         )
 
 
@@ -29,10 +31,14 @@ def check_shapes(wanted: Mapping[str, Tensor], found: Mapping[str, Sequence[int]
     if missing or unknown or shapes:
         raise ValueError(
             "the checkpoint does not fit the model: "
-            f"{len(missing)} tensors missing {sorted(missing)[:3]}, "
-            f"{len(unknown)} unknown {sorted(unknown)[:3]}, "
-            f"{len(shapes)} of another shape {sorted(shapes)[:3]}."
+            f"{len(missing)} tensors missing {_some(missing)}, "
+            f"{len(unknown)} unknown {_some(unknown)}, "
+            f"{len(shapes)} of another shape {_some(shapes)}."
         )
+
+
+def _some(names: Collection[str]) -> list[str]:
+    return [shorten(name) for name in sorted(names)[:3]]
 
 
 def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
@@ -40,5 +46,6 @@ def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
     bad = [n for n, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
     if bad:
         raise ValueError(
-            f"{what}: {len(bad)} tensors hold values that are not finite, such as {bad[0]!r}."
+            f"{what}: {len(bad)} tensors hold values that are not finite, such as "
+            f"{shorten(bad[0])!r}."
         )

@@ -29,6 +29,7 @@ from opmask.checkpoints.metadata import (
     convert_arguments,
     parse,
 )
+from opmask.files import shorten
 from opmask.operators import Add, Gated, Mul, Operator
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
@@ -144,7 +145,8 @@ def check_map(about: WrapperAbout | DirectAbout, parts: Parts) -> None:
     try:
         parts.head.read(parts.head.features(lambda: network(image)), size)
     except RuntimeError as error:
-        raise ValueError(f"the network that it describes does not run: {error}") from error
+        reason = shorten("".join(str(error).splitlines()[:1])).rstrip(".")
+        raise ValueError(f"the network that it describes does not run ({reason}).") from error
 
 
 def build(

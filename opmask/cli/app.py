@@ -18,6 +18,7 @@ import typer
 from opmask.cli.benchmark import build as build_benchmark
 from opmask.cli.harmonize import harmonize_file
 from opmask.cli.study import app as study
+from opmask.files import shorten
 
 app = typer.Typer(
     help="Operator masks: editable maps that say where and how much to change a photo.",
@@ -53,8 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(_said(error).split())
     # Of the processor's memory torch says so in a RuntimeError, after the name of a file of its.
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text:
         return f"there is not enough memory. Try a smaller photo or another --device. {text}"
     return text or type(error).__name__
+
+
+def _said(error: Exception) -> str:
+    """The message, without the number of an error that the system knows."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    if error.filename is None:
+        return error.strerror
+    return f"{shorten(error.filename)!r} cannot be used: {error.strerror}."

@@ -89,6 +89,8 @@ def _device(name: str | None) -> torch.device:
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError) as error:  # the latter if torch was built without it
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"'--device' must be one that works, got {name!r}: {reason}") from error
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"'--device' must be one that works, got {name!r}: {reason}. Try cpu."
+        ) from error
     return torch.device(name)

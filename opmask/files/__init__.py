@@ -1,8 +1,8 @@
 """Files: read with care, and written whole or not at all."""
 
+from opmask.files.reading import check_regular, shorten
 from opmask.files.writing import (
     check_outputs,
-    check_regular,
     explaining,
     is_leftover,
     remove_leftovers,
@@ -16,4 +16,5 @@ __all__ = [
     "is_leftover",
     "remove_leftovers",
     "replacing",
+    "shorten",
 ]

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from opmask.files.reading import LONGEST_NAME, shorten
+
 logger = logging.getLogger("opmask")
 
 LOCK = ".lock"
@@ -44,7 +46,10 @@ def locked(folder: str | Path) -> Iterator[None]:
     from filelock import FileLock, Timeout  # which takes a tenth of a second
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     lock = FileLock(folder / LOCK, blocking=False)
     try:
         lock.acquire()
@@ -55,7 +60,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         if error.errno not in _NO_LOCKS:
-            raise
+            raise _unwritable(folder, error) from error
         logger.warning(
             "%s cannot be locked, so nothing keeps a second build away: %s", folder, error
         )
@@ -67,3 +72,11 @@ def locked(folder: str | Path) -> Iterator[None]:
         with suppress(OSError):
             (folder / LOCK).unlink()
         lock.release()
+
+
+def _unwritable(folder: Path, error: OSError) -> OSError:
+    return OSError(
+        error.errno,
+        f"'out' must be a folder that can be written to, got {shorten(folder, LONGEST_NAME)} "
+        f"({error.strerror}). Choose another folder.",
+    )

@@ -9,12 +9,16 @@ Data flow: `folder -> picture_files -> open_picture -> upright -> to_rgb -> arra
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from opmask.files.reading import LONGEST_NAME, shorten, why_unreadable
 
 __all__ = [
     "ENDINGS",
@@ -135,22 +139,71 @@ def open_stored(path: str | Path) -> tuple[Image.Image, str]:
         >>> open_stored(path)[1]
         'RGB'
     """
+    name = shorten(path, LONGEST_NAME)
+    if why := why_unreadable(path):
+        raise ValueError(f"{name} cannot be read: {why}.")
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ValueError("it is no regular file, but a directory, a pipe or a device")
-        with Image.open(path) as picture:
+        with _quiet(), Image.open(path) as picture:
             if picture.format == "EPS":  # a program, which would be run, without end if it likes
-                raise ValueError("PostScript is not read")
+                raise _RefusedError("PostScript is not read")
             arguments = picture.tile[0].args if picture.tile else ""
             stored = arguments if isinstance(arguments, str) else str((*(arguments or ()), "")[0])
             if stored == "I;12":  # which Pillow hands out as if it were 16
-                raise ValueError("12 bits a channel are not read")
+                raise _RefusedError("12 bits a channel are not read")
             picture.load()
             return picture, stored
     # Pillow's forty decoders raise whatever a damaged file makes them trip over.
     except Exception as error:
-        reason = str(error) if error.args else type(error).__name__
-        raise ValueError(f"{path} cannot be read: {reason}") from error
+        raise ValueError(f"{name} cannot be read: {_why_broken(error)}.") from error
+
+
+class _RefusedError(Exception):
+    """A picture that is whole, but of a kind that is not read."""
+
+
+def _why_broken(error: Exception) -> str:
+    """What an exception of Pillow's says about the file that was opened."""
+    if isinstance(error, _RefusedError):
+        return str(error)
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no picture, or of a format that is not known"
+    if isinstance(error, Image.DecompressionBombError):
+        return "it has so many pixels that it may be a decompression bomb"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
+    if isinstance(error, OSError) and error.errno:
+        return f"the system gives up on it ({error.strerror})"
+    # What Pillow's decoders say on purpose; of the rest, Python says where they stumbled.
+    if isinstance(error, OSError | SyntaxError) and str(error):
+        return f"it is damaged ({shorten(error).rstrip('.')})"
+    return "it is damaged"
+
+
+_decoding = 0  # how many threads are
+_decoding_lock = Lock()
+_filters = ExitStack()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Pillow from warning of damage: it copes with that, or raises.
+
+    The filters of warnings belong to all threads, so that the first to come sets them, and the
+    last to go puts them back.
+    """
+    global _decoding
+    with _decoding_lock:
+        if not _decoding:
+            _filters.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        _decoding += 1
+    try:
+        yield
+    finally:
+        with _decoding_lock:
+            _decoding -= 1
+            if not _decoding:
+                _filters.close()
 
 
 def upright(picture: Image.Image) -> Image.Image:
@@ -172,8 +225,9 @@ def upright(picture: Image.Image) -> Image.Image:
         >>> upright(picture).size
         (20, 30)
     """
-    picture.load()  # which turns a TIFF file already
-    turn = _TURNS.get(_orientation(picture))
+    with _quiet():
+        picture.load()  # which turns a TIFF file already
+        turn = _TURNS.get(_orientation(picture))
     result = picture.copy() if turn is None else picture.transpose(turn)
     for name in _OTHER_METADATA:
         result.info.pop(name, None)

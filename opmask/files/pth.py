@@ -20,7 +20,7 @@ from zipfile import ZIP_STORED, ZipFile
 import torch
 from torch import Tensor
 
-from opmask.files.writing import check_regular
+from opmask.files.reading import check_regular
 
 __all__ = ["check_weights", "read_pth", "read_weights"]
 
@@ -38,6 +38,9 @@ PLAIN = {
 
 PICKLES = 5
 """How many pickles a file from before torch 1.6 begins with; then come the numbers."""
+
+PROTOCOL = 2
+"""That of the pickles that torch reads without doubts."""
 
 
 def read_pth(path: Path) -> object:
@@ -67,7 +70,8 @@ def read_pth(path: Path) -> object:
         with path.open("rb") as file:
             zipped = file.read(4) == b"PK\x03\x04"  # as torch tells them apart
             file.seek(0)
-            names = set(_names_in_archive(file, path) if zipped else _names_in_pickles(file))
+            read = _names_in_archive if zipped else _names_in_pickles
+            names = set(read(file, path))
     except _RefusedError:
         raise
     except Exception as error:  # zipfile and pickletools raise all kinds on what is damaged
@@ -161,18 +165,23 @@ def _names_in_archive(file: BinaryIO, path: Path) -> Iterator[str]:
             )
         for entry in entries:
             if entry.filename.endswith("data.pkl"):
-                yield from _names(archive.read(entry))
+                yield from _names(archive.read(entry), path)
 
 
-def _names_in_pickles(file: BinaryIO) -> Iterator[str]:
+def _names_in_pickles(file: BinaryIO, path: Path) -> Iterator[str]:
     """The names in the pickles that a file from before torch 1.6 begins with."""
     for _ in range(PICKLES):
-        yield from _names(file)
+        yield from _names(file, path)
 
 
-def _names(pickle: bytes | BinaryIO) -> Iterator[str]:
+def _names(pickle: bytes | BinaryIO, path: Path) -> Iterator[str]:
     """What a pickle refers to, each as `module name`."""
     for opcode, argument, _ in pickletools.genops(pickle):
+        if opcode.name == "PROTO" and argument != PROTOCOL:
+            raise _RefusedError(
+                f"{str(path)!r} must be pickled with protocol {PROTOCOL}, as torch.save does by "
+                f"default, got {argument}. Save it again without pickle_protocol=."
+            )
         if opcode.name in ("GLOBAL", "INST"):
             yield str(argument)
         elif opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):

@@ -20,7 +20,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from opmask.files.writing import check_regular
+from opmask.files.reading import check_regular, shorten
 
 __all__ = ["Int64", "convert", "from_plain", "parse_json", "read_json"]
 
@@ -68,7 +68,7 @@ def _explaining(name: str) -> Iterator[None]:
     except RecursionError:
         raise ValueError(f"{name}: the JSON is nested too deeply.") from None
     except ValueError as error:  # msgspec's own errors are of this kind
-        raise ValueError(f"{name}: {_explained(str(error))}.") from None
+        raise ValueError(f"{name}: {_explained(shorten(error))}.") from None
 
 
 def convert(values: object, kind: type[T], name: str) -> T:

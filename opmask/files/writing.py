@@ -21,7 +21,6 @@ from pathlib import Path
 
 __all__ = [
     "check_outputs",
-    "check_regular",
     "explaining",
     "is_leftover",
     "remove_leftovers",
@@ -275,28 +274,3 @@ def _reason(error: Exception, temporary: Path) -> OSError | None:
 def _explained(error: OSError, path: str | Path) -> OSError:
     advice = _ADVICE.get(error.errno or 0, "Choose another folder.")
     return OSError(error.errno, f"'{path}' cannot be written: {error.strerror}. {advice}")
-
-
-def check_regular(path: Path, largest: int) -> None:
-    r"""Raises unless a path is that of a regular file of a bounded size.
-
-    Args:
-        path: The path.
-        largest: The largest size, in bytes.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is something else, or larger.
-
-    Example:
-        >>> check_regular(Path("/dev/zero"), 100)
-        Traceback (most recent call last):
-        ...
-        ValueError: '/dev/zero' must be a file.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {str(path)!r}.")
-    if not path.is_file():  # a pipe would block, and a device may never end
-        raise ValueError(f"{str(path)!r} must be a file.")
-    if (size := path.stat().st_size) > largest:
-        raise ValueError(f"{str(path)!r} must be at most {largest} bytes, got {size}.")

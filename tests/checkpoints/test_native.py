@@ -173,6 +173,15 @@ def test_a_missing_tensor_raises(tmp_path):
         opmask.load(path)
 
 
+def test_a_name_of_any_length_makes_a_short_message(tmp_path):
+    path = tmp_path / "m.safetensors"
+    opmask.save(small(), path)
+    rewrite(path, lambda tensors, _: tensors.update({5000 * "a": torch.zeros(1)}))
+    with pytest.raises(ValueError, match=r"m\.safetensors': .* 1 unknown \['aaa") as caught:
+        opmask.load(path)
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_tensor_that_is_not_finite_raises(tmp_path):
     path = tmp_path / "m.safetensors"
     opmask.save(small(), path)
@@ -382,6 +391,7 @@ HOSTILE = {
     "format true": (edited("format", value=True), "got `bool`, in the field 'format'"),
     "region": (edited("region", value="yes"), "got `str`, in the field 'region'"),
     "multiple 0": (edited("multiple_of", value=0), ">= 1, in the field 'multiple_of'"),
+    "multiple 3": (edited("multiple_of", value=3), r"describes does not run \(.*\)\.$"),
     "multiple 10**6": (edited("multiple_of", value=10**6), "'multiple_of'"),
     "fixed": (edited("fixed", value=[10**6, 10**6]), r"'fixed\[0\]'"),
     "fixed of one": (edited("fixed", value=[64]), "'fixed'"),

@@ -26,6 +26,12 @@ def test_the_command_is_also_a_module():
     [
         (RuntimeError("one\n two"), "one two"),
         (RuntimeError(), "RuntimeError"),
+        (
+            OSError(28, "'a.png' cannot be written: full. Free some."),
+            "'a.png' cannot be written: full. Free some.",
+        ),
+        (OSError(21, "Is a directory", "a.png"), "'a.png' cannot be used: Is a directory."),
+        (FileNotFoundError("there is no file 'a'."), "there is no file 'a'."),
         (MemoryError(), "there is not enough memory. Try a smaller photo or another --device."),
         (
             torch.OutOfMemoryError("CUDA out of memory.\nTried"),

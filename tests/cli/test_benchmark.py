@@ -104,7 +104,7 @@ def test_recompression_has_the_quality_90_by_default_and_quality_alone_changes_n
         ),
         (["lip", "GONE", "OUT"], "'root' must hold photographs and label maps of the same names"),
         (["lip", "ROOT", "ROOT"], "'out' must be a new or an empty folder or that of the same"),
-        (["lip", "ROOT", "FILE/out"], "[Errno "),
+        (["lip", "ROOT", "FILE/out"], "'out' must be a folder that can be written to, got"),
     ],
 )
 def test_what_the_library_refuses_is_one_line_and_status_1(

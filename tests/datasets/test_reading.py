@@ -190,7 +190,7 @@ def test_label_maps_of_32_bits_are_read(tmp_path):
 @pytest.mark.parametrize("data", [b"", b"not a picture"])
 def test_files_that_are_no_pictures_are_named(tmp_path, read, data):
     (tmp_path / "junk.jpg").write_bytes(data)
-    with pytest.raises(BrokenPhotoError, match=r"junk.jpg cannot be read: cannot identify"):
+    with pytest.raises(BrokenPhotoError, match=r"junk.jpg cannot be read: it is no picture"):
         read(tmp_path / "junk.jpg")
 
 
@@ -236,7 +236,7 @@ def test_damage_inside_a_png_is_named(tmp_path):
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(BrokenPhotoError, match=r"gone.jpg cannot be read: .*No such file"):
+    with pytest.raises(BrokenPhotoError, match=r"gone.jpg cannot be read: there is no such file"):
         read_image(tmp_path / "gone.jpg")
 
 

@@ -232,7 +232,7 @@ def test_what_is_missing_or_damaged_is_named(root):
     with pytest.raises(SystemExit, match=r"--data must be .*lake/7.jpg cannot be read: "):
         lists.main(data)
     photo.unlink()
-    with pytest.raises(SystemExit, match=r"--data must be .*lake/7.jpg cannot be read: .*No such"):
+    with pytest.raises(SystemExit, match=r"--data must be .*lake/7.jpg cannot be read: .*no such"):
         lists.main(data)
 
 

@@ -107,5 +107,6 @@ def test_where_there_are_no_locks_it_goes_on_with_a_warning(tmp_path, monkeypatc
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file"):
+    message = r"'out' must be a folder that can be written to, got \S+/file/folder \(Not a dir"
+    with pytest.raises(NotADirectoryError, match=message):
         take(tmp_path / "file/folder")

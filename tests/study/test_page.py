@@ -328,5 +328,5 @@ def test_files_that_are_not_meant_are_no_versions(two, tmp_path):
 
 def test_a_damaged_file_is_named(two, tmp_path):
     (tmp_path / "one/barn.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"one/barn\.png cannot be read: cannot identify"):
+    with pytest.raises(ValueError, match=r"one/barn\.png cannot be read: it is no picture"):
         build_study(two, tmp_path / "study.html")

@@ -10,6 +10,7 @@ killed loses next to nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -21,11 +22,11 @@ from opmask._version import __version__
 from opmask.datasets.benchmark.config import BenchmarkConfig
 from opmask.datasets.benchmark.dataset import MANIFEST, Benchmark
 from opmask.datasets.benchmark.entries import make_entries, relative_names
-from opmask.datasets.benchmark.manifest import Header, write_manifest
+from opmask.datasets.benchmark.manifest import LARGEST, Header, write_manifest
 from opmask.datasets.benchmark.triptych import is_whole_png, write_triptych
 from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.workers import run
-from opmask.files import explaining, is_leftover, remove_leftovers
+from opmask.files import check_regular, explaining, is_leftover, remove_leftovers
 from opmask.files.locking import LOCK, locked
 from opmask.perturb import PRESETS, Settings
 
@@ -165,6 +166,8 @@ def finished_files(out: str | Path) -> set[Path]:
 @contextmanager
 def _half_made(out: Path) -> Iterator[BinaryIO]:
     """The samples drawn so far, for reading and adding; removed if there are none."""
+    if os.path.lexists(out / _HALF):
+        check_regular(out / _HALF, LARGEST)
     try:
         with explaining(out / _HALF), open(out / _HALF, "a+b") as half:
             yield half

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from opmask.datasets.benchmark.manifest import read_manifest, sha256
 from opmask.datasets.reading import read_photo
+from opmask.files.reading import LONGEST_NAME, shorten, why_unreadable
 from opmask.perturb import Composite, composite
 
 MANIFEST = "manifest.jsonl"
@@ -85,9 +86,10 @@ class Benchmark(Dataset[Composite]):
     def _file(self, index: int, field: str, name: str, checksum: str) -> Path:
         path = self.root / name
         line = f"{field!r} in line {index % len(self) + 2} of {self.manifest}"
-        if not path.is_file():
+        if why := why_unreadable(path):
+            shown = shorten(path, LONGEST_NAME)
             raise FileNotFoundError(
-                f"{line} must be a file below 'root', got {path}, which is missing."
+                f"{line} must be a file below 'root', got {shown}, which is none: {why}."
             )
         if (found := sha256(path)) != checksum:
             raise ValueError(

@@ -457,3 +457,12 @@ def test_ctrl_c_ends_all_processes_and_leaves_no_half_image(tmp_path, plant):
     assert not list(out.glob("images/.*"))
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", ".half-made.jsonl", "gone"])
+def test_a_half_made_manifest_that_is_no_file_is_refused(photos, ade20k, out, target):
+    out.mkdir()
+    (out / ".half-made.jsonl").symlink_to(target)
+    with pytest.raises((ValueError, OSError), match=r"half-made\.jsonl'"):
+        build(photos, ade20k, out, CONFIG)
+    assert [path.name for path in out.iterdir()] == [".half-made.jsonl"]

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -100,6 +101,14 @@ def test_missing_files_are_named(built, ade20k, place, file, field):
     message = rf"{field} of .*manifest\.jsonl must be a file below 'root', got .*{file}, which is"
     with pytest.raises(FileNotFoundError, match=message):
         Benchmark(built, ade20k)[place]
+
+
+def test_a_name_that_no_file_can_have_is_named_briefly(built, ade20k):
+    benchmark = Benchmark(built, ade20k)
+    benchmark.entries[0] = replace(benchmark.entries[0], photo=4096 * "x")
+    with pytest.raises(FileNotFoundError, match=r"'photo' in line 2 .* its name is too long") as e:
+        benchmark[0]
+    assert len(str(e.value)) < 1000
 
 
 @pytest.mark.parametrize("file", ["images/validation/p2.jpg", "annotations/validation/p2.png"])
