@@ -117,7 +117,7 @@ def interval(values: Sequence[float], *, seed: int = 0) -> Interval:
         (2.5, 1.5, 3.5)
     """
     if len(values) == 0:
-        raise ValueError("'values' must hold that of at least one image, got none.")
+        raise ValueError("'values' must hold the value of at least one image, got none.")
     array = np.asarray(values, dtype=np.float64)
     ends = bootstrap(lambda drawn: array[drawn].mean(1), len(array), seed=seed)
     return Interval(float(array.mean()), *ends)
@@ -231,7 +231,7 @@ def results_table(
     if protocol not in PROTOCOLS:
         raise ValueError(f"'protocol' must be one of {tuple(PROTOCOLS)}, got {protocol!r}.")
     if not any(scores.values()):
-        raise ValueError("'scores' must hold those of at least one image, got none.")
+        raise ValueError("'scores' must hold the scores of at least one image, got none.")
     parts = [
         _table(scores, seed),
         "".join(_difference(scores, *pair, seed) for pair in pairs),

@@ -55,7 +55,7 @@ def test_one_value_is_its_own_interval():
 
 
 def test_no_values_are_refused():
-    with pytest.raises(ValueError, match="'values' must hold that of at least one image"):
+    with pytest.raises(ValueError, match="'values' must hold the value of at least one image"):
         interval([])
 
 
@@ -177,7 +177,7 @@ def test_pairs_are_compared_below_the_table():
 
 
 def test_tables_of_nothing_are_refused():
-    with pytest.raises(ValueError, match="'scores' must hold those of at least one image"):
+    with pytest.raises(ValueError, match="'scores' must hold the scores of at least one image"):
         results_table({"om": []}, protocol="opmask")
     with pytest.raises(ValueError, match=r"'protocol' must be one of .* got 'mine'"):
         results_table({"om": rows([1])}, protocol="mine")
