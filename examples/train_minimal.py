@@ -122,6 +122,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="root of the photos; default: synthetic scenes")
     parser.add_argument("--steps", type=int, default=500, help="default: 500")
     args = parser.parse_args()
+    if args.steps < 1:
+        parser.error(f"--steps must be at least 1, got {args.steps}")
     torch.manual_seed(0)
     model = opmask.OperatorMaskWrapper(SmallUNet())  # or any image-to-image network
     validation = load_batches(args.data, VALIDATION // BATCH, training=False)

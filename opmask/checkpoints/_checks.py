@@ -17,9 +17,9 @@ __all__ = ["check_file", "check_finite", "check_shapes"]
 
 def check_file(path: Path) -> None:
     """Raises unless there is such a file; a pipe or a device is none."""
-    if why_unreadable(path):
+    if why := why_unreadable(path):
         raise FileNotFoundError(
-            f"'path' must be a checkpoint file, but there is no {shorten(path, LONGEST_NAME)!r}."
+            f"'path' must be a checkpoint file, got {shorten(path, LONGEST_NAME)!r}: {why}."
         )
 
 

@@ -72,7 +72,7 @@ def harmonize_file(
     after = harmonize(network.to(place), before, region=area, strength=amount, work_size=work_size)
     with replacing(out) as temporary:
         after.save(temporary, **saving, **kept_info(after))
-    found = f"; {changed_share(before, after):.0%} of it was changed" if region is None else ""
+    found = f"; {changed_share(before, after):.0%} of it visibly changed" if region is None else ""
     typer.echo(f"Written: {out} ({after.width}x{after.height}{found})")
 
 

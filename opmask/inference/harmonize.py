@@ -46,9 +46,10 @@ def harmonize(
     the masks are at their identity, 8-bit pixels stay exactly as they are.
 
     A PIL image comes back upright, with its EXIF orientation applied and removed; its alpha, ICC
-    profile and other EXIF tags are kept. Grey photos stay grey, and palettes become RGB or RGBA,
-    see :func:`opmask.inference.images.like`. Images of 16 bits, CMYK and other modes are refused,
-    because 8-bit RGB cannot be had of them without a choice that is yours.
+    profile and other EXIF tags are kept (but not those of a TIFF file). Grey photos stay grey, and
+    palettes become RGB or RGBA, see :func:`opmask.inference.images.like`. Images of 16 bits, CMYK
+    and other modes are refused, because 8-bit RGB cannot be had of them without a choice that is
+    yours.
 
     Args:
         model: The model. It runs where it is, in evaluation mode, and is not changed: several
@@ -82,7 +83,7 @@ def harmonize(
         TypeError: If `model` predicts no masks, or `image`, `region` or `strength` is of another
             kind or data type.
         ValueError: If a mode, shape, range or size is another one, the sizes of region and photo
-            do not fit, or the model is blind and a region is given.
+            do not fit, the model is blind and a region is given, or its weights are not finite.
 
     Example:
         >>> import opmask, torch
@@ -109,6 +110,12 @@ def _check(model: OperatorMaskWrapper, guided: bool) -> None:
             f"'model' must be an OperatorMaskWrapper, got {type(model).__name__}. Others have no "
             "masks to apply at another size, or hide them."
         )
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise ValueError(
+                f"'model' must have finite weights, but {name!r} has other values. Half precision "
+                "cannot hold all numbers: use model.bfloat16() or single precision."
+            )
     if guided and not model.region:
         raise ValueError(
             "'region' must be None for a blind model, one that was built without region=True."

@@ -1,7 +1,7 @@
 r"""Which regions of a photo are changed.
 
 A region is all pixels of one class. Label map + random numbers -> labels, for
-:func:`opmask.perturb.composite.draw`.
+:func:`opmask.perturb.draw`.
 """
 
 from __future__ import annotations

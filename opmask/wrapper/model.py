@@ -153,7 +153,8 @@ class OperatorMaskWrapper(nn.Module):
             region: Where it was changed, with shape :math:`(B, 1, H, W)`, in :math:`[0, 1]`, or -1
                 where unknown. Only for models built with `region=True`; absent means unknown
                 everywhere.
-            size: Overrides the `size` of the model for this call.
+            size: Overrides the `size` of the model for this call. A network that accepts one size
+                only runs at that.
 
         Returns:
             The masks by name, each with shape :math:`(B, 1, H, W)`, in operator units and at
@@ -162,7 +163,7 @@ class OperatorMaskWrapper(nn.Module):
         Raises:
             ValueError: If a shape or `size` is wrong, or a region is handed to a model that is
                 blind to it.
-            TypeError: If the image is not of a floating-point type.
+            TypeError: If the image is not of a floating-point type, or the region is no tensor.
             RuntimeError: If the model is in training mode, but its network switches gradients off.
         """
         check_inputs(image, region, self.region)
@@ -249,6 +250,8 @@ def check_inputs(image: Tensor, region: Tensor | None, takes_region: bool) -> No
             "this model is blind: it was built without region=True, so 'region' must be None. "
             "Use edit(..., region=region) if you only want to confine the masks."
         )
+    if not isinstance(region, Tensor):
+        raise TypeError(f"'region' must be a tensor, got {type(region).__name__}.")
     want = (image.shape[0], 1, *image.shape[-2:])
     if region.shape != want:
         raise ValueError(
@@ -277,11 +280,10 @@ def pad_to_multiple(image: Tensor, rule: SizeRule) -> Tensor:
         >>> pad_to_multiple(torch.rand(1, 3, 97, 131), SizeRule(32, 32)).shape
         torch.Size([1, 3, 128, 160])
     """
-    # A copy, because some networks change their input in place.
     multiple = rule.multiple_of
     rows, columns = (max(-s % multiple, rule.least - s) for s in image.shape[-2:])
     if not (rows or columns):
-        return image.clone()
+        return image.clone()  # because some networks change their input in place
     return F.pad(image, (0, columns, 0, rows), mode="replicate")
 
 

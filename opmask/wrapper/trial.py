@@ -111,10 +111,12 @@ def _advice(error: BaseException | None, other: str, region: bool) -> str:
     channels = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
     if channels:
         wanted, got = int(channels[1]), int(channels[2])
+        if region:
+            return "Build it with one input channel more, 4 for RGB: region=True adds one"
         fourth = ", or region=True if the last one says where the image was changed"
         return (
             f"Pass preprocess= what makes its {wanted} channels of an RGB image"
-            f"{fourth if wanted == got + 1 and not region else ''}"
+            f"{fourth if wanted == got + 1 else ''}"
         )
     if isinstance(error, TypeError):
         return "Pass call= how to call it, as call(backbone, input)"

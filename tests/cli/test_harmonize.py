@@ -78,9 +78,9 @@ def test_the_share_of_the_picture_that_changed_is_printed(folder, capsys):
     output = run_on_photo(capsys, "-o", "out.png")[1]
     old, new = (np.int16(Image.open(name)) for name in ("photo.png", "out.png"))
     share = (abs(new - old).max(-1) > 4).mean()
-    assert output == f"Written: out.png (60x40; {share:.0%} of it was changed)\n"
+    assert output == f"Written: out.png (60x40; {share:.0%} of it visibly changed)\n"
     arguments = ["photo.png", "-o", "new.png", "--model", "untrained.safetensors"]
-    assert run(capsys, *arguments)[1] == "Written: new.png (60x40; 0% of it was changed)\n"
+    assert run(capsys, *arguments)[1] == "Written: new.png (60x40; 0% of it visibly changed)\n"
 
 
 def test_a_region_and_the_other_options_reach_the_library(folder, capsys):
@@ -246,7 +246,10 @@ REFUSED = {
     "folder as photo": (["folder.png", *OUT, *MODEL], "folder.png cannot be read: it is no"),
     "CMYK": (["cmyk.jpg", *OUT, *MODEL], "'image' must have one of the modes RGB, RGBA, L, LA,"),
     "small": (["small.png", *OUT, *MODEL], "'image' must be at least 16x16 pixels, got 40x15."),
-    "no model": (["photo.png", *OUT, "--model", "gone"], "'path' must be a checkpoint file, but"),
+    "no model": (
+        ["photo.png", *OUT, "--model", "gone"],
+        "'path' must be a checkpoint file, got 'gone': there is no such file.",
+    ),
     "half a model": (
         ["photo.png", *OUT, "--model", "half.safetensors"],
         "'half.safetensors' is no",

@@ -42,3 +42,9 @@ def test_another_run_replaces_nothing(train):
 def test_it_trains_on_photographs_in_the_layout_of_ade20k(train, data_root, capsys):
     train("--steps", "1", "--data", str(data_root / "ade150_sample"))
     assert "| om | " in capsys.readouterr().out
+
+
+def test_no_steps_are_refused(train, capsys):
+    with pytest.raises(SystemExit):
+        train("--steps", "0")
+    assert "--steps must be at least 1, got 0" in capsys.readouterr().err

@@ -514,3 +514,11 @@ def test_the_model_runs_where_it_is_and_the_image_comes_back():
         assert output.device.type == "cpu"
         assert (output.int() - wanted.int()).abs().float().mean() < 0.5
     assert harmonize(model, image.cuda()).is_cuda
+
+
+def test_weights_that_overflowed_in_half_precision_are_refused():
+    model = opmask.OperatorMaskWrapper(SmallUNet(width=8)).eval()
+    norm = next(m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    norm.running_var.fill_(1e6)
+    with pytest.raises(ValueError, match=r"'model' must have finite weights, .*bfloat16"):
+        harmonize(model.half(), torch.rand(3, 32, 32))

@@ -670,3 +670,14 @@ def test_large_features_count_in_half_precision_too(dtype, wrapped_first):
     assert output.dtype == torch.float32
     assert (expected - image).abs().mean() > 0.03
     assert (output - expected).abs().mean() < 0.003
+
+
+def test_a_network_without_a_channel_for_the_region_is_told_so():
+    with pytest.raises(ValueError, match="Build it with one input channel more, 4 for RGB"):
+        OperatorMaskWrapper(nn.Conv2d(3, 3, 3, padding=1), region=True)
+
+
+def test_a_region_that_is_no_tensor_is_refused():
+    model = OperatorMaskWrapper(nn.Conv2d(4, 3, 3, padding=1), region=True)
+    with pytest.raises(TypeError, match="'region' must be a tensor, got list"):
+        model(torch.rand(1, 3, 32, 32), [[1.0]])
