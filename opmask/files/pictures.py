@@ -304,7 +304,8 @@ def _descriptive(data: bytes, size: tuple[int, int]) -> bytes:
         exif.load(data)
         for tag in _STRUCTURAL & set(exif):
             del exif[tag]
-        for ifd, *tags in _SIZES if ExifTags.IFD.Exif in exif else ():
+        main = exif.get_ifd(ExifTags.IFD.Exif) if ExifTags.IFD.Exif in exif else {}
+        for ifd, *tags in (sizes for sizes in _SIZES if sizes[0] in {*exif, *main}):
             directory = exif.get_ifd(ifd)
             directory.update({t: s for t, s in zip(tags, size, strict=True) if t in directory})
         return exif.tobytes() if exif else b""  # which leaves out the thumbnail
