@@ -102,7 +102,12 @@ def test_ctrl_c_ends_training_at_any_time_in_one_line(tmp_path, seconds):
     time.sleep(seconds)
     if process.poll() is None:
         status, lines = interrupted(process)
+        if (tmp_path / "loss.png").exists() and status == 0:
+            return  # it had just written its last file
         assert (status, [line[:11] for line in lines]) == (130, ["Interrupted"]), lines
+    else:  # a fast machine is done by then
+        process.communicate()
+        assert process.returncode == 0
     assert not [path for path in tmp_path.rglob(".*")]
     for state in tmp_path.glob("*/checkpoint/state.pt"):
         assert torch.load(state, weights_only=True)["step"] > 0

@@ -1,10 +1,10 @@
 import csv
 import json
+import os
 import pickle
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -330,9 +330,10 @@ def test_the_command_tells_what_is_wrong_in_a_line(root, tmp_path):
 
 @pytest.mark.slow
 def test_the_command_runs_by_itself(tmp_path):
-    script = Path(pool.__file__)
-    command = [sys.executable, str(script), "--data", str(tmp_path), "--out", str(tmp_path / "o")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "reproduction.small.pool", "--data", str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command += ["--out", str(tmp_path / "o")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 1
     assert done.stderr.startswith("'root' must hold all files of the list, got ")
 
