@@ -422,7 +422,8 @@ def start(root, out):
 
 
 def wait_for_images(process, out, count):
-    while len(list(out.glob("images/*.png"))) < count:
+    # Without those that are being written, whose names begin with a dot.
+    while len(list(out.glob("images/[!.]*.png"))) < count:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.005)
 
