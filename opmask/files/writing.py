@@ -249,9 +249,14 @@ def _create(folder: Path, path: Path, mode: int) -> Path:
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST else ""
     while True:
         temporary = folder / f".{stem}.opmask-{secrets.token_hex(4)}{suffix}"
-        with suppress(FileExistsError):
+        try:
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
             return temporary
+        except FileExistsError:
+            continue
+        except KeyboardInterrupt:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def _reason(error: Exception, temporary: Path) -> OSError | None:
