@@ -374,5 +374,5 @@ def test_a_published_file_is_sent_from_the_other_loader(file):
 
 @pytest.mark.parametrize("load", [load_reference_checkpoint, load_reference_discriminator])
 def test_a_missing_file_raises(load, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"but there is no .*none\.pth"):
+    with pytest.raises(FileNotFoundError, match=r"got .*none\.pth.: there is no such file"):
         load(tmp_path / "none.pth")
