@@ -53,6 +53,8 @@ def run(main: Callable[[], object]) -> None:
         if sys.flags.dev_mode:
             raise
         _end(error, 1, f"{Path(sys.argv[0]).name}: {_describe(error)}")
+    else:  # Python gives the signal its deadly default back while it closes its modules
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _describe(error: Exception) -> str:

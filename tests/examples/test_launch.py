@@ -63,6 +63,19 @@ launch.run(main)"""
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
 
 
+def test_an_interrupt_after_the_work_is_done_changes_nothing():
+    code = """
+import atexit, os, signal
+class Last:
+    def __del__(self, kill=os.kill, number=signal.SIGINT, process=os.getpid()):
+        kill(process, number)
+last = Last()  # goes when Python closes its modules
+atexit.register(signal.raise_signal, signal.SIGINT)
+launch.run(lambda: print("done"))"""
+    done = run(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
 def test_threads_wait_as_the_user_says_and_else_sleep_soon():
     code = "import os; print(os.environ.get('GOMP_SPINCOUNT'))"
     with pytest.MonkeyPatch.context() as patch:
