@@ -177,6 +177,7 @@ class Retoucher(nn.Module):
 
         Raises:
             KeyError: If there is no mask of that name.
+            ValueError: If `strength` or `offset` is not finite.
         """
         names = [n for n in masks if n not in self.gates] if name is None else [name]
         for wanted in names:
@@ -210,7 +211,8 @@ class Retoucher(nn.Module):
 
 def saturate(image: Tensor) -> Tensor:
     """Clamps to [0, 1], with the gradient of no clamp at all (straight through)."""
-    return image + (image.clamp(0, 1) - image).detach()
+    # The difference is exactly 0, also of values so large that sums would be rounded.
+    return image.clamp(0, 1).detach() + (image - image.detach())
 
 
 def lab_retoucher() -> Retoucher:

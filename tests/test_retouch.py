@@ -12,7 +12,7 @@ import opmask
 from opmask import HLS, LAB, LINEAR_RGB, RGB, Add, Gated, MaskRange, Mul, Retoucher
 from opmask.backbones import SmallUNet
 from opmask.color import HLS_CLAMPED
-from opmask.retouch import paper_hls_retoucher
+from opmask.retouch import paper_hls_retoucher, saturate
 
 PRESETS = [opmask.lab_retoucher, opmask.hls_retoucher, paper_hls_retoucher]
 CODES = np.array([180.0, 255.0, 255.0])  # the largest 8-bit codes of H, L and S in OpenCV
@@ -255,6 +255,23 @@ def test_a_region_blends_edited_and_predicted():
     region = torch.tensor([0.0, 0.25, 1.0]).view(1, 1, 1, 3)
     edited = retoucher.edit(retoucher.identity(image), "l_add", offset=0.4, region=region)
     torch.testing.assert_close(edited["l_add"].flatten(), torch.tensor([0.0, 0.1, 0.4]))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("argument", ["strength", "offset"])
+def test_masks_are_edited_by_finite_numbers_only(argument, number):
+    retoucher = opmask.lab_retoucher()
+    masks = retoucher.identity(torch.rand(1, 3, 4, 4))
+    with pytest.raises(ValueError, match=f"finite numbers, got .*{number}"):
+        retoucher.edit(masks, **{argument: number})
+
+
+def test_colours_far_out_of_gamut_are_saturated_exactly():
+    image = torch.tensor([-1e30, -3.7, 0.3, 5.9, 1e9, 1e30], requires_grad=True)
+    result = saturate(image)
+    assert result.tolist() == image.clamp(0, 1).tolist()
+    result.sum().backward()
+    assert image.grad.tolist() == [1.0] * 6
 
 
 def test_an_unknown_name_raises_a_key_error():

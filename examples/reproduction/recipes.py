@@ -219,10 +219,15 @@ def check(parser: argparse.ArgumentParser, options: Options, recipes: dict[str, 
     for name, recipe in recipes.items():
         if recipe.ema >= 1:
             parser.error(f"--ema must be below 1, got {recipe.ema}.")
+        if max(recipe.betas) >= 1:
+            parser.error(f"--betas must be below 1, got {recipe.betas}.")
         if name == "omgan" and not recipe.adversarial:
             parser.error("--adversarial must be above 0 for the model omgan.")
         if recipe.supervise_masks and recipe.perturb != "default":
             parser.error("--supervise-masks needs --perturb default, which keeps label maps.")
         if name == "rgb" and any(getattr(recipe, term) for term in MASK_TERMS):
             flags = ", ".join(f"--{term.replace('_', '-')}" for term in MASK_TERMS)
-            parser.error(f"{flags} are losses of masks, and the model rgb has none.")
+            parser.error(
+                f"{flags} are losses of masks, and the model rgb has none. Leave it out, as in "
+                "--model om."
+            )

@@ -17,7 +17,8 @@ import typer
 from opmask.checkpoints import load
 from opmask.cli.saving import SAVING, check_saving, saving_options
 from opmask.files import check_outputs, replacing
-from opmask.files.pictures import open_picture, upright
+from opmask.files.exif import upright
+from opmask.files.pictures import open_picture
 from opmask.inference.harmonize import check_options, check_size, harmonize
 from opmask.inference.images import changed_share, check_mode, kept_info
 from opmask.inference.regions import to_plane
@@ -72,8 +73,12 @@ def harmonize_file(
     after = harmonize(network.to(place), before, region=area, strength=amount, work_size=work_size)
     with replacing(out) as temporary:
         after.save(temporary, **saving, **kept_info(after))
-    found = f"; {changed_share(before, after):.0%} of it visibly changed" if region is None else ""
-    typer.echo(f"Written: {out} ({after.width}x{after.height}{found})")
+    remark = f"{changed_share(before, after):.0%} of it visibly changed"
+    if area is not None and not area.any():
+        remark = "nothing is selected, so it stays as it is"
+    elif area is not None and bool((area == 1).all()):
+        remark += "; all of it is selected, so there is nothing to match it with"
+    typer.echo(f"Written: {out} ({after.width}x{after.height}; {remark})")
 
 
 def _strength(text: str) -> float | str:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from opmask.color import to_levels
 from opmask.datasets.photos import BrokenPhotoError, Photo, UnlabelledPhotoError
-from opmask.files.pictures import open_stored, to_rgb, upright
+from opmask.files.exif import upright
+from opmask.files.pictures import open_stored, to_rgb
 from opmask.files.regions import to_region
 from opmask.perturb.resize import resize_nearest
 

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from opmask.files.pictures import upright
+from opmask.files.exif import upright
 from opmask.inference.images import like, to_pixels
 from opmask.inference.regions import shrink, to_plane
 from opmask.wrapper import OperatorMaskWrapper

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from opmask.files.pictures import upright
+from opmask.files.exif import upright
 from opmask.files.regions import soft, to_region
 
 __all__ = ["shrink", "to_plane"]
@@ -48,8 +48,8 @@ def to_plane(
         )
     if not _same_aspect(size, (plane.shape[-2], plane.shape[-1])):
         raise ValueError(
-            f"'region' must have the size of the photo, {size[0]}x{size[1]}, or its aspect ratio, "
-            f"got {plane.shape[-2]}x{plane.shape[-1]}."
+            "'region' must have the aspect ratio of the photo, whose height and width are "
+            f"{size[0]} and {size[1]}, got {plane.shape[-2]} and {plane.shape[-1]}."
         )
     return plane.expand(count, -1, -1, -1)
 

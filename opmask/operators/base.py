@@ -83,7 +83,12 @@ class MaskRange:
 
         Returns:
             The new mask, with the shape of `mask`, in :math:`[l, h]`.
+
+        Raises:
+            ValueError: If `strength` or `offset` is not finite.
         """
+        if not (math.isfinite(strength) and math.isfinite(offset)):
+            raise ValueError(f"a mask is scaled by finite numbers, got {strength} and {offset}.")
         scaled = self.identity + strength * (mask - self.identity) + offset
         return scaled.clamp(self.low, self.high)
 

@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from opmask._version import __version__
 from opmask.files import check_outputs, replacing
-from opmask.files.pictures import check_opaque, open_picture, picture_files, to_rgb, upright
+from opmask.files.exif import upright
+from opmask.files.pictures import check_opaque, open_picture, picture_files, to_rgb
 from opmask.study.key import FORMAT, MAX_METHODS, MAX_TEXT, StudyKey, Trial
 
 logger = logging.getLogger("opmask")

@@ -74,11 +74,15 @@ def test_a_photo_is_harmonized_as_by_the_library(folder, capsys, model):
     assert output.startswith("Written: out.png (60x40; ")
 
 
-def test_the_share_of_the_picture_that_changed_is_printed(folder, capsys):
-    output = run_on_photo(capsys, "-o", "out.png")[1]
+def report(remark=""):
+    """What is printed of out.png."""
     old, new = (np.int16(Image.open(name)) for name in ("photo.png", "out.png"))
     share = (abs(new - old).max(-1) > 4).mean()
-    assert output == f"Written: out.png (60x40; {share:.0%} of it visibly changed)\n"
+    return f"Written: out.png (60x40; {share:.0%} of it visibly changed{remark})\n"
+
+
+def test_the_share_of_the_picture_that_changed_is_printed(folder, capsys):
+    assert run_on_photo(capsys, "-o", "out.png")[1] == report()
     arguments = ["photo.png", "-o", "new.png", "--model", "untrained.safetensors"]
     assert run(capsys, *arguments)[1] == "Written: new.png (60x40; 0% of it visibly changed)\n"
 
@@ -86,12 +90,22 @@ def test_the_share_of_the_picture_that_changed_is_printed(folder, capsys):
 def test_a_region_and_the_other_options_reach_the_library(folder, capsys):
     options = ["--region", "region.png", "--strength", "0.7", "--work-size", "32"]
     status, output, _ = run_on_photo(capsys, "-o", "out.png", *options)
-    assert (status, output) == (0, "Written: out.png (60x40)\n")
+    assert (status, output) == (0, report())
     region = Image.open("region.png")
     wanted = expected(region=region, strength=0.7, work_size=32)
     assert np.array_equal(Image.open("out.png"), wanted)
     assert not np.array_equal(wanted, expected(region=region))
     assert not np.array_equal(wanted, expected(region=region, strength=0.7))
+
+
+def test_a_region_that_selects_nothing_or_all_is_remarked_on(folder, capsys):
+    Image.new("L", (60, 40), 0).save("none.png")
+    Image.new("L", (60, 40), 255).save("all.png")
+    output = run_on_photo(capsys, "-o", "out.png", "--region", "none.png")[1]
+    assert output == "Written: out.png (60x40; nothing is selected, so it stays as it is)\n"
+    assert np.array_equal(Image.open("out.png"), Image.open("photo.png"))
+    output = run_on_photo(capsys, "-o", "out.png", "--overwrite", "--region", "all.png")[1]
+    assert output == report("; all of it is selected, so there is nothing to match it with")
 
 
 def test_the_working_size_is_that_of_the_library(folder, capsys):
@@ -291,7 +305,8 @@ REFUSED = {
     ),
     "square": (
         ["photo.png", *OUT, *MODEL, "--region", "square.png"],
-        "'region' must have the size of the photo, 40x60, or its aspect ratio, got 40x40.",
+        "'region' must have the aspect ratio of the photo, whose height and width are 40 and 60, "
+        "got 40 and 40.",
     ),
 }
 
@@ -381,5 +396,5 @@ def test_the_command_runs_by_itself(folder):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "Written: out.png (60x40)\n"
+    assert done.stdout == report()
     assert np.array_equal(Image.open("out.png"), expected(region=Image.open("region.png")))

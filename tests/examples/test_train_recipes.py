@@ -141,6 +141,7 @@ def test_no_milestones_leave_the_rate_as_it_is(monkeypatch):
     ("flags", "message"),
     [
         (["--ema", "1"], "--ema must be below 1, got 1.0"),
+        (["--betas", "0.9", "1"], "--betas must be below 1, got (0.9, 1.0)"),
         (["--tv", "-1"], "--tv: must be a number from 0 on, got -1"),
         (["--tv", "1"], "--tv, --sparsity, --supervise-masks are losses of masks"),
         (["--model", "omgan", "--adversarial", "0"], "--adversarial must be above 0"),

@@ -358,8 +358,8 @@ def test_a_region_of_the_same_aspect_ratio_is_resized(size):
 @pytest.mark.parametrize("size", [(32, 24), (15, 16), (9, 16), (27, 32), (21, 32), (480, 590)])
 def test_a_region_of_another_aspect_ratio_is_refused(size):
     message = (
-        "'region' must have the size of the photo, 24x32, or its aspect ratio, "
-        f"got {size[0]}x{size[1]}."
+        "'region' must have the aspect ratio of the photo, whose height and width are 24 and 32, "
+        f"got {size[0]} and {size[1]}."
     )
     with pytest.raises(ValueError, match=message):
         harmonize(shift(region=True), blue(), region=torch.ones(size))

@@ -22,7 +22,8 @@ from opmask._version import __version__
 from opmask.datasets.benchmark.config import BenchmarkConfig
 from opmask.datasets.benchmark.dataset import MANIFEST, Benchmark
 from opmask.datasets.benchmark.entries import make_entries, relative_names
-from opmask.datasets.benchmark.manifest import LARGEST, Header, write_manifest
+from opmask.datasets.benchmark.lines import Header
+from opmask.datasets.benchmark.manifest import LARGEST, write_manifest
 from opmask.datasets.benchmark.triptych import is_whole_png, write_triptych
 from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.workers import run

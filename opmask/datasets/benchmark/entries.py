@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from opmask.datasets.benchmark.config import BenchmarkConfig
-from opmask.datasets.benchmark.manifest import Entry, Header, read_line, sha256
+from opmask.datasets.benchmark.lines import Entry, Header
+from opmask.datasets.benchmark.manifest import read_line, sha256
 from opmask.datasets.benchmark.recompression import draw_recompression
 from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.photos import BrokenPhotoError, UnlabelledPhotoError

@@ -14,7 +14,8 @@ from PIL import Image
 import opmask
 from opmask.datasets import ADE20K, LIP, Benchmark, BenchmarkConfig, PhotoFiles, Triptychs
 from opmask.datasets import build_benchmark as build
-from opmask.datasets.benchmark.manifest import Entry, sha256
+from opmask.datasets.benchmark.lines import Entry
+from opmask.datasets.benchmark.manifest import sha256
 from opmask.datasets.benchmark.triptych import to_triptych
 from opmask.datasets.pairs import PhotoCounts
 from opmask.perturb import DEFAULT, REFERENCE, Filter, draw, sample_seed

@@ -12,7 +12,7 @@ from PIL import Image
 import opmask
 from opmask.datasets import ADE20K, BenchmarkConfig, PhotoCounts
 from opmask.datasets import build_benchmark as build
-from opmask.datasets.benchmark.manifest import Header
+from opmask.datasets.benchmark.lines import Header
 from opmask.files.locking import LOCK
 from opmask.perturb import DEFAULT
 

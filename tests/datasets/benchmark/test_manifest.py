@@ -6,14 +6,8 @@ import tracemalloc
 import pytest
 
 from opmask.datasets import BenchmarkConfig
-from opmask.datasets.benchmark.manifest import (
-    FORMAT,
-    Entry,
-    Header,
-    read_manifest,
-    sha256,
-    write_manifest,
-)
+from opmask.datasets.benchmark.lines import FORMAT, Entry, Header
+from opmask.datasets.benchmark.manifest import read_manifest, sha256, write_manifest
 from opmask.datasets.benchmark.recompression import Recompression
 from opmask.datasets.pairs import PhotoCounts
 from opmask.perturb import Cube, Filter, GaussianBlur, LabScaling, PerturbationRecord, RegionChange
