@@ -123,7 +123,7 @@ WALKS: dict[str, tuple[str, str, Callable[[], None]]] = {
         "examples/train_minimal.py",
         train_minimal,
     ),
-    "harmonize": ("harmonize", "opmask/inference/harmonize.py", harmonize),
+    "harmonize": ("harmonize", "opmask/inference/plan.py", harmonize),
     "Perturber": ("__call__", "opmask/perturb/composite.py", perturb),
 }
 

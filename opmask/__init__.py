@@ -20,7 +20,7 @@ from opmask.color import (
 )
 from opmask.discriminator import PatchDiscriminator
 from opmask.fitting import fit_masks
-from opmask.inference import harmonize
+from opmask.inference import Edit, harmonize, plan
 from opmask.operators import Add, Gated, MaskRange, Mul, Operator
 from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher, paper_hls_retoucher
 from opmask.wrapper import OperatorMaskWrapper, Retouched
@@ -41,6 +41,7 @@ __all__ = [
     "Calibration",
     "ColorSpace",
     "DirectRGB",
+    "Edit",
     "Gated",
     "MaskRange",
     "Mul",
@@ -63,6 +64,7 @@ __all__ = [
     "metrics",
     "paper_hls_retoucher",
     "perturb",
+    "plan",
     "save",
     "testing",
 ]

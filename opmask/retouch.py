@@ -108,6 +108,29 @@ class Retoucher(nn.Module):
             name: r.from_logits(z) for (name, r), z in zip(self.ranges.items(), maps, strict=True)
         }
 
+    @property
+    def pixelwise(self) -> bool:
+        """Whether each pixel of a result depends on that pixel and its masks alone."""
+        return all(operator.pixelwise for operator in self.operators)
+
+    def effective(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        r"""What masks come to, with gates multiplied in.
+
+        Args:
+            masks: Every mask by name, each with shape :math:`(B, 1, H, W)`, in operator units.
+
+        Returns:
+            The masks but for the gates, likewise. Where a gate is shut they are at their identity.
+
+        Example:
+            >>> import opmask, torch
+            >>> retoucher = Retoucher(opmask.Gated(Add(LAB, "l")))
+            >>> masks = {"l_add": torch.full((1, 1, 2, 2), 0.4), "gate": torch.zeros(1, 1, 2, 2)}
+            >>> retoucher.effective(masks)["l_add"].sum()
+            tensor(0.)
+        """
+        return {n: m for op in self.operators for n, m in op.effective(masks).items()}
+
     def identity(self, image: Tensor) -> dict[str, Tensor]:
         r"""The masks that leave an image as it is.
 
@@ -139,6 +162,23 @@ class Retoucher(nn.Module):
             ValueError: If a shape does not fit.
             TypeError: If the image is not of a floating-point type.
         """
+        return saturate(self.unclipped(image, masks))
+
+    def unclipped(self, image: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+        r"""Applies the masks without the clamp at the end, for colours of a wider gamut.
+
+        Args:
+            image: As for :meth:`forward`, also beyond :math:`[0, 1]`.
+            masks: As for :meth:`forward`.
+
+        Returns:
+            The retouched image, with the shape of `image`, RGB, unbounded.
+
+        Raises:
+            KeyError: As for :meth:`forward`.
+            ValueError: As for :meth:`forward`.
+            TypeError: As for :meth:`forward`.
+        """
         check_image(image)
         self._check_masks(image, masks)
         dtype = torch.promote_types(image.dtype, torch.float32)
@@ -146,7 +186,7 @@ class Retoucher(nn.Module):
             x, masks = image.to(dtype), {name: m.to(dtype) for name, m in masks.items()}
             for stage in self.stages:
                 x = stage(x, masks)
-            return saturate(x)
+        return x
 
     def edit(
         self,

@@ -23,7 +23,8 @@ def check_operator(operator: Operator) -> None:
 
     Checked are: names and ranges; identity masks leave any image as it is; shape, dtype (float32
     and float64) and finiteness over the whole range; no change in place; no effect of one image of
-    a batch on another; gradients against finite differences; that a deep copy computes the same.
+    a batch on another, nor, if the operator is pixelwise, of one pixel; gradients against finite
+    differences; that a deep copy computes the same.
 
     Args:
         operator: The operator to check.
@@ -102,6 +103,12 @@ def _check_independence(operator: Operator, image: Tensor, mask: Tensor) -> None
         operator(image[:1], mask[:1]), operator(image, mask)[:1],
         msg=lambda m: f"an image must not depend on the others of its batch. {m}",
     )  # fmt: skip
+    if operator.pixelwise:
+        torch.testing.assert_close(
+            operator(image[..., 2:3, 1:2], mask[..., 2:3, 1:2]),
+            operator(image, mask)[..., 2:3, 1:2],
+            msg=lambda m: f"with 'pixelwise' a pixel must not depend on its neighbours. {m}",
+        )
 
 
 def _check_gradients(operator: Operator, image: Tensor, mask: Tensor) -> None:

@@ -24,13 +24,12 @@ from opmask.checkpoints.metadata import (
     DirectAbout,
     GeometryAbout,
     HeadAbout,
-    OperatorAbout,
     WrapperAbout,
     convert_arguments,
     parse,
 )
+from opmask.checkpoints.operators import SPACES, build_retoucher, describe_operator
 from opmask.files import shorten
-from opmask.operators import Add, Gated, Mul, Operator
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.baseline import DirectRGB
@@ -39,11 +38,9 @@ from opmask.wrapper.heads import Geometry, MaskHead, OutputHead
 
 __all__ = ["build", "check_map", "describe", "sketch"]
 
-SPACES = {s.name: s for s in vars(color).values() if isinstance(s, color.ColorSpace)}
 # What a network's input may be made with so that a file needs to hold no more than the name.
 PREPROCESSES = {f"{s.name}.from_rgb": s.from_rgb for s in SPACES.values()}
 PREPROCESSES["with_lab"] = color.with_lab
-CHANNELWISE: dict[str, type[Add] | type[Mul]] = {"Add": Add, "Mul": Mul}
 
 
 def describe(model: OperatorMaskWrapper | DirectRGB) -> str:
@@ -64,7 +61,7 @@ def _describe_wrapper(model: OperatorMaskWrapper) -> WrapperAbout:
         backbone=_describe_backbone(model.backbone),
         region=model.region,
         multiple_of=model.multiple_of,
-        operators=[_describe_operator(op) for op in model.retoucher.operators],
+        operators=[describe_operator(op) for op in model.retoucher.operators],
         head=_describe_head(model.head),
         fixed=model.size_rule.fixed,
         size=model.size,
@@ -87,20 +84,6 @@ def _describe_head(head: MaskHead | OutputHead) -> HeadAbout | None:
     if isinstance(head, OutputHead):
         return None
     return HeadAbout(head.name, GeometryAbout(**asdict(head.geometry)))
-
-
-def _describe_operator(operator: Operator) -> OperatorAbout:
-    name = type(operator).__name__
-    inner = []
-    if type(operator) is Gated:
-        inner = [_describe_operator(op) for op in operator.operators]  # type: ignore[arg-type]
-    elif type(operator) not in CHANNELWISE.values() or operator.space not in SPACES.values():
-        name = f"{type(operator).__module__}.{type(operator).__qualname__}"
-    ranges = {
-        mask: (repr(float(r.identity)), repr(float(r.low)), repr(float(r.high)))
-        for mask, r in operator.ranges.items()
-    }
-    return OperatorAbout(name, operator.space.name, ranges, inner)
 
 
 def _name(function: object) -> str | None:
@@ -169,8 +152,7 @@ def _parts(
     network = backbone or _build_backbone(about.backbone)
     if isinstance(about, DirectAbout):
         return Parts(network, None, None)
-    retoucher = retoucher or Retoucher(*map(_build_operator, about.operators))
-    _check_masks(retoucher, about.operators)
+    retoucher = build_retoucher(about.operators, retoucher)
     head = _build_head(about.head, network, len(retoucher.ranges))
     unknown = set(about.unused) - dict(network.named_parameters()).keys()
     if unknown:
@@ -238,28 +220,3 @@ def _example_size(about: WrapperAbout) -> tuple[int, int]:
     """A size that the network accepted when the wrapper was built."""
     side = math.ceil(256 / about.multiple_of) * about.multiple_of
     return about.fixed or (side, side)
-
-
-def _build_operator(about: OperatorAbout) -> Operator:
-    if about.type == "Gated":
-        gate = list(about.ranges)[-1]
-        return Gated(*map(_build_operator, about.operators), prefix=gate.removesuffix("gate"))
-    if about.type not in CHANNELWISE or about.space not in SPACES:
-        raise ValueError(
-            f"the checkpoint's operator {about.type} in {about.space} is none of opmask's. "
-            "Pass retoucher= one with it."
-        )
-    kind, space = CHANNELWISE[about.type], SPACES[about.space]
-    # Names are {prefix}{channel}_{operation}; all masks of one operator share prefix and range.
-    stems = [name.removesuffix(f"_{kind.operation}") for name in about.ranges]
-    channels = [next((c for c in space.channels if s.endswith(c)), s) for s in stems]
-    prefix = stems[0].removesuffix(channels[0])
-    return kind(space, *channels, range=next(iter(about.mask_ranges().values())), prefix=prefix)
-
-
-def _check_masks(retoucher: Retoucher, operators: list[OperatorAbout]) -> None:
-    stored = {name: r for about in operators for name, r in about.mask_ranges().items()}
-    if retoucher.ranges != stored:
-        raise ValueError(
-            f"'retoucher' must have the checkpoint's masks {stored}, got {retoucher.ranges}."
-        )

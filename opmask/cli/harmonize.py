@@ -19,8 +19,8 @@ from opmask.cli.saving import SAVING, check_saving, saving_options
 from opmask.files import check_outputs, replacing
 from opmask.files.exif import upright
 from opmask.files.pictures import open_picture
-from opmask.inference.harmonize import check_options, check_size, harmonize
 from opmask.inference.images import changed_share, check_mode, kept_info
+from opmask.inference.plan import check_options, check_size, harmonize
 from opmask.inference.regions import to_plane
 from opmask.wrapper import OperatorMaskWrapper
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from opmask.inference.images import kept_info, like, to_pixels
+from opmask.inference.images import kept_info, like, to_stored
 
 # How to save for each suffix: as good as it gets, since what was not changed should stay.
 _JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": "4:4:4"}
@@ -49,7 +49,7 @@ def check_saving(photo: Image.Image, out: Path, saving: dict[str, Any]) -> None:
         )
     pixel = photo.crop((0, 0, 1, 1))
     try:  # with one pixel of it, and all that comes with them
-        like(pixel, to_pixels(pixel)).save(io.BytesIO(), **saving, **kept_info(pixel))
+        like(pixel, to_stored(pixel)).save(io.BytesIO(), **saving, **kept_info(pixel))
     except Exception as error:  # a codec that is missing, EXIF above 64 kB in a JPEG ...
         raise ValueError(
             f"'--out' must be of a format that takes the photo with its EXIF data, got {out}: "

@@ -1,6 +1,9 @@
-r"""Pictures as tensors, and back to what they were: PIL images, NumPy arrays, tensors.
+r"""Pictures of all kinds as stored pixels, and back: PIL images, NumPy arrays, tensors.
 
-Data flow: `picture -> to_pixels -> float tensor -> ... -> like(picture) -> picture`.
+Stored pixels are the numbers of the picture itself, 8 bits, 16 bits or floating point, grey or
+RGB. They become colours, and colours become them, for a strip at a time.
+
+Data flow: `picture -> to_stored -> decode -> sRGB -> encode -> like(picture) -> picture`.
 """
 
 from __future__ import annotations
@@ -12,10 +15,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from opmask.color import to_levels
 from opmask.files.pictures import alpha_of, to_rgb
 
-__all__ = ["CHANGED", "MODES", "changed_share", "check_mode", "kept_info", "like", "to_pixels"]
+__all__ = [
+    "CHANGED",
+    "MODES",
+    "changed_share",
+    "check_mode",
+    "decode",
+    "encode",
+    "kept_info",
+    "like",
+    "profile_of",
+    "to_stored",
+]
 
 T = TypeVar("T", Image.Image, np.ndarray, Tensor)
 
@@ -28,30 +41,38 @@ KEPT = ("icc_profile", "exif")
 CHANGED = 4
 """The levels of 255 above which a pixel counts as changed, as in :mod:`opmask.metrics`."""
 
+WHITE = {torch.uint8: 255, torch.uint16: 65535}
+"""What white is stored as, in whole numbers."""
 
-def to_pixels(image: Image.Image | np.ndarray | Tensor) -> Tensor:
-    r"""A picture as a batch of floating-point RGB images.
+LUMA = (0.299, 0.587, 0.114)
+"""How bright red, green and blue count in grey (ITU-R BT.601, as in Pillow)."""
+
+
+def to_stored(image: Image.Image | np.ndarray | Tensor) -> Tensor:
+    r"""The pixels of a picture as they are stored, without alpha.
 
     Args:
-        image: A PIL image of one of :data:`MODES`, upright; an 8-bit array, with shape
-            :math:`(H, W, 3)`, in 0-255; or a tensor, with shape :math:`(3, H, W)` or
-            :math:`(B, 3, H, W)`, floating point in :math:`[0, 1]` or ``uint8`` in 0-255.
+        image: A PIL image of one of :data:`MODES`, upright; an array, with shape
+            :math:`(H, W, 3)`, :math:`(H, W, 1)` or :math:`(H, W)`; or a tensor, with shape
+            :math:`(3, H, W)` or :math:`(B, 3, H, W)`. Both are ``uint8`` in 0-255, ``uint16`` in
+            0-65535, or floating point in :math:`[0, 1]`.
 
     Returns:
-        The pixels, in at least float32, with shape :math:`(B, 3, H, W)`, in :math:`[0, 1]`.
-        Grey is repeated, palettes are looked up, alpha is left out.
+        The pixels, with shape :math:`(B, H, W, C)` and the type of `image`; of a tensor, a view.
+        C is 1 for grey and 3 for RGB; palettes are looked up.
 
     Raises:
         TypeError: If it is none of these, or of another data type.
         ValueError: If the mode, the shape or the range is another one.
 
     Example:
-        >>> to_pixels(Image.new("RGB", (3, 2), "red"))[0, :, 0, 0]
-        tensor([1., 0., 0.])
+        >>> to_stored(Image.new("RGB", (3, 2), "red"))[0, 0, 0]
+        tensor([255,   0,   0], dtype=torch.uint8)
     """
     if isinstance(image, Image.Image):
         check_mode(image)
-        return _from_array(to_rgb(image))
+        grey = image.mode in ("L", "LA")
+        image = np.array(image.getchannel("L"))[..., None] if grey else to_rgb(image)
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if not isinstance(image, Tensor):
@@ -62,42 +83,83 @@ def to_pixels(image: Image.Image | np.ndarray | Tensor) -> Tensor:
         raise ValueError(
             f"'image' must have shape (3, H, W) or (B, 3, H, W), got {tuple(image.shape)}."
         )
-    return _to_unit(image).view(-1, *image.shape[-3:])
+    return _checked(image).reshape(-1, *image.shape[-3:]).permute(0, 2, 3, 1)
 
 
-def like(image: T, pixels: Tensor) -> T:
-    r"""Pixels as a picture of the kind, type and device of another one.
+def like(image: T, stored: Tensor) -> T:
+    r"""Stored pixels as a picture of the kind and device of another one.
 
-    A PIL image of grey (`L`, `LA`) becomes grey again, by the usual weights for brightness; a
-    palette cannot hold new colours, so `P` and `PA` become `RGB` or, if anything is transparent,
+    A palette cannot hold new colours, so `P` and `PA` become `RGB` or, if anything is transparent,
     `RGBA`. Alpha, the ICC profile and the EXIF tags are those of `image`; a single transparent
     colour becomes an alpha channel.
 
     Args:
-        image: The picture that :func:`to_pixels` was given.
-        pixels: The new pixels, with shape :math:`(B, 3, H, W)`, in :math:`[0, 1]`, on any device.
+        image: The picture that :func:`to_stored` was given.
+        stored: The new pixels, with the shape and type of what :func:`to_stored` made of it.
 
     Returns:
-        The new picture, with the size of `image`; 8-bit values are rounded.
+        The new picture, with the size of `image`.
 
     Example:
         >>> photo = Image.new("L", (3, 2), 100)
-        >>> like(photo, to_pixels(photo) + 0.2).getpixel((0, 0))
+        >>> like(photo, to_stored(photo) + 51).getpixel((0, 0))
         151
     """
     if isinstance(image, Tensor):
-        typed = to_levels(pixels) if image.dtype == torch.uint8 else pixels.to(image.dtype)
-        return typed.to(image.device).view(image.shape)
-    levels = to_levels(pixels)[0].permute(1, 2, 0).cpu().numpy()
+        pixels = stored.permute(0, 3, 1, 2).contiguous()
+        return pixels.to(image.device).view(image.shape)
+    array = stored[0].cpu().numpy()
     if isinstance(image, np.ndarray):
-        return np.ascontiguousarray(levels)
-    picture = Image.fromarray(np.ascontiguousarray(levels))
-    if image.mode in ("L", "LA"):
-        picture = picture.convert("L")
+        return array.reshape(image.shape)
+    picture = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
     if image.has_transparency_data:
         picture.putalpha(Image.fromarray(alpha_of(image)))
     picture.info.update(kept_info(image))
     return picture
+
+
+def decode(stored: Tensor, profile: bytes | None = None) -> Tensor:
+    r"""Stored pixels as colours.
+
+    Args:
+        stored: The pixels, with shape :math:`(H, W, C)`.
+        profile: The ICC profile of the colours; sRGB if `None`.
+
+    Returns:
+        The colours, in at least float32, with shape :math:`(1, 3, H, W)`, sRGB; those of a wide
+        gamut lie partly beyond :math:`[0, 1]`.
+    """
+    dtype = stored.dtype if stored.is_floating_point() else torch.float32
+    colors = stored.to(torch.promote_types(dtype, torch.float32))
+    if stored.dtype in WHITE:
+        colors = colors / WHITE[stored.dtype]
+    return colors.permute(2, 0, 1)[None].expand(1, 3, -1, -1).contiguous()
+
+
+def encode(image: Tensor, like: Tensor, profile: bytes | None = None) -> Tensor:
+    r"""Colours as stored pixels: the inverse of :func:`decode`.
+
+    Args:
+        image: The colours, with shape :math:`(1, 3, H, W)`, sRGB; what the type or the profile
+            cannot hold is clipped.
+        like: The pixels that they were, whose shape and type the new ones get.
+        profile: The ICC profile of the colours; sRGB if `None`.
+
+    Returns:
+        The pixels, with shape :math:`(H, W, C)`; whole numbers are rounded, halves to even.
+    """
+    colors = image[0].permute(1, 2, 0).clamp(0, 1)
+    if like.shape[2] == 1:
+        colors = (colors * colors.new_tensor(LUMA)).sum(2, keepdim=True)
+    if like.dtype in WHITE:
+        # By way of int32, because torch computes little in 16 bits without a sign.
+        colors = (colors * WHITE[like.dtype]).round().to(torch.int32)
+    return colors.to(like.dtype)
+
+
+def profile_of(image: object) -> bytes | None:
+    """The ICC profile of a picture, if it has one; sRGB otherwise."""
+    return image.info.get("icc_profile") if isinstance(image, Image.Image) else None
 
 
 def kept_info(picture: Image.Image) -> dict[str, Any]:
@@ -134,22 +196,28 @@ def changed_share(before: Image.Image, after: Image.Image) -> float:
 
 
 def _from_array(image: np.ndarray) -> Tensor:
-    if image.dtype != np.uint8:
-        raise TypeError(f"'image' must be 8-bit (uint8) as an array, got {image.dtype}.")
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"'image' must have shape (H, W, 3) as an array, got {image.shape}.")
+    if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
+        raise TypeError(
+            f"'image' must be uint8, uint16 or floating point as an array, got {image.dtype}."
+        )
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3):
+        raise ValueError(f"'image' must have shape (H, W, 3) or (H, W), got {image.shape}.")
     # A copy: torch reads no negative strides, and warns of arrays that must not be written to.
-    return _to_unit(torch.from_numpy(np.array(image, order="C")).permute(2, 0, 1))[None]
+    return _checked(torch.from_numpy(np.array(image, order="C")))[None]
 
 
-def _to_unit(image: Tensor) -> Tensor:
-    if image.dtype == torch.uint8:
-        return image.float() / 255
+def _checked(image: Tensor) -> Tensor:
+    if image.dtype in WHITE:
+        return image
     if not image.is_floating_point():
-        raise TypeError(f"'image' must be floating point or uint8, got {image.dtype}.")
+        raise TypeError(
+            f"'image' must be uint8, uint16 or floating point in [0, 1], got {image.dtype}."
+        )
     if not ((image >= 0) & (image <= 1)).all():
         raise ValueError(
             f"'image' must lie in [0, 1], got values in [{image.min():.3g}, {image.max():.3g}]. "
             "Divide levels by 255, or pass them as uint8."
         )
-    return image.to(torch.promote_types(image.dtype, torch.float32))
+    return image

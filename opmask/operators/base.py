@@ -103,6 +103,9 @@ class Operator(nn.Module, ABC):
         space: The colour space in which `forward` works.
         ranges: The name and range of each mask, in the order of the channels that `forward` gets.
         gates: The masks that only say where the others act; see :meth:`opmask.Retoucher.edit`.
+        pixelwise: Whether each pixel of the result depends on that pixel and its masks alone.
+            Large photos are then retouched in strips, which takes little memory. An operator that
+            looks at neighbours, such as a blur, must leave it False.
 
     Example:
         >>> import opmask
@@ -128,6 +131,7 @@ class Operator(nn.Module, ABC):
     space: ColorSpace
     ranges: Mapping[str, MaskRange]
     gates: tuple[str, ...] = ()
+    pixelwise: bool = False
 
     @abstractmethod
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -141,6 +145,19 @@ class Operator(nn.Module, ABC):
         Returns:
             The changed image, with the shape and space of `image`. Not clipped.
         """
+
+    def effective(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        r"""What the masks come to, with gates multiplied in.
+
+        Args:
+            masks: Masks by name, each with shape :math:`(B, 1, H, W)`, in operator units; those of
+                other operators are passed over.
+
+        Returns:
+            The operator's masks but for its gates. An operator with gates of its own overrides
+            this.
+        """
+        return {name: masks[name] for name in self.ranges if name not in self.gates}
 
     def extra_repr(self) -> str:
         """The names of the masks, for printing."""

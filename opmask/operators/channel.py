@@ -5,6 +5,8 @@ Data flow: `(image, mask)`, both in the operator's colour space, `-> image`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,7 @@ class _Channelwise(Operator):
     """One mask for each chosen channel of a colour space."""
 
     operation: str
+    pixelwise = True
 
     def __init__(
         self, space: ColorSpace, channels: tuple[str, ...], range: MaskRange, prefix: str
@@ -160,10 +163,20 @@ class Gated(Operator):
         self.operators = nn.ModuleList(operators)
         self.space = operators[0].space
         self.ranges = {**ranges, gate: MaskRange(0.5, low=0.0, high=1.0)}
+        self.pixelwise = all(op.pixelwise for op in operators)
         self.gates = (*(name for op in operators for name in op.gates), gate)
         identity = torch.tensor([r.identity for r in ranges.values()]).view(-1, 1, 1)
         self.register_buffer("identity", identity, persistent=False)
         self.identity: Tensor
+
+    def effective(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See :meth:`Operator.effective`."""
+        gate = masks[self.gates[-1]]
+        inner: dict[str, Tensor] = {}
+        for operator in self.operators:
+            inner |= operator.effective(masks)  # type: ignore[operator]
+        identity = {name: self.ranges[name].identity for name in inner}
+        return {name: identity[name] + gate * (m - identity[name]) for name, m in inner.items()}
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""

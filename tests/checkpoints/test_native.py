@@ -152,7 +152,7 @@ def test_operators_of_ones_own_are_handed_in(tmp_path):
 
 def test_a_retoucher_with_other_masks_raises(tmp_path):
     opmask.save(small(), tmp_path / "m.safetensors")
-    with pytest.raises(ValueError, match="'retoucher' must have the checkpoint's masks"):
+    with pytest.raises(ValueError, match="'retoucher' must have the masks of the file"):
         opmask.load(tmp_path / "m.safetensors", retoucher=opmask.hls_retoucher())
 
 

@@ -9,7 +9,7 @@ import opmask
 from opmask import OperatorMaskWrapper
 from opmask.backbones import SmallUNet
 from opmask.inference import harmonize
-from opmask.inference.harmonize import for_inference
+from opmask.inference.plan import for_inference
 
 
 def network() -> nn.Sequential:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from opmask.inference.images import MODES, changed_share, like, to_pixels
+from opmask.inference.images import MODES, changed_share, decode, encode, like, to_stored
 
 
 def colours(*shape):
@@ -17,7 +17,18 @@ def photo(mode="RGB"):
     return rgba.convert("RGB").convert(mode) if mode in ("P", "L", "RGB") else rgba.convert(mode)
 
 
-# --- to_pixels ---
+def to_pixels(image):
+    """The colours of a batch of pictures."""
+    return torch.cat([decode(one) for one in to_stored(image)])
+
+
+def back(image, pixels):
+    """Colours as a picture like another one."""
+    pairs = zip(pixels, to_stored(image), strict=True)
+    return like(image, torch.stack([encode(one[None], stored) for one, stored in pairs]))
+
+
+# --- to_stored and decode ---
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -48,6 +59,21 @@ def test_floating_point_keeps_its_values_in_at_least_single_precision(dtype, wan
     torch.testing.assert_close(to_pixels(image), image.to(wanted), rtol=0, atol=0)
 
 
+def test_16_bits_are_divided_by_65535_and_stay_as_they_are():
+    array = np.random.default_rng(0).integers(0, 65536, (5, 7, 3), np.uint16)
+    expected = torch.from_numpy(array.astype(np.float32)).permute(2, 0, 1) / 65535
+    torch.testing.assert_close(to_pixels(array)[0], expected, rtol=0, atol=0)
+    assert np.array_equal(back(array, to_pixels(array)), array)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1)])
+def test_grey_arrays_are_repeated_and_come_back_grey(shape):
+    array = colours(*shape)
+    pixels = to_pixels(array)
+    assert torch.equal(pixels[:, 0], pixels[:, 2])
+    assert np.array_equal(back(array, pixels), array)
+
+
 def test_arrays_turned_around_or_read_only_are_fine():
     array = colours(5, 7, 3)
     torch.testing.assert_close(to_pixels(array[::-1, :, ::-1]), to_pixels(array).flip(1, 2))
@@ -66,16 +92,24 @@ def test_other_modes_are_refused(mode):
     ("image", "error", "message"),
     [
         ("a.png", TypeError, "'image' must be a PIL image, a NumPy array or a tensor, got str."),
-        (np.zeros((5, 7, 3)), TypeError, "'image' must be 8-bit (uint8) as an array, got float64"),
-        (np.zeros((5, 7), np.uint8), ValueError, "must have shape (H, W, 3) as an array, got (5,"),
-        (np.zeros((5, 7, 4), np.uint8), ValueError, "must have shape (H, W, 3) as an array, got"),
+        (
+            np.zeros((5, 7, 3), int),
+            TypeError,
+            "must be uint8, uint16 or floating point as an array",
+        ),
+        (
+            np.zeros((5, 7, 2), np.uint8),
+            ValueError,
+            "must have shape (H, W, 3) or (H, W), got",
+        ),
+        (np.zeros((5, 7, 4), np.uint8), ValueError, "must have shape (H, W, 3) or (H, W), got"),
         (torch.zeros(5, 7), ValueError, "must have shape (3, H, W) or (B, 3, H, W), got (5, 7)."),
         (torch.zeros(1, 1, 3, 5, 7), ValueError, "must have shape (3, H, W) or (B, 3, H, W), got"),
         (torch.zeros(4, 5, 7), ValueError, "must have shape (3, H, W) or (B, 3, H, W), got (4,"),
         (
             torch.zeros(3, 5, 7).int(),
             TypeError,
-            "must be floating point or uint8, got torch.int32",
+            "must be uint8, uint16 or floating point in [0, 1], got torch.int32",
         ),
         (torch.full((3, 5, 7), 9.0), ValueError, "must lie in [0, 1], got values in [9, 9]. Div"),
         (torch.full((3, 5, 7), -0.1), ValueError, "must lie in [0, 1], got values in [-0.1, -0.1"),
@@ -93,14 +127,14 @@ def test_what_is_no_picture_is_refused(image, error, message):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
 def test_a_picture_comes_back_from_its_pixels(mode):
     picture = photo(mode)
-    back = like(picture, to_pixels(picture))
-    assert (back.mode, back) == (mode, picture)
+    new = back(picture, to_pixels(picture))
+    assert (new.mode, new) == (mode, picture)
 
 
 @pytest.mark.parametrize(("mode", "wanted"), [("P", "RGB"), ("PA", "RGBA")])
 def test_palettes_become_colours(mode, wanted):
     picture = photo(mode)
-    assert like(picture, to_pixels(picture)) == picture.convert(wanted)
+    assert back(picture, to_pixels(picture)) == picture.convert(wanted)
 
 
 @pytest.mark.parametrize(
@@ -116,41 +150,41 @@ def test_transparent_colours_become_alpha(mode, transparent, pixel, wanted):
     picture = photo(mode)
     picture.putpixel((0, 0), pixel)
     picture.info["transparency"] = transparent
-    back = like(picture, to_pixels(picture))
-    assert np.array_equal(back, picture.convert("RGBA").convert(wanted))
-    assert back.getpixel((0, 0))[-1] == 0
-    assert "transparency" not in back.info
+    new = back(picture, to_pixels(picture))
+    assert np.array_equal(new, picture.convert("RGBA").convert(wanted))
+    assert new.getpixel((0, 0))[-1] == 0
+    assert "transparency" not in new.info
 
 
 def test_the_profile_and_the_tags_are_kept_and_nothing_else():
     picture = photo()
     picture.info = {"icc_profile": b"profile", "exif": b"tags", "dpi": (1, 1), "xmp": b"x"}
-    assert like(picture, to_pixels(picture)).info == {"icc_profile": b"profile", "exif": b"tags"}
+    assert back(picture, to_pixels(picture)).info == {"icc_profile": b"profile", "exif": b"tags"}
 
 
 def test_arrays_come_back_as_8_bits():
     array = colours(5, 7, 3)
-    back = like(array, to_pixels(array))
-    assert (back.dtype, back.flags.c_contiguous) == (np.uint8, True)
-    np.testing.assert_array_equal(back, array)
+    new = back(array, to_pixels(array))
+    assert (new.dtype, new.flags.c_contiguous) == (np.uint8, True)
+    np.testing.assert_array_equal(new, array)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(3, 5, 7), (1, 3, 5, 7), (2, 3, 5, 7)])
 def test_tensors_come_back_with_type_and_shape(dtype, shape):
     image = (torch.rand(shape) * (255 if dtype == torch.uint8 else 1)).to(dtype)
-    torch.testing.assert_close(like(image, to_pixels(image)), image, rtol=0, atol=0)
+    torch.testing.assert_close(back(image, to_pixels(image)), image, rtol=0, atol=0)
 
 
 def test_levels_are_rounded_and_never_wrap():
     image = torch.zeros(3, 1, 5, dtype=torch.uint8)
     pixels = torch.tensor([-0.1, 1.49 / 255, 1.51 / 255, 1.0, 1.1]).expand(1, 3, 1, 5)
-    assert like(image, pixels)[0, 0].tolist() == [0, 1, 2, 255, 255]
+    assert back(image, pixels)[0, 0].tolist() == [0, 1, 2, 255, 255]
 
 
 def test_grey_is_brightness():
     pixels = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 20, 30)
-    assert like(photo("L"), pixels).getpixel((3, 3)) == round(0.299 * 255)
+    assert back(photo("L"), pixels).getpixel((3, 3)) == round(0.299 * 255)
 
 
 def test_a_change_of_more_than_4_levels_counts_in_any_channel():

@@ -1,9 +1,9 @@
-r"""Harmonizing a photo of any size and kind, with a model that was trained on small ones.
+r"""Planning the edit of a photo of any size and kind, with a model that was trained on small ones.
 
 Masks, unlike pixels, survive being enlarged: they are predicted on a small copy and applied to the
 photo itself.
 
-Data flow: `photo -> small copy -> model -> masks -> strength -> enlarge -> retoucher -> photo`.
+Data flow: `photo -> small copy -> model -> masks -> half precision -> Edit -> render -> photo`.
 """
 
 from __future__ import annotations
@@ -15,69 +15,68 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
 from opmask.files.exif import upright
-from opmask.inference.images import like, to_pixels
+from opmask.inference.edit import Adjustment, Edit, Source
+from opmask.inference.images import profile_of, to_stored
 from opmask.inference.regions import shrink, to_plane
+from opmask.inference.strips import shrink_photo
 from opmask.wrapper import OperatorMaskWrapper
-from opmask.wrapper.model import fit_longer_side, resize
+from opmask.wrapper.model import fit_longer_side
 from opmask.wrapper.sizes import SMALLEST
 
-__all__ = ["check_options", "check_size", "for_inference", "harmonize"]
+__all__ = ["check_options", "check_size", "for_inference", "harmonize", "plan"]
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T", Image.Image, np.ndarray, Tensor)
 
 
 @torch.no_grad()
-def harmonize(
+def plan(
     model: OperatorMaskWrapper,
-    image: T,
+    image: Image.Image | np.ndarray | Tensor,
     *,
     region: Image.Image | np.ndarray | Tensor | None = None,
     strength: float | str = "auto",
     work_size: int = 256,
-) -> T:
-    r"""Harmonizes a photo: predicts operator masks at a small size and applies them at full size.
+) -> Edit | list[Edit]:
+    r"""Plans how to harmonize a photo: predicts its operator masks at a small size.
 
-    What comes back is of the kind, type and size of what was handed in, on the same device. Where
-    the masks are at their identity, 8-bit pixels stay exactly as they are.
-
-    A PIL image comes back upright, with its EXIF orientation applied and removed; its alpha, ICC
-    profile and other EXIF tags are kept (but not those of a TIFF file). Grey photos stay grey, and
-    palettes become RGB or RGBA, see :func:`opmask.inference.images.like`. Images of 16 bits, CMYK
-    and other modes are refused, because 8-bit RGB cannot be had of them without a choice that is
-    yours.
+    What comes back is a document: it renders the photo, shows what would be changed, is adjusted
+    and saved, all without the model.
 
     Args:
         model: The model. It runs where it is, in evaluation mode, and is not changed: several
             threads may share it. Of one in training mode each call runs a copy that shares its
             weights, so call `model.eval()` before many.
-        image: A PIL image of mode RGB, RGBA, L, LA, P or PA; an 8-bit array, with shape
-            :math:`(H, W, 3)`, in 0-255; or a tensor, with shape :math:`(3, H, W)` or
-            :math:`(B, 3, H, W)`, floating point in :math:`[0, 1]` or ``uint8`` in 0-255. Height
-            and width at least 16.
+        image: A PIL image of mode RGB, RGBA, L, LA, P or PA; an array, with shape
+            :math:`(H, W, 3)`, or :math:`(H, W)` for grey; or a tensor, with shape
+            :math:`(3, H, W)` or :math:`(B, 3, H, W)`. Arrays and tensors are ``uint8`` in 0-255,
+            ``uint16`` in 0-65535, or floating point in :math:`[0, 1]`. Height and width at least
+            16.
         region: Where the photo was changed: 1 inside, 0 outside, soft between, -1 unknown. A PIL
             image of any mode and orientation that is grey or a cut-out, see
             :func:`opmask.files.regions.to_region`; or an array or a tensor, with shape
             :math:`(H, W)`, :math:`(1, H, W)` or :math:`(B, 1, H, W)`: bool, floating point, or
             ``uint8`` or ``uint16``, where 0 and one other value are outside and inside, and more
             values are soft, see :func:`opmask.files.regions.soft`. Another size is fine if the
-            aspect ratio is the same. All 0: nothing was changed, and the photo comes back as it
-            is. All 1: everything was changed, and the model has nothing to compare with. All -1:
-            the same as `None`, the model finds out by itself. Only for models built with
-            `region=True`.
+            aspect ratio is the same. Nothing but the region and its soft edge is changed. All 0:
+            nothing was changed, and the photo comes back as it is. All 1: everything was changed,
+            and the model has nothing to compare with. All -1: the same as `None`, the model finds
+            out by itself. Only for models built with `region=True`.
         strength: A factor on the distance of every mask from its identity, so that the output
             moves from the input by about as much: 0 changes nothing, 1 does what the model says.
             "auto" is 1 where a region is given; where the model had to find it, it is what
-            the model's calibration says of each found region, and 1 without a calibration.
+            the model's calibration says of each found region, and 1 without a calibration. It is
+            the edit's first adjustment, so that it can be undone.
         work_size: The longer side at which masks are predicted, in pixels, at least 16. Smaller
             photos are not enlarged.
 
     Returns:
-        The harmonized photo, without gradient.
+        The edit; of a tensor with a batch, one for each image.
 
     Raises:
         TypeError: If `model` predicts no masks, or `image`, `region` or `strength` is of another
@@ -86,22 +85,63 @@ def harmonize(
             do not fit, the model is blind and a region is given, or its weights are not finite.
 
     Example:
-        >>> import opmask, torch
-        >>> from PIL import Image
-        >>> model = opmask.OperatorMaskWrapper(opmask.backbones.SmallUNet(width=8))
+        >>> import opmask
         >>> photo = Image.new("RGB", (640, 480), "teal")
-        >>> harmonize(model, photo) == photo  # the model is untrained
-        True
+        >>> edit = plan(opmask.load(), photo)
+        >>> edit.size, edit.render(photo).size
+        ((192, 256), (640, 480))
     """
     _check(model, region is not None)
     check_options(strength, work_size)
     if isinstance(image, Image.Image):
         image = upright(image)
-    pixels = to_pixels(image)
-    size = pixels.shape[-2], pixels.shape[-1]
-    check_size(size)
-    plane = None if region is None else to_plane(region, size, len(pixels))
-    return like(image, _retouched(model, pixels, plane, strength, work_size))
+    edits = _plans(model, to_stored(image), profile_of(image), region, strength, work_size)
+    return edits if isinstance(image, Tensor) and image.ndim == 4 else edits[0]
+
+
+def harmonize(
+    model: OperatorMaskWrapper,
+    image: T,
+    *,
+    region: Image.Image | np.ndarray | Tensor | None = None,
+    strength: float | str = "auto",
+    work_size: int = 256,
+) -> T:
+    r"""Harmonizes a photo: :func:`plan` and :meth:`opmask.Edit.render`, and nothing else.
+
+    What comes back is of the kind, type and size of what was handed in, on the same device. Where
+    the masks are at their identity, pixels stay exactly as they are.
+
+    A PIL image comes back upright, with its EXIF orientation applied and removed; its alpha, ICC
+    profile and other EXIF tags are kept. Grey photos stay grey, and palettes become RGB or RGBA,
+    see :func:`opmask.inference.images.like`.
+
+    Args:
+        model: As for :func:`plan`.
+        image: As for :func:`plan`.
+        region: As for :func:`plan`.
+        strength: As for :func:`plan`.
+        work_size: As for :func:`plan`.
+
+    Returns:
+        The harmonized photo, without gradient.
+
+    Raises:
+        TypeError: As for :func:`plan`.
+        ValueError: As for :func:`plan`.
+
+    Example:
+        >>> import opmask
+        >>> model = opmask.OperatorMaskWrapper(opmask.backbones.SmallUNet(width=8))
+        >>> photo = Image.new("RGB", (640, 480), "teal")
+        >>> harmonize(model, photo) == photo  # the model is untrained
+        True
+    """
+    edits = plan(model, image, region=region, strength=strength, work_size=work_size)
+    if isinstance(edits, Edit):
+        return edits.render(image)
+    pairs = zip(edits, image, strict=True)  # type: ignore[call-overload]
+    return torch.stack([edit.render(one) for edit, one in pairs])  # type: ignore[return-value]
 
 
 def _check(model: OperatorMaskWrapper, guided: bool) -> None:
@@ -141,40 +181,48 @@ def check_size(size: tuple[int, int]) -> None:
         )
 
 
-def _retouched(
+def _plans(
     model: OperatorMaskWrapper,
-    pixels: Tensor,
-    plane: Tensor | None,
+    stored: Tensor,
+    profile: bytes | None,
+    region: Image.Image | np.ndarray | Tensor | None,
     strength: float | str,
     work_size: int,
-) -> Tensor:
-    device = next(model.backbone.parameters()).device
-    full = pixels.shape[-2], pixels.shape[-1]
+) -> list[Edit]:
+    """An edit for each picture of a batch of stored pixels, with shape (B, H, W, C)."""
+    full = stored.shape[1], stored.shape[2]
+    check_size(full)
     size = fit_longer_side(full, work_size)
-    pixels = pixels.to(device)
-    plane = None if plane is None else plane.to(device)
-    given = None if plane is None else shrink(plane, size)
-    masks = for_inference(model).predict(resize(pixels, size), given, size=size)
-    guided = plane is not None and bool((plane >= 0).any())
-    masks = _scaled(model, {name: m.float() for name, m in masks.items()}, strength, guided)
-    result = model.retoucher(pixels, {name: resize(m, full) for name, m in masks.items()})
-    if plane is None:
-        return result
-    # Where nothing is selected, pixels of floating point stay as they are to the last bit, too.
-    return torch.where(plane.flatten(1).any(1).view(-1, 1, 1, 1), result, pixels)
+    device = next(model.backbone.parameters()).device
+    small = torch.cat([shrink_photo(one, size, profile) for one in stored]).to(device)
+    given = None
+    if region is not None:
+        given = shrink(to_plane(region, full, len(stored)).to(device), size)
+    masks = for_inference(model).predict(small, given, size=size)
+    if given is not None:  # nothing is changed but the region, and what its soft edge touches
+        near = F.max_pool2d((given != 0).float(), 3, stride=1, padding=1)
+        masks = model.retoucher.edit(masks, strength=0, region=1 - near)
+    predicted = {name: mask.half() for name, mask in masks.items()}
+    edits = []
+    for i, one in enumerate(stored):
+        own = {name: mask[i : i + 1] for name, mask in predicted.items()}
+        told = given is not None and bool((given[i] >= 0).any())
+        first = _first_adjustment(model, own, strength, told)
+        edits.append(Edit(own, model.retoucher, Source.of(one), first))
+    return edits
 
 
-def _scaled(
-    model: OperatorMaskWrapper, masks: dict[str, Tensor], strength: float | str, guided: bool
-) -> dict[str, Tensor]:
-    where: Tensor | float
+def _first_adjustment(
+    model: OperatorMaskWrapper, masks: dict[str, Tensor], strength: float | str, told: bool
+) -> tuple[Adjustment, ...]:
+    """The strength of a plan as an adjustment; none where it is 1."""
     if strength != "auto":
-        amount, where = float(strength), 1.0
-    elif guided or model.calibration is None or "gate" not in masks:
-        return masks
-    else:  # back to the identity, by as much as the found region is not trusted
-        amount, where = 0.0, 1 - model.calibration.strengths(masks["gate"])
-    return model.retoucher.edit(masks, strength=amount, region=where)
+        return () if strength == 1 else (Adjustment(strength=float(strength)),)
+    if told or model.calibration is None or "gate" not in masks:
+        return ()
+    # Back to the identity, by as much as the found region is not trusted.
+    doubt = 1 - model.calibration.strengths(masks["gate"].float())
+    return (Adjustment(strength=0.0, region=doubt.half()),)
 
 
 def for_inference(model: M) -> M:

@@ -1,0 +1,271 @@
+r"""The edit of a photo: its masks, what they do, and what was adjusted since.
+
+An edit is a document. It renders the photo it was planned for at full size, is changed by
+adjustments that can be undone, and is saved and read again without the network.
+
+Data flow: `plan -> Edit -> adjust, undo -> Edit -> render(photo) -> photo`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from opmask.files.exif import upright
+from opmask.inference.images import like, profile_of, to_stored
+from opmask.inference.regions import shrink, to_plane
+from opmask.inference.strips import retouch, strips
+from opmask.retouch import Retoucher
+
+__all__ = ["Adjustment", "Edit", "Source"]
+
+T = TypeVar("T", Image.Image, np.ndarray, Tensor)
+
+
+@dataclass(frozen=True)
+class Source:
+    r"""What is known of the photo that an edit was planned for.
+
+    Args:
+        size: Its height and width, in pixels.
+        sha256: The SHA-256 of its pixels, decoded and upright, in hexadecimal digits.
+    """
+
+    size: tuple[int, int]
+    sha256: str
+
+    @classmethod
+    def of(cls, stored: Tensor) -> Source:
+        r"""The source whose pixels are stored, with shape :math:`(H, W, C)`.
+
+        The same levels give the same sum, whether they came as an image, an array or a tensor.
+
+        Example:
+            >>> Source.of(torch.zeros(4, 6, 3, dtype=torch.uint8)).sha256[:8]
+            '0aaf1bb8'
+        """
+        height, width, channels = stored.shape
+        kind = f"{height}x{width}x{channels} {str(stored.dtype).removeprefix('torch.')} "
+        digest = hashlib.sha256(kind.encode())
+        for rows in strips((height, width)):
+            bits = stored[rows].contiguous().cpu().view(torch.uint8)
+            digest.update(memoryview(bits.numpy()))  # type: ignore[arg-type]
+        return cls((height, width), digest.hexdigest())
+
+
+@dataclass(frozen=True, eq=False)
+class Adjustment:
+    r"""One change of an edit's masks, see :meth:`Edit.adjust`.
+
+    Args:
+        name: The mask to change. If `None`, all but the gates.
+        strength: A factor on the distance from the identity.
+        offset: A constant to add, in operator units.
+        region: Where, in half precision, with shape :math:`(1, 1, h, w)`, in :math:`[0, 1]`;
+            everywhere if `None`.
+    """
+
+    name: str | None = None
+    strength: float = 1.0
+    offset: float = 0.0
+    region: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    r"""Masks for a photo, and what was adjusted in them; never changed in place.
+
+    :func:`opmask.plan` makes one.
+
+    Args:
+        predicted: The masks by name as the model predicted them, in half precision, each with
+            shape :math:`(1, 1, h, w)`, in operator units.
+        retoucher: What the masks do.
+        source: The photo that they were predicted for.
+        adjustments: What was changed since, in order. :func:`opmask.plan` begins with one where
+            the strength is not 1.
+
+    Example:
+        >>> import opmask
+        >>> photo = Image.new("RGB", (640, 480), "teal")
+        >>> edit = opmask.plan(opmask.load(), photo)
+        >>> brighter = edit.adjust("l_add", offset=0.1)  # by L* = 10
+        >>> brighter.render(photo).getpixel((0, 0)) > photo.getpixel((0, 0))
+        True
+        >>> brighter.undo().render(photo) == edit.render(photo)
+        True
+    """
+
+    predicted: Mapping[str, Tensor]
+    retoucher: Retoucher
+    source: Source
+    adjustments: tuple[Adjustment, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the masks, in pixels."""
+        mask = next(iter(self.predicted.values()))
+        return mask.shape[-2], mask.shape[-1]
+
+    def masks(self, effective: bool = False) -> dict[str, Tensor]:
+        r"""The masks with all adjustments.
+
+        Args:
+            effective: Whether gates are multiplied in, and left out. What a gated model says
+                where its gate is shut has no effect, and misleads.
+
+        Returns:
+            New masks by name, each ``float32``, with shape :math:`(1, 1, h, w)`, in operator
+            units.
+        """
+        masks = {name: mask.float() for name, mask in self.predicted.items()}
+        for a in self.adjustments:
+            region = 1.0 if a.region is None else a.region.float()
+            masks = self.retoucher.edit(
+                masks, a.name, strength=a.strength, offset=a.offset, region=region
+            )
+        return self.retoucher.effective(masks) if effective else masks
+
+    def adjust(
+        self,
+        name: str | None = None,
+        *,
+        strength: float = 1.0,
+        offset: float = 0.0,
+        region: Image.Image | np.ndarray | Tensor | None = None,
+    ) -> Edit:
+        r"""Changes one mask, or all of them, see :meth:`opmask.Retoucher.edit`.
+
+        Args:
+            name: The mask to change. If `None`, all of them but the gates.
+            strength: A factor on the distance from the identity: 0 switches the operator off, 2
+                doubles it.
+            offset: A constant to add, in operator units.
+            region: Where, as for :func:`opmask.plan`, without unknown pixels. Everywhere if
+                `None`.
+
+        Returns:
+            A new edit with one more adjustment.
+
+        Raises:
+            KeyError: If there is no mask of that name.
+            ValueError: If a number is not finite, or the region is not one of this photo.
+            TypeError: If the region is of another kind.
+
+        Example:
+            >>> import opmask
+            >>> edit = opmask.plan(opmask.load(), Image.new("RGB", (64, 48), "teal"))
+            >>> edit.adjust("b_add", strength=0).masks()["b_add"].abs().max()
+            tensor(0.)
+        """
+        if name is not None and name not in self.predicted:
+            raise KeyError(f"no mask named {name!r}; this edit has {list(self.predicted)}.")
+        for argument, value in (("strength", strength), ("offset", offset)):
+            if not math.isfinite(value):
+                raise ValueError(f"{argument!r} must be finite, got {value}.")
+        where = None if region is None else self._shrunk(region)
+        new = Adjustment(name, float(strength), float(offset), where)
+        return replace(self, adjustments=(*self.adjustments, new))
+
+    def _shrunk(self, region: Image.Image | np.ndarray | Tensor) -> Tensor:
+        plane = to_plane(region, self.source.size)
+        if (plane < 0).any():
+            raise ValueError("'region' must lie in [0, 1] to confine an adjustment, got -1.")
+        like = next(iter(self.predicted.values()))
+        return shrink(plane, self.size).to(like)
+
+    def undo(self) -> Edit:
+        """The edit without its last adjustment.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if not self.adjustments:
+            raise ValueError("there is no adjustment to undo.")
+        return replace(self, adjustments=self.adjustments[:-1])
+
+    @torch.no_grad()
+    def render(self, image: T, *, force: bool = False, compile: bool = False) -> T:
+        r"""Applies the masks to the photo, at its full size.
+
+        Pixels all of whose masks are at their identity stay as they are, to the last bit. The
+        masks are enlarged and applied to a strip of the photo at a time, where they are: on the
+        device of the model that predicted them.
+
+        Args:
+            image: The photo that the edit was planned for, of any kind that :func:`opmask.plan`
+                takes; of tensors one image, with shape :math:`(3, H, W)` or :math:`(1, 3, H, W)`.
+            force: Renders any photo, such as a resized copy; the masks are stretched to its size.
+            compile: Whether the retoucher is compiled: the first strip takes longer, all others
+                less.
+
+        Returns:
+            The retouched photo, of the kind and type of `image`.
+
+        Raises:
+            ValueError: If it is another photo, unless `force` is set, or more than one.
+            TypeError: If `image` is of another kind.
+        """
+        if isinstance(image, Image.Image):
+            image = upright(image)
+        stored = to_stored(image)
+        if len(stored) != 1:
+            raise ValueError(f"'image' must hold one image, got {len(stored)}. Render each.")
+        if not force:
+            self.check_source(stored[0])
+        return like(image, self._retouch(stored[0], profile_of(image), compile=compile)[None])
+
+    def _retouch(self, stored: Tensor, profile: bytes | None, *, compile: bool = False) -> Tensor:
+        return retouch(self.retoucher, stored, self.masks(), profile, compile=compile)
+
+    def check_source(self, stored: Tensor) -> None:
+        """Raises unless pixels, with shape :math:`(H, W, C)`, are those of the edit's photo."""
+        found = Source.of(stored)
+        if found != self.source:
+            (height, width), (own, other) = self.source.size, found.size
+            raise ValueError(
+                f"'image' must be the photo that the edit was planned for, of {width} by {height} "
+                f"pixels, got another one of {other} by {own}. Pass force=True to edit it all the "
+                "same."
+            )
+
+    def save(self, path: str | Path) -> None:
+        r"""Saves the edit to one file, whole or not at all.
+
+        Args:
+            path: The file to write, best with the suffix ``.opmask``.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        from opmask.inference.document import save_edit
+
+        save_edit(self, path)
+
+    @staticmethod
+    def load(path: str | Path, *, retoucher: Retoucher | None = None) -> Edit:
+        r"""Reads what :meth:`save` wrote. Nothing in the file is executed.
+
+        Args:
+            path: The file.
+            retoucher: The retoucher; needed if it has operators of your own.
+
+        Returns:
+            The edit, on the CPU.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no edit, damaged, of a newer version, or needs a `retoucher`.
+        """
+        from opmask.inference.document import load_edit
+
+        return load_edit(path, retoucher=retoucher)
