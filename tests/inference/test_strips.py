@@ -1,0 +1,107 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+import opmask
+from opmask import LAB, RGB, Add, Gated, Mul, Operator, Retoucher
+from opmask.inference import strips
+from opmask.inference.strips import Enlarged, acting, retouch, shrink_photo
+
+
+class Blur(Operator):
+    """Looks at neighbours, so that it must not be run in strips."""
+
+    space = RGB
+    ranges = {"blur": opmask.MaskRange(0.0, low=0.0 - 1e-6, high=1.0)}
+
+    def forward(self, image, mask):
+        return image.lerp(F.avg_pool2d(image, 9, 1, 4, count_include_pad=False), mask)
+
+
+def masks_of(retoucher, height=11, width=17):
+    logits = 2 * torch.randn(1, len(retoucher.ranges), height, width)
+    return retoucher.from_logits(logits)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "white", "tolerance"),
+    [
+        (torch.uint8, 255, 0),
+        # The last numbers of a row are computed by other instructions than those of a vector.
+        (torch.uint16, 65535, 1),
+        (torch.float32, 1, 1e-5),
+    ],
+)
+@pytest.mark.parametrize("strip", [1, 500, 4096])
+def test_strips_equal_the_whole_photo(monkeypatch, dtype, white, tolerance, strip):
+    retoucher = Retoucher(Gated(Mul(LAB), Add(LAB)))
+    masks, stored = masks_of(retoucher), (torch.rand(97, 131, 3) * white).to(dtype)
+    whole = retouch(retoucher, stored, masks)
+    monkeypatch.setattr(strips, "STRIP", strip)
+    parts = retouch(retoucher, stored, masks)
+    assert parts.dtype == dtype
+    torch.testing.assert_close(parts.double(), whole.double(), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("size", [(97, 131), (11, 17), (300, 17), (5, 200), (7, 9)])
+def test_rows_are_those_of_the_whole(size):
+    maps = torch.rand(1, 3, 11, 17)
+    small = min(size[0], 11), min(size[1], 17)
+    shrunk = F.interpolate(maps, small, mode="bilinear", antialias=True)
+    whole = F.interpolate(shrunk, size, mode="bilinear")
+    enlarged = Enlarged(maps, size)
+    rows = torch.cat([enlarged[slice(i, i + 4)] for i in range(0, size[0], 4)], 2)
+    torch.testing.assert_close(rows, whole)
+
+
+def test_between_equal_values_there_is_that_value():
+    assert (Enlarged(torch.full((1, 1, 9, 7), 0.3), (200, 333))[:] == torch.tensor(0.3)).all()
+
+
+def test_operators_that_look_at_neighbours_get_the_whole_photo(monkeypatch):
+    monkeypatch.setattr(strips, "STRIP", 64)
+    stored, retoucher = torch.rand(40, 32, 3), Retoucher(Add(RGB), Blur())
+    masks = masks_of(retoucher)
+    whole = {name: F.interpolate(m, (40, 32), mode="bilinear") for name, m in masks.items()}
+    wanted = retoucher(stored.permute(2, 0, 1)[None], whole)[0].permute(1, 2, 0)
+    torch.testing.assert_close(retouch(retoucher, stored, masks), wanted)
+    assert not retoucher.pixelwise
+    assert opmask.hls_retoucher().pixelwise
+
+
+def test_pixels_with_masks_at_their_identity_stay_to_the_last_bit():
+    retoucher = Retoucher(Gated(Mul(LAB), Add(LAB)), Add(RGB, "r"))
+    stored, masks = torch.rand(40, 60, 3), masks_of(retoucher, 8, 12)
+    masks["gate"][..., :6] = 0
+    masks["r_add"][..., :6] = 0
+    result = retouch(retoucher, stored, masks)
+    assert torch.equal(result[:, :25], stored[:, :25])
+    assert not torch.equal(result[:, 35:], stored[:, 35:])
+
+
+def test_masks_act_where_one_is_off_its_identity_behind_an_open_gate():
+    retoucher = Retoucher(Gated(Add(RGB, "r")))
+    add, gate = torch.tensor([0.0, 0.1, 0.0, 0.1]), torch.tensor([0.0, 0.0, 0.5, 0.5])
+    masks = {"r_add": add.view(1, 1, 1, 4), "gate": gate.view(1, 1, 1, 4)}
+    assert acting(retoucher, masks).flatten().tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("size", [(24, 40), (97, 161), (20, 161)])
+def test_the_small_copy_is_that_of_the_whole_photo(monkeypatch, size):
+    stored = torch.randint(0, 256, (97, 161, 3), dtype=torch.uint8)
+    image = stored.permute(2, 0, 1)[None] / 255
+    wanted = image if size == (97, 161) else F.interpolate(
+        image, size, mode="bilinear", antialias=True
+    )  # fmt: skip
+    monkeypatch.setattr(strips, "STRIP", 700)
+    torch.testing.assert_close(shrink_photo(stored, size), wanted)
+
+
+def test_a_compiled_retoucher_gives_the_same(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda f, **options: asked.append(options) or f)
+    retoucher, stored = opmask.lab_retoucher(), torch.rand(20, 30, 3)
+    masks = masks_of(retoucher)
+    compiled = retouch(retoucher, stored, masks, compile=True)
+    assert asked
+    torch.testing.assert_close(compiled, retouch(retoucher, stored, masks))
