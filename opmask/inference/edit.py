@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from opmask.files.exif import upright
+from opmask.inference.explain import Explanation, compare
 from opmask.inference.images import like, profile_of, to_stored
 from opmask.inference.regions import shrink, to_plane
 from opmask.inference.strips import retouch, strips
@@ -217,18 +218,50 @@ class Edit:
         """
         if isinstance(image, Image.Image):
             image = upright(image)
+        stored, profile = self._opened(image, force)
+        result = retouch(self.retoucher, stored, self.masks(), profile, compile=compile)
+        return like(image, result[None])
+
+    @torch.no_grad()
+    def explain(
+        self, image: Image.Image | np.ndarray | Tensor, *, force: bool = False
+    ) -> Explanation:
+        r"""Says what the edit does to its photo: where, by how much, and in words.
+
+        Args:
+            image: As for :meth:`render`.
+            force: As for :meth:`render`.
+
+        Returns:
+            The explanation; :func:`opmask.inference.panel.draw_panel` draws it.
+
+        Raises:
+            ValueError: As for :meth:`render`.
+            TypeError: As for :meth:`render`.
+
+        Example:
+            >>> import opmask
+            >>> photo = Image.new("RGB", (64, 48), "teal")
+            >>> edit = opmask.plan(opmask.load(), photo, strength=0)
+            >>> edit.adjust("l_add", offset=0.1).explain(photo).sentences
+            ['Region 1 (100% of the photo): lighter by 10 L*.']
+        """
+        if isinstance(image, Image.Image):
+            image = upright(image)
+        return compare(self, *self._opened(image, force))
+
+    def _opened(
+        self, image: Image.Image | np.ndarray | Tensor, force: bool
+    ) -> tuple[Tensor, bytes | None]:
+        """The stored pixels of the photo and its profile, once it is known to be the right one."""
         stored = to_stored(image)
         if len(stored) != 1:
             raise ValueError(f"'image' must hold one image, got {len(stored)}. Render each.")
         if not force:
-            self.check_source(stored[0])
-        return like(image, self._retouch(stored[0], profile_of(image), compile=compile)[None])
+            self._check_source(stored[0])
+        return stored[0], profile_of(image)
 
-    def _retouch(self, stored: Tensor, profile: bytes | None, *, compile: bool = False) -> Tensor:
-        return retouch(self.retoucher, stored, self.masks(), profile, compile=compile)
-
-    def check_source(self, stored: Tensor) -> None:
-        """Raises unless pixels, with shape :math:`(H, W, C)`, are those of the edit's photo."""
+    def _check_source(self, stored: Tensor) -> None:
         found = Source.of(stored)
         if found != self.source:
             (height, width), (own, other) = self.source.size, found.size
