@@ -30,7 +30,7 @@ from reproduction.loop import make_average
 from reproduction.small.batches import Batch, gather, make_batch
 from reproduction.small.hyperparameters import Hyperparameters, Options, parse
 from reproduction.small.muon import Muon, split
-from reproduction.small.network import build
+from reproduction.small.network import build, fast_precision
 from reproduction.small.pool import Packed, Pool, pack
 from reproduction.small.scoring import rank, score, summarize
 from reproduction.train import Learner
@@ -110,7 +110,7 @@ def make_learners(
 def loss_terms(run: Run, batch: Batch) -> dict[str, Tensor]:
     """The terms of the loss, weighted; in half precision where only the network is concerned."""
     weights, model = run.hyperparameters, run.model
-    with torch.autocast(batch.composite.device.type, torch.bfloat16):
+    with fast_precision(batch.composite.device):
         masks = model.predict(batch.composite, batch.prompt)
     image = model.retoucher(batch.composite, masks)
     error = charbonnier(image, batch.real, weights.eps, "none") - weights.eps

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from reproduction.small import calibrate, card, pool
 from reproduction.small.calibrate import STRENGTHS, ImageRegions
-from reproduction.small.network import build
+from reproduction.small.network import build, fast_precision
 from reproduction.small.scoring import Row, scenes
 from reproduction.small.tables import line, share_interval, source, tables
 
@@ -156,7 +156,7 @@ def test_errors_are_those_of_the_output_at_each_strength_in_levels(model):
     assert errors.shape == (2, len(STRENGTHS), 32, 32)
     close = partial(torch.testing.assert_close, rtol=1e-4, atol=0.1)
     close(errors[:, 0], (255 * (image - real)).square().mean(1))
-    with torch.autocast("cpu", torch.bfloat16):
+    with fast_precision("cpu"):
         masks = model.predict(image)
     changed = model.retoucher(image, masks)
     close(errors[:, -1], (255 * (changed - real)).square().mean(1))

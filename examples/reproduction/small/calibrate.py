@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from opmask import Calibration, OperatorMaskWrapper
 from opmask.wrapper.calibration import connected_regions
+from reproduction.small.network import fast_precision
 from reproduction.small.pool import Packed
 from reproduction.small.scoring import psnr, scenes
 
@@ -70,7 +71,7 @@ def errors_by_strength(
     model: OperatorMaskWrapper, image: Tensor, real: Tensor, size: int
 ) -> tuple[Tensor, Tensor]:
     """The gate (B, 1, H, W) and the squared error of each pixel (B, S, H, W)."""
-    with torch.autocast(image.device.type, torch.bfloat16):
+    with fast_precision(image.device):
         masks = model.predict(image, size=size)
     outputs = [
         model.retoucher(image, model.retoucher.edit(masks, strength=strength))

@@ -25,6 +25,7 @@ from tqdm import tqdm
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.markdown import markdown_row, markdown_table
+from reproduction.small.network import fast_precision
 from reproduction.small.pool import Packed
 from reproduction.small.scoring import psnr, scenes, squared_error
 
@@ -54,7 +55,7 @@ def curve(model: OperatorMaskWrapper, photos: Packed, size: int) -> Curve:
     for scene in tqdm(scenes(photos, ("exact",)), "compare", leave=False, disable=None):
         made = scene.made
         tried = (made.real, None), (made.composite, None), (made.composite, scene.prompts["exact"])
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_precision("cpu"):
             masks = [model.predict(image, prompt, size=size) for image, prompt in tried]
         pairs = zip(tried, masks, strict=True)
         found.append([errors(model, image, made.real, m) for (image, _), m in pairs])

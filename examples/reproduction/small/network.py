@@ -1,4 +1,4 @@
-"""The network of a model for photos, untrained.
+"""The network of a model for photos, untrained, and the precision that it runs in.
 
 RGB and LAB, and what is known of the region -> :class:`opmask.backbones.RegionUNet` -> masks that
 multiply and add in LAB, and a gate that says where.
@@ -7,6 +7,8 @@ multiply and add in LAB, and a gate that says where.
 from __future__ import annotations
 
 from pathlib import Path
+
+import torch
 
 from opmask import LAB, Add, Gated, Mul, OperatorMaskWrapper, OutputHead, Retoucher
 from opmask.backbones import RegionUNet
@@ -28,3 +30,11 @@ def build(width: int, weights: Path | None) -> OperatorMaskWrapper:
         preprocess=with_lab,
         multiple_of=16,
     )
+
+
+def fast_precision(device: torch.device | str) -> torch.autocast:
+    """bfloat16 where the processor computes in it; elsewhere it takes thirty times as long."""
+    kind = torch.device(device).type
+    # torch.cpu.get_capabilities would be the public way; PyTorch 2.6 does not have it.
+    fast = kind != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(kind, torch.bfloat16, enabled=fast)

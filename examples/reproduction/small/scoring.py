@@ -20,6 +20,7 @@ from opmask.datasets import REGION_PROMPTS, region_prompt
 from opmask.metrics import psnr_from_mse
 from opmask.perturb import CSS_FILTERS, CompositeBatch, PerturbationRecord, Perturber, sample_seed
 from reproduction.small.batches import treat
+from reproduction.small.network import fast_precision
 from reproduction.small.pool import Packed
 
 SEED = 7  # of the composites and the region prompts, so that every run is scored on the same ones
@@ -129,7 +130,7 @@ def retouch(
 ) -> dict[str, Tensor]:
     """What the model makes of images; if nothing is given, also as far as it can be trusted."""
     given = None if prompt is None else prompt.to(image.device)
-    with torch.autocast(image.device.type, torch.bfloat16):
+    with fast_precision(image.device):
         masks = model.predict(image, given, size=size)
     made = {kind: model.retoucher(image, masks)}
     if kind in AUTO and model.calibration is not None:
