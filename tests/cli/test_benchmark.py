@@ -177,7 +177,7 @@ def test_one_process_for_each_processor_works_by_default(root, tmp_path, capsys,
         asked.append(workers)
         return build_benchmark(*arguments, **options)
 
-    monkeypatch.setattr("opmask.cli.benchmark.build_benchmark", record)
+    monkeypatch.setattr("opmask.datasets.benchmark.build_benchmark", record)
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     run(capsys, "build-benchmark", "lip", root, tmp_path / "a")
     run(capsys, "build-benchmark", "lip", root, tmp_path / "a", "--workers", 3)
