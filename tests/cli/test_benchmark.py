@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from opmask import cli
+from opmask.cli.benchmark import SETTINGS
 from opmask.datasets import ADE20K, LIP, BenchmarkConfig, build_benchmark
-from opmask.datasets.benchmark import read_manifest
+from opmask.datasets.benchmark import RECOMPRESSION_QUALITY, read_manifest
+from opmask.perturb import PRESETS
 
 
 @pytest.fixture
@@ -214,3 +216,8 @@ def test_what_is_there_stays_and_is_said(root, tmp_path, capsys):
     assert output.splitlines()[2:] == ["1 of 3 files were there already and stay."]
     output = build(capsys, "ade20k", root, tmp_path / "out", "--images")[1]
     assert output.splitlines()[2:] == ["3 of 3 files were there already and stay."]
+
+
+def test_help_shows_the_settings_and_the_quality_that_the_library_has(capsys):
+    assert tuple(PRESETS) == SETTINGS
+    assert f"[default: {RECOMPRESSION_QUALITY}]" in run(capsys, "build-benchmark", "--help")[1]
