@@ -87,7 +87,7 @@ def test_finished_photos_stay_and_are_said(run):
     times = os.stat("out/a.png").st_mtime_ns
     status, output, _ = run("photos", "-o", "out")
     assert (status, len(output)) == (0, 2)
-    assert output[0] == "2 of 3 are there already. --overwrite redoes them."
+    assert output[0] == "2 of 3 photos are there already. --overwrite redoes them."
     assert output[1].startswith("Written: out/b.png")
     assert os.stat("out/a.png").st_mtime_ns == times
     assert len(run("photos", "-o", "out", "--overwrite")[1]) == 3
@@ -98,7 +98,7 @@ def test_where_all_is_finished_no_model_is_loaded(run):
     run("photos", "-o", "out")
     status, output, errors = run("photos", "-o", "out", model="gone")
     assert (status, errors) == (0, [])
-    assert output == ["3 of 3 are there already. --overwrite redoes them."]
+    assert output == ["3 of 3 photos are there already. --overwrite redoes them."]
 
 
 def spoil():
@@ -113,7 +113,7 @@ def test_a_bad_photo_is_reported_and_the_others_go_on(run):
     assert (status, len(output), contents()) == (1, 2, ["a.png", "c.png"])
     assert errors[0].startswith("opmask: photos/b.png cannot be read: it is no picture")
     assert errors[1].startswith("opmask: photos/cmyk.jpg: 'image' must have one of the modes")
-    assert errors[2:] == ["opmask: 2 of 4 failed."]
+    assert errors[2:] == ["opmask: 2 of 4 photos failed."]
 
 
 def test_a_failure_on_the_way_costs_one_photo(run, monkeypatch):
@@ -153,7 +153,7 @@ def test_one_line_of_json_for_each_photo(run):
     os.unlink("out/c.png")
     status, output, errors = run("photos", "-o", "out", "--json")
     lines = {line["photo"]: line for line in map(json.loads, output)}
-    assert (status, len(output), errors[-1]) == (1, 4, "opmask: 2 of 4 failed.")
+    assert (status, len(output), errors[-1]) == (1, 4, "opmask: 2 of 4 photos failed.")
     assert lines["photos/a.png"] == {
         "photo": "photos/a.png",
         "region": None,
