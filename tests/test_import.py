@@ -116,6 +116,17 @@ print(type(program.module()(torch.rand(1, 3, 32, 32))) is opmask.Retouched)"""
     assert run(code, str(tmp_path / "model.pt2")) == "True"
 
 
+def test_imports_are_watched_no_longer_than_they_must_be():
+    code = """
+import sys
+before = len(sys.meta_path)
+import opmask
+watched = len(sys.meta_path)
+opmask.Retouched
+print(watched - before, len(sys.meta_path) - before)"""
+    assert run(code) == "1 0"
+
+
 def test_an_exported_program_is_read_where_torch_has_read_others_before(tmp_path):
     torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.rand(1),)), tmp_path / "a.pt2")
     code = """

@@ -34,7 +34,8 @@ class Report:
             for job in jobs:
                 self._json(job, "finished")
         elif jobs:
-            _echo(f"{len(jobs)} of {self.total} photos are there already. --overwrite redoes them.")
+            count = f"{len(jobs)} of {self.total} photos"
+            _echo(f"{count} are there already. --overwrite redoes them.")
 
     def written(self, job: Job, remark: str, *, width: int, height: int, changed: float) -> None:
         """Says what was written: a picture of this size, and the share of it that changed."""
@@ -59,7 +60,8 @@ class Report:
         if not self.failed_jobs:
             return
         if self.total > 1:
-            _echo(f"opmask: {len(self.failed_jobs)} of {self.total} photos failed.", to_errors=True)
+            count = f"{len(self.failed_jobs)} of {self.total} photos"
+            _echo(f"opmask: {count} failed.", to_errors=True)
         raise typer.Exit(1)
 
     def _json(self, job: Job, status: str, **facts: object) -> None:
