@@ -2,31 +2,36 @@
 
 Data flow: `image -> backbone + mask head -> logits -> masks -> retoucher -> image`. See `docs/`
 for the five nouns.
+
+A name is imported when it is first asked for (PEP 562), so that `import opmask` loads no torch.
 """
 
-from opmask import backbones, checkpoints, datasets, losses, metrics, perturb, testing
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from opmask._version import __version__
-from opmask.checkpoints import load, save
-from opmask.color import (
-    HLS,
-    HLS_CLAMPED,
-    HSV,
-    LAB,
-    LAB_CENTERED,
-    LAB_UNIT,
-    LINEAR_RGB,
-    RGB,
-    ColorSpace,
-)
-from opmask.discriminator import PatchDiscriminator
-from opmask.fitting import fit_masks
-from opmask.inference import Edit, harmonize, plan
-from opmask.operators import Add, Gated, MaskRange, Mul, Operator
-from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher, paper_hls_retoucher
-from opmask.wrapper import OperatorMaskWrapper, Retouched
-from opmask.wrapper.baseline import DirectRGB
-from opmask.wrapper.calibration import Calibration
-from opmask.wrapper.heads import OutputHead
+
+# For type checkers. Python finds the same by `_HOMES`; a test compares the two.
+if TYPE_CHECKING:
+    from opmask import backbones, checkpoints, datasets, losses, metrics, perturb, testing
+    from opmask.checkpoints import load, save
+    from opmask.color import (
+        HLS,
+        HLS_CLAMPED,
+        HSV,
+        LAB,
+        LAB_CENTERED,
+        LAB_UNIT,
+        LINEAR_RGB,
+        RGB,
+        ColorSpace,
+    )
+    from opmask.discriminator import PatchDiscriminator
+    from opmask.fitting import fit_masks
+    from opmask.inference import Edit, harmonize, plan
+    from opmask.operators import Add, Gated, MaskRange, Mul, Operator
+    from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher, paper_hls_retoucher
+    from opmask.wrapper import Calibration, DirectRGB, OperatorMaskWrapper, OutputHead, Retouched
 
 __all__ = [
     "HLS",
@@ -68,3 +73,50 @@ __all__ = [
     "save",
     "testing",
 ]
+
+# The rooms, which are names of the package themselves (`opmask.color` needs no import of its own),
+# and what each of them gives to the package. (The package lazy_loader does the same, but would be
+# one more to install, for these few lines.)
+_HOMES: dict[str, tuple[str, ...]] = {
+    "backbones": (),
+    "checkpoints": ("load", "save"),
+    "color": (
+        *("HLS", "HLS_CLAMPED", "HSV", "LAB", "LAB_CENTERED", "LAB_UNIT", "LINEAR_RGB", "RGB"),
+        "ColorSpace",
+    ),
+    "datasets": (),
+    "discriminator": ("PatchDiscriminator",),
+    "files": (),
+    "fitting": ("fit_masks",),
+    "inference": ("Edit", "harmonize", "plan"),
+    "losses": (),
+    "markdown": (),
+    "metrics": (),
+    "operators": ("Add", "Gated", "MaskRange", "Mul", "Operator"),
+    "perturb": (),
+    "retouch": ("Retoucher", "hls_retoucher", "lab_retoucher", "paper_hls_retoucher"),
+    "testing": (),
+    "wrapper": ("Calibration", "DirectRGB", "OperatorMaskWrapper", "OutputHead", "Retouched"),
+}
+
+if not TYPE_CHECKING:  # for which any name would exist
+
+    def __getattr__(name: str) -> object:
+        """Imports a room, or what it gives to the package, when it is first asked for."""
+        room = name if name in _HOMES else _room_of(name)
+        module = import_module(f"opmask.{room}")  # once, however many threads ask
+        if room == name:
+            return module
+        value = globals()[name] = getattr(module, name)
+        return value
+
+
+def _room_of(name: str) -> str:
+    for room, names in _HOMES.items():
+        if name in names:
+            return room
+    raise AttributeError(f"module 'opmask' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *__all__})

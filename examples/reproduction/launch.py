@@ -6,35 +6,16 @@ function. Whatever ends it before its time, such as Ctrl-C or a full disk, is re
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
-INTERRUPTED = 128 + signal.SIGINT  # the exit status that shells know
-PROCESS = os.getpid()
+from opmask.launching import INTERRUPTED, interrupt, leave, let_threads_sleep
 
-# How often a waiting thread of GNU's OpenMP looks for work before it sleeps. Its own choice is
-# 300,000 times, and this where it knows of more threads than cores: of other processes it does not
-# know, and beside a busy one threads that wait would keep from the cores those that work.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-
-def _leave(*_: object) -> NoReturn:
-    """Ends a script that has not begun: importing a module turns exceptions into others."""
-    print("Interrupted.", file=sys.stderr, flush=True)
-    os._exit(INTERRUPTED)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Interrupts the script alone: the processes that load data for it end with it."""
-    if os.getpid() == PROCESS:
-        raise KeyboardInterrupt
+let_threads_sleep()
 
 
 def run(main: Callable[[], object]) -> None:
@@ -44,7 +25,7 @@ def run(main: Callable[[], object]) -> None:
         SystemExit: If it does not come to its end: with status 130 after Ctrl-C, with 1 and the
             reason where a library refuses, memory runs out or a disk is full.
     """
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGINT, interrupt)
     try:
         main()
     except KeyboardInterrupt as error:
@@ -73,4 +54,5 @@ def _end(error: BaseException, status: int, text: str) -> NoReturn:
     sys.exit(status)
 
 
-signal.signal(signal.SIGINT, _leave)
+# A script that has not begun is left: importing a module turns exceptions into others.
+signal.signal(signal.SIGINT, leave)

@@ -1,6 +1,6 @@
 """The command `opmask`: thin functions that parse, call the library and print."""
 
-from opmask.cli.app import main
+from opmask.cli.entry import main
 
 __all__ = [
     "main",

@@ -12,41 +12,29 @@ from typing import Annotated
 
 import typer
 
-from opmask.datasets import ADE20K, LIP
-from opmask.datasets.benchmark import (
-    IMAGES,
-    RECOMPRESSION_QUALITY,
-    BenchmarkConfig,
-    build_benchmark,
-    finished_files,
-)
-from opmask.perturb import PRESETS
+SPLITS = {"ade20k": "validation", "lip": "val"}
+"""For each data set the split that the paper tests on."""
 
-# For each data set its class, and the split that the paper tests on.
-DATA: dict[str, tuple[type[ADE20K] | type[LIP], str]] = {
-    "ade20k": (ADE20K, "validation"),
-    "lip": (LIP, "val"),
-}
+SETTINGS = ("default", "reference", "reference-rgb")
+"""The names of :data:`opmask.perturb.PRESETS`, which help is to show without torch."""
 
 
 def build(
-    data: Annotated[str, typer.Argument(help=f"The data set: {' or '.join(DATA)}.")],
+    data: Annotated[str, typer.Argument(help=f"The data set: {' or '.join(SPLITS)}.")],
     root: Annotated[Path, typer.Argument(help="Its folder.")],
     out: Annotated[Path, typer.Argument(help="The folder to write: new, or to be completed.")],
     split: Annotated[
         str, typer.Option(help="Its split. Default: the one that the paper tests on.")
     ] = "",
     seed: Annotated[int, typer.Option(help="The integer that decides all samples.")] = 0,
-    settings: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = "default",
+    settings: Annotated[str, typer.Option(help=f"One of {', '.join(SETTINGS)}.")] = "default",
     size: Annotated[
         int | None, typer.Option(help="Resize samples to a square of so many pixels.")
     ] = None,
     recompress: Annotated[
         bool, typer.Option("--recompress", help="Resample and compress, as real composites were.")
     ] = False,
-    quality: Annotated[
-        int, typer.Option(help="The JPEG quality for --recompress.")
-    ] = RECOMPRESSION_QUALITY,
+    quality: Annotated[int, typer.Option(help="The JPEG quality for --recompress.")] = 90,
     images: Annotated[
         bool, typer.Option("--images", help="Write a picture of each sample, too.")
     ] = False,
@@ -55,10 +43,13 @@ def build(
     ] = None,
 ) -> None:
     """Build a benchmark from the photos of a data set."""
-    if data not in DATA:
-        raise ValueError(f"'data' must be {' or '.join(DATA)}, got {data!r}.")
-    kind, test_split = DATA[data]
-    split = split or test_split
+    if data not in SPLITS:
+        raise ValueError(f"'data' must be {' or '.join(SPLITS)}, got {data!r}.")
+    from opmask.datasets import ADE20K, LIP
+    from opmask.datasets.benchmark import IMAGES, BenchmarkConfig, build_benchmark, finished_files
+
+    kind: type[ADE20K] | type[LIP] = ADE20K if data == "ade20k" else LIP
+    split = split or SPLITS[data]
     before = finished_files(out)
     benchmark = build_benchmark(
         kind(root, split),

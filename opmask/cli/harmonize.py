@@ -1,9 +1,9 @@
-r"""The command `opmask harmonize`: a photo in, a harmonized photo out.
+r"""The command `opmask harmonize`: photos in, harmonized photos out.
 
-What can be refused is refused before any work: the output's suffix and place first, then the files
-to read, the model last. The output appears whole or not at all.
+What can be refused is refused before any work: names and places first, then the photo, the model
+last. Each output appears whole or not at all.
 
-Photo, region, checkpoint -> `harmonize_file` -> photo, and a line about it.
+Photos, regions, checkpoint -> `harmonize_files` -> photos, and a line about each.
 """
 
 from __future__ import annotations
@@ -11,30 +11,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from opmask.checkpoints import load
-from opmask.cli.saving import SAVING, check_saving, saving_options
-from opmask.files import check_outputs, replacing
-from opmask.files.exif import upright
-from opmask.files.pictures import open_picture
-from opmask.inference.images import changed_share, check_mode, kept_info
-from opmask.inference.plan import check_options, check_size, harmonize
-from opmask.inference.regions import to_plane
-from opmask.wrapper import OperatorMaskWrapper
+from opmask.cli.photos import find_jobs
+from opmask.cli.reporting import Report
+from opmask.cli.saving import SAVING
 
 
-def harmonize_file(
-    photo: Annotated[Path, typer.Argument(help="The photo.")],
+def harmonize_files(
+    photos: Annotated[
+        list[Path],
+        typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or patterns."),
+    ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help=f"The file to write: {', '.join(SAVING)}.")
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help=f"The file to write: {', '.join(SAVING)}. Or a folder; for several photos, "
+            "a folder, where those that are there already are finished.",
+        ),
     ],
     region: Annotated[
         Path | None,
         typer.Option(
             help="A picture that is white where the photo was changed and black elsewhere, or a "
-            "cut-out of what was changed."
+            "cut-out of what was changed. Or a folder of them: barn_mask.png, or else barn.png, "
+            "belongs to barn.jpg."
         ),
     ] = None,
     strength: Annotated[
@@ -50,35 +53,22 @@ def harmonize_file(
         str | None, typer.Option(help="Such as cpu or cuda. Default: what there is.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output if it is there.")
+        bool, typer.Option("--overwrite", help="Replace outputs that are there.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON for each photo.")
     ] = False,
 ) -> None:
-    """Harmonize a photo, with or without the region that was changed."""
-    saving = saving_options(out)
-    check_outputs({"--out": out}, inputs=[photo, region, model], overwrite=overwrite)
-    amount, place = _strength(strength), _device(device)
-    check_options(amount, work_size)
-    before = upright(open_picture(photo))
-    check_mode(before)
-    check_size((before.height, before.width))
-    check_saving(before, out, saving)
-    area = None
-    if region is not None:
-        area = to_plane(open_picture(region), (before.height, before.width))
-    network = load(model)
-    if not isinstance(network, OperatorMaskWrapper):
-        raise ValueError(
-            f"'--model' must be one that predicts masks, got {model}, which has none."
-        )
-    after = harmonize(network.to(place), before, region=area, strength=amount, work_size=work_size)
-    with replacing(out) as temporary:
-        after.save(temporary, **saving, **kept_info(after))
-    remark = f"{changed_share(before, after):.0%} of it visibly changed"
-    if area is not None and not area.any():
-        remark = "nothing is selected, so it stays as it is"
-    elif area is not None and bool((area == 1).all()):
-        remark += "; all of it is selected, so there is nothing to match it with"
-    typer.echo(f"Written: {out} ({after.width}x{after.height}; {remark})")
+    """Harmonize photos, with or without the regions that were changed."""
+    jobs, finished = find_jobs(photos, out, region=region, model=model, overwrite=overwrite)
+    amount = _strength(strength)
+    report = Report(len(jobs) + len(finished), as_json)
+    report.finished(finished)
+    if jobs:
+        from opmask.cli.harmonizing import Settings, harmonize_jobs
+
+        harmonize_jobs(jobs, Settings(model, amount, work_size, device), report)
+    report.end()
 
 
 def _strength(text: str) -> float | str:
@@ -86,16 +76,3 @@ def _strength(text: str) -> float | str:
         return text if text == "auto" else float(text)
     except ValueError:
         raise ValueError(f"'--strength' must be auto or a number, got {text!r}.") from None
-
-
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError) as error:  # the latter if torch was built without it
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ValueError(
-            f"'--device' must be one that works, got {name!r}: {reason}. Try cpu."
-        ) from error
-    return torch.device(name)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
-from opmask.inference.images import kept_info, like, to_stored
+if TYPE_CHECKING:
+    from PIL import Image
 
 # How to save for each suffix: as good as it gets, since what was not changed should stay.
 _JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": "4:4:4"}
@@ -39,6 +38,8 @@ def saving_options(out: Path) -> dict[str, Any]:
 
 def check_saving(photo: Image.Image, out: Path, saving: dict[str, Any]) -> None:
     """Raises if the output's format cannot hold what the photo becomes."""
+    from opmask.inference.images import kept_info, like, to_stored
+
     kind = saving["format"]
     if kind == "JPEG" and photo.has_transparency_data:
         raise ValueError(f"'--out' must be .png, .tif or .webp for a photo with alpha, got {out}.")

@@ -13,10 +13,6 @@ from typing import Annotated
 import typer
 
 from opmask.files import check_outputs, replacing
-from opmask.study.chart import save_chart
-from opmask.study.key import StudyKey
-from opmask.study.page import QUESTION, build_study, key_path
-from opmask.study.scoring import score_study, to_markdown
 
 app = typer.Typer(help="Ask people which method's images look best.", no_args_is_help=True)
 
@@ -31,7 +27,9 @@ def _build(
         Path | None, typer.Option("--input", help="A folder of composites, for reference.")
     ] = None,
     title: Annotated[str, typer.Option(help="What stands above the page.")] = "Image comparison",
-    question: Annotated[str, typer.Option(help="What is asked of each image.")] = QUESTION,
+    question: Annotated[
+        str, typer.Option(help="What is asked of each image.")
+    ] = "Which image looks most realistic?",
     max_side: Annotated[
         int, typer.Option(help="The longest side of the images, in pixels.")
     ] = 1024,
@@ -41,6 +39,8 @@ def _build(
     ] = False,
 ) -> None:
     """Write a page that shows the outputs of several methods and records choices."""
+    from opmask.study.page import build_study, key_path
+
     check_outputs({"--out": out, "the key": key_path(out)}, overwrite=overwrite)
     key = build_study(
         _methods(method),
@@ -80,6 +80,10 @@ def _score(
     record = None if out is None else out.with_suffix(".json")
     outputs = {"--out": out, "the JSON beside it": record, "--chart": chart}
     check_outputs(outputs, inputs=[key, *answers], overwrite=overwrite)
+    from opmask.study.chart import save_chart
+    from opmask.study.key import StudyKey
+    from opmask.study.scoring import score_study, to_markdown
+
     score = score_study(answers, StudyKey.read(key), partial=partial)
     table = to_markdown(score)
     typer.echo(table, nl=False)

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from opmask import cli
+from opmask.cli.benchmark import SETTINGS
 from opmask.datasets import ADE20K, LIP, BenchmarkConfig, build_benchmark
-from opmask.datasets.benchmark import read_manifest
+from opmask.datasets.benchmark import RECOMPRESSION_QUALITY, read_manifest
+from opmask.perturb import PRESETS
 
 
 @pytest.fixture
@@ -177,7 +179,7 @@ def test_one_process_for_each_processor_works_by_default(root, tmp_path, capsys,
         asked.append(workers)
         return build_benchmark(*arguments, **options)
 
-    monkeypatch.setattr("opmask.cli.benchmark.build_benchmark", record)
+    monkeypatch.setattr("opmask.datasets.benchmark.build_benchmark", record)
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     run(capsys, "build-benchmark", "lip", root, tmp_path / "a")
     run(capsys, "build-benchmark", "lip", root, tmp_path / "a", "--workers", 3)
@@ -214,3 +216,8 @@ def test_what_is_there_stays_and_is_said(root, tmp_path, capsys):
     assert output.splitlines()[2:] == ["1 of 3 files were there already and stay."]
     output = build(capsys, "ade20k", root, tmp_path / "out", "--images")[1]
     assert output.splitlines()[2:] == ["3 of 3 files were there already and stay."]
+
+
+def test_help_shows_the_settings_and_the_quality_that_the_library_has(capsys):
+    assert tuple(PRESETS) == SETTINGS
+    assert f"[default: {RECOMPRESSION_QUALITY}]" in run(capsys, "build-benchmark", "--help")[1]

@@ -12,7 +12,7 @@ from torch import nn
 import opmask
 from opmask import LAB, Add, Gated, Mul, OperatorMaskWrapper, Retoucher, cli
 from opmask.backbones import SmallUNet
-from opmask.cli import harmonize as harmonize_command
+from opmask.cli import harmonizing as harmonize_command
 from opmask.inference import harmonize
 
 
@@ -234,10 +234,6 @@ REFUSED = {
     "unknown suffix": (["photo.png", "-o", "out.gif", *MODEL], "'--out' must end in one of .jpg,"),
     "no folder": (["photo.png", "-o", "new/out.png", *MODEL], "'--out' must lie in a folder that"),
     "file as folder": (["photo.png", "-o", "photo.png/out.png", *MODEL], "'--out' must lie in a"),
-    "folder": (
-        ["photo.png", "-o", "folder.png", *MODEL, "--overwrite"],
-        "'--out' must be a file,",
-    ),
     "existing": (
         ["photo.png", "-o", "region.png", *MODEL],
         "'--out' must be a new file, got regi",
@@ -257,7 +253,7 @@ REFUSED = {
     "no photo": (["gone.png", *OUT, *MODEL], "gone.png cannot be read: there is no such"),
     "no picture": (["text.png", *OUT, *MODEL], "text.png cannot be read: it is no picture,"),
     "half a photo": (["half.png", *OUT, *MODEL], "half.png cannot be read: "),
-    "folder as photo": (["folder.png", *OUT, *MODEL], "folder.png cannot be read: it is no"),
+    "folder as photo": (["folder.png", *OUT, *MODEL], "'--out' must be a folder for several ph"),
     "CMYK": (["cmyk.jpg", *OUT, *MODEL], "'image' must have one of the modes RGB, RGBA, L, LA,"),
     "small": (["small.png", *OUT, *MODEL], "'image' must be at least 16x16 pixels, got 40x15."),
     "no model": (

@@ -1,0 +1,216 @@
+r"""Which photos a command works on, with which regions, and where it writes.
+
+All of it is read off names and folders, before a photo is opened or a model is loaded.
+
+`PHOTO...`, `--region`, `--out` -> :func:`find_jobs` -> jobs.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from opmask.cli.saving import SAVING, saving_options
+from opmask.files import check_outputs, shorten
+from opmask.files.reading import LONGEST_NAME, why_unreadable
+
+MASK = "_mask"
+"""What the name of a region adds to that of its photo: `barn_mask.png` to `barn.jpg`."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A photo, its region if there is one, and the file to write."""
+
+    photo: Path
+    region: Path | None
+    out: Path
+
+
+def find_jobs(
+    arguments: Sequence[Path],
+    out: Path,
+    *,
+    region: Path | None = None,
+    model: Path | None = None,
+    overwrite: bool = False,
+) -> tuple[list[Job], list[Job]]:
+    r"""Finds photos, pairs them with regions, and says where each is written to.
+
+    A single photo is written to the file `out`, or into the folder `out` if there is one. Several
+    photos are written into the folder `out`, which need not be there, under their own names; those
+    of formats that are not written become PNG files.
+
+    A region belongs to the photo of its name, whatever the endings: to `barn.jpg` belongs
+    `barn_mask.png`, or else `barn.png`, which must lie in another folder than the photo.
+
+    Args:
+        arguments: Photos, folders of photos (but not the folders in them), and patterns such as
+            `photos/*.jpg`. Of folders and patterns is left out what lies in the folder `out`, and
+            the regions in the folder of the photos, if that is where regions come from.
+        out: The file, or the folder, to write.
+        region: A region for all photos, or a folder of regions.
+        model: The model, which is read, too.
+        overwrite: Whether outputs that are there are replaced. Without it a file `out` is refused,
+            and photos that a folder `out` has already are finished.
+
+    Returns:
+        The jobs to do and those that are finished, both in the order of the arguments; the photos
+        of a folder or a pattern are sorted by their names.
+
+    Raises:
+        ValueError: If a photo or a region is missing, a folder or a pattern holds no photo, two
+            photos would be written to one file, or an output may not be written.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in "barn.jpg", "barn_mask.png", "dog.bmp", "dog_mask.png":
+        ...     (folder / name).touch()
+        >>> to_do, finished = find_jobs([folder], folder / "out", region=folder)
+        >>> [(job.photo.name, job.region.name, job.out.name) for job in to_do]
+        [('barn.jpg', 'barn_mask.png', 'barn.jpg'), ('dog.bmp', 'dog_mask.png', 'dog.png')]
+    """
+    into_folder = out.is_dir() or len(arguments) > 1 or _is_several(arguments[0])
+    if into_folder:
+        _check_folder(out)
+    else:
+        saving_options(out)
+        check_outputs({"--out": out}, inputs=[arguments[0], region, model], overwrite=overwrite)
+    photos = _photos(arguments, out, region)
+    jobs = [
+        Job(photo, mask, _target(photo, out) if into_folder else out)
+        for photo, mask in zip(photos, _regions(photos, region), strict=True)
+    ]
+    _check_targets(jobs, model)
+    finished = {job for job in jobs if job.out.is_file() and not overwrite}
+    return [job for job in jobs if job not in finished], [job for job in jobs if job in finished]
+
+
+def _is_several(argument: Path) -> bool:
+    """Whether an argument stands for any number of photos: a folder or a pattern."""
+    return argument.is_dir() or (not os.path.lexists(argument) and glob.has_magic(str(argument)))
+
+
+def _photos(arguments: Sequence[Path], out: Path, region: Path | None) -> list[Path]:
+    found: dict[str, Path] = {}
+    for argument in arguments:
+        if _is_several(argument):
+            photos = _several(argument, out, region)
+        else:
+            _check_readable(argument)
+            photos = [argument]
+        if not photos and not _is_same(argument, out):
+            raise ValueError(
+                f"'PHOTO' must be a photo, or a folder or a pattern with photos in it, got "
+                f"{argument}, which has none."
+            )
+        for photo in photos:
+            found.setdefault(os.path.realpath(photo), photo)
+    if not found:
+        raise ValueError(
+            f"'--out' must be another folder than that of the photos, got {out}. One within it "
+            "will do."
+        )
+    return list(found.values())
+
+
+def _several(argument: Path, out: Path, region: Path | None) -> list[Path]:
+    """The photos of a folder or a pattern, without what was written and without regions."""
+    from opmask.files.pictures import ENDINGS, picture_files
+
+    if argument.is_dir():
+        found = picture_files(argument)
+    else:
+        paths = sorted(Path(path) for path in glob.glob(str(argument), recursive=True))
+        found = [path for path in paths if path.suffix.lower() in ENDINGS and path.is_file()]
+    return [
+        photo
+        for photo in found
+        if not Path(os.path.realpath(photo)).is_relative_to(os.path.realpath(out))
+        and not (photo.stem.endswith(MASK) and region and _is_same(photo.parent, region))
+    ]
+
+
+def _check_readable(path: Path) -> None:
+    """Raises unless there is a file that can be opened."""
+    if why := why_unreadable(path):
+        raise ValueError(f"{shorten(path, LONGEST_NAME)} cannot be read: {why}.")
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
+
+
+def _regions(photos: Sequence[Path], region: Path | None) -> list[Path | None]:
+    """The region of each photo."""
+    from opmask.files.pictures import picture_files
+
+    if region is None or not region.is_dir():
+        if region is not None:
+            _check_readable(region)
+        return [region] * len(photos)
+    named = defaultdict(list)
+    for path in picture_files(region):
+        named[path.stem].append(path)
+    return [_region(photo, region, named) for photo in photos]
+
+
+def _region(photo: Path, folder: Path, named: dict[str, list[Path]]) -> Path:
+    # Beside the photo itself, its name in another format is another photo.
+    names = (
+        [photo.stem + MASK] if _is_same(photo.parent, folder) else [photo.stem + MASK, photo.stem]
+    )
+    for name in names:
+        if len(found := named.get(name, [])) > 1:
+            raise ValueError(
+                f"'--region' must hold one region for {photo}, got {found[0]} and {found[1]}."
+            )
+        if found:
+            return found[0]
+    wanted = " or ".join(f"{name}.png" for name in names)
+    raise ValueError(
+        f"'--region' must hold a region for each photo, got {folder} without one for {photo}: "
+        f"{wanted}, or with another ending of pictures."
+    )
+
+
+def _target(photo: Path, folder: Path) -> Path:
+    return folder / (photo.name if photo.suffix.lower() in SAVING else f"{photo.stem}.png")
+
+
+def _check_folder(out: Path) -> None:
+    """Raises unless files can be written to a folder, which need not be there."""
+    if (out.exists() and not out.is_dir()) or (not out.exists() and out.suffix.lower() in SAVING):
+        raise ValueError(f"'--out' must be a folder for several photos, got the file {out}.")
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise ValueError(f"'--out' must be a folder that can be written to, got {out}.")
+
+
+def _check_targets(jobs: Sequence[Job], model: Path | None) -> None:
+    """Raises if two photos would be written to one file, or one to a file that is read."""
+    inputs = {path for job in jobs for path in (job.photo, job.region)} | {model}
+    read = {_identity(path) for path in inputs if path is not None and path.exists()}
+    writers: dict[str, Path] = {}
+    for job in jobs:
+        # Without regard to case, because some file systems have none.
+        other = writers.setdefault(os.path.realpath(job.out).casefold(), job.photo)
+        if other != job.photo:
+            raise ValueError(
+                f"'PHOTO' must have a name of its own, got {other} and {job.photo}, which would "
+                f"both become {job.out}. Rename one, or give them another folder each."
+            )
+        if job.out.exists() and _identity(job.out) in read:
+            raise ValueError(
+                f"'--out' must not hold files that are read, got {job.out}. Choose another folder."
+            )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino

@@ -1,0 +1,78 @@
+r"""What a command prints of each photo: a line for people, or one of JSON.
+
+Job, what came of it -> :class:`Report` -> standard output and error, exit status.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import typer
+
+from opmask.cli.errors import describe
+from opmask.cli.photos import Job
+
+
+@dataclass
+class Report:
+    """Prints what comes of jobs, and remembers which failed.
+
+    Args:
+        total: How many jobs there are, with those that were finished before.
+        as_json: Whether the standard output is one line of JSON for each job.
+    """
+
+    total: int
+    as_json: bool = False
+    failed_jobs: list[Job] = field(default_factory=list)
+
+    def finished(self, jobs: Sequence[Job]) -> None:
+        """Says which outputs were there before."""
+        if self.as_json:
+            for job in jobs:
+                self._json(job, "finished")
+        elif jobs:
+            count = f"{len(jobs)} of {self.total} photos"
+            _echo(f"{count} are there already. --overwrite redoes them.")
+
+    def written(self, job: Job, remark: str, *, width: int, height: int, changed: float) -> None:
+        """Says what was written: a picture of this size, and the share of it that changed."""
+        if self.as_json:
+            facts = {"width": width, "height": height, "changed": changed, "remark": remark}
+            self._json(job, "written", **facts)
+        else:
+            _echo(f"Written: {job.out} ({width}x{height}; {remark})")
+
+    def failed(self, job: Job, error: Exception) -> None:
+        """Says why there is no output, and which photo is to blame if there are others."""
+        self.failed_jobs.append(job)
+        line = describe(error)
+        if self.as_json:
+            self._json(job, "failed", error=line)
+        if self.total > 1 and str(job.photo) not in line:
+            line = f"{job.photo}: {line}"
+        _echo(f"opmask: {line}", to_errors=True)
+
+    def end(self) -> None:
+        """Ends the command, with the status 1 if a job failed."""
+        if not self.failed_jobs:
+            return
+        if self.total > 1:
+            count = f"{len(self.failed_jobs)} of {self.total} photos"
+            _echo(f"opmask: {count} failed.", to_errors=True)
+        raise typer.Exit(1)
+
+    def _json(self, job: Job, status: str, **facts: object) -> None:
+        region = None if job.region is None else str(job.region)
+        about = {"photo": str(job.photo), "region": region, "out": str(job.out)}
+        _echo(json.dumps({**about, "status": status, **facts}))
+
+
+def _echo(line: str, *, to_errors: bool = False) -> None:
+    """Prints a line, above the progress bar if there is one."""
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode():
+        typer.echo(line, err=to_errors)
