@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "fitting": {"color", "operators", "retouch", "perturb"},
     "datasets": {"color", "perturb"},
     "checkpoints": {"color", "operators", "retouch", "wrapper", "backbones", "discriminator"},
-    "inference": {"color", "operators", "retouch", "wrapper", "checkpoints"},
+    "inference": {"color", "operators", "retouch", "wrapper", "checkpoints", "visualize"},
     "export": {"color", "operators", "retouch", "wrapper"},
     "visualize": {"color", "operators", "retouch", "wrapper"},
     "study": {"visualize"},
