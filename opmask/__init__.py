@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from opmask.discriminator import PatchDiscriminator
     from opmask.fitting import fit_masks
+    from opmask.inference import Edit, harmonize, plan
     from opmask.operators import Add, Gated, MaskRange, Mul, Operator
     from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher, paper_hls_retoucher
     from opmask.wrapper import Calibration, DirectRGB, OperatorMaskWrapper, OutputHead, Retouched
