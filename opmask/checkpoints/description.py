@@ -17,7 +17,7 @@ import torch
 from msgspec import UNSET
 from torch import Tensor, nn
 
-from opmask import backbones, color
+import opmask.backbones as backbones
 from opmask.checkpoints.metadata import (
     BackboneAbout,
     CalibrationAbout,
@@ -29,6 +29,7 @@ from opmask.checkpoints.metadata import (
     parse,
 )
 from opmask.checkpoints.operators import SPACES, build_retoucher, describe_operator
+from opmask.color import with_lab
 from opmask.files import shorten
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
@@ -40,7 +41,7 @@ __all__ = ["build", "check_map", "describe", "sketch"]
 
 # What a network's input may be made with so that a file needs to hold no more than the name.
 PREPROCESSES = {f"{s.name}.from_rgb": s.from_rgb for s in SPACES.values()}
-PREPROCESSES["with_lab"] = color.with_lab
+PREPROCESSES["with_lab"] = with_lab
 
 
 def describe(model: OperatorMaskWrapper | DirectRGB) -> str:

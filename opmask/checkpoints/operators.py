@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opmask import color
 from opmask.checkpoints.metadata import OperatorAbout
+from opmask.color import spaces
 from opmask.operators import Add, Gated, Mul, Operator
 from opmask.retouch import Retoucher
 
 __all__ = ["SPACES", "build_retoucher", "describe_operator"]
 
-SPACES = {s.name: s for s in vars(color).values() if isinstance(s, color.ColorSpace)}
+SPACES = {s.name: s for s in vars(spaces).values() if isinstance(s, spaces.ColorSpace)}
 """The colour spaces of opmask by name."""
 
 CHANNELWISE: dict[str, type[Add] | type[Mul]] = {"Add": Add, "Mul": Mul}
