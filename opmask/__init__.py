@@ -4,7 +4,7 @@ Data flow: `image -> backbone + mask head -> logits -> masks -> retoucher -> ima
 for the five nouns.
 """
 
-from opmask import backbones, checkpoints, datasets, losses, metrics, perturb, testing
+from opmask import backbones, checkpoints, datasets, export, losses, metrics, perturb, testing
 from opmask._version import __version__
 from opmask.checkpoints import load, save
 from opmask.color import (
@@ -54,6 +54,7 @@ __all__ = [
     "backbones",
     "checkpoints",
     "datasets",
+    "export",
     "fit_masks",
     "harmonize",
     "hls_retoucher",
