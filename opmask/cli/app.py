@@ -16,6 +16,7 @@ import torch
 import typer
 
 from opmask.cli.benchmark import build as build_benchmark
+from opmask.cli.export import export_model
 from opmask.cli.harmonize import harmonize_file
 from opmask.cli.study import app as study
 from opmask.files import shorten
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.add_typer(study, name="study")
 app.command("harmonize")(harmonize_file)
 app.command("build-benchmark")(build_benchmark)
+app.command("export-onnx")(export_model)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -56,8 +56,10 @@ class Predictor(nn.Module):
         """Takes (B, 3, H, W), and (B, 1, H, W); returns each mask, with shape (B, 1, H, W)."""
         height, width = inputs[0].shape[-2:]
         # The wrapper pads by -s % m, from which torch.export cannot tell that the sum of both is
-        # a multiple. With these amounts it can, and the wrapper finds nothing left to pad.
-        rows, columns = (-(-s // self.multiple) * self.multiple - s for s in (height, width))
+        # a multiple. With these amounts it can, and the wrapper finds nothing left to pad. (Only
+        # of positive numbers, because ONNX rounds quotients to 0.)
+        m = self.multiple
+        rows, columns = ((s + m - 1) // m * m - s for s in (height, width))
         padded = [F.pad(x, (0, columns, 0, rows), mode="replicate") for x in inputs]
         masks = self.model.predict(*padded)
         return tuple(mask[..., :height, :width] for mask in masks.values())
