@@ -45,6 +45,7 @@ def test_without_further_words_the_model_in_the_box_is_exported_whole(capsys, ou
     assert names(graph.output) == ["image_out", *opmask.load().retoucher.ranges]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_there_is_replaced_only_when_asked(capsys, model, out):
     out.write_text("mine")
     arguments = "--model", model, "--parts", "retoucher", "-o", out

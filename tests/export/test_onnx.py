@@ -1,6 +1,7 @@
 """Exported files in ONNX Runtime, beside the models that they were made of."""
 
 import json
+import sys
 import warnings
 
 import onnx
@@ -56,7 +57,7 @@ RETOUCHERS = {
 SIZES = ((2, 37, 53), (1, 16, 24), (3, 1, 7), (1, 1, 1))
 
 
-def session(path, **kwargs):
+def session(path):
     options = onnxruntime.SessionOptions()
     assert options.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -158,6 +159,7 @@ def model():
     return trained(OperatorMaskWrapper(SmallUNet(width=8), Retoucher(Add(LAB, "l"))))
 
 
+@pytest.mark.slow
 def test_a_predictor_and_a_retoucher_are_the_whole_in_two_files(model, path, tmp_path):
     to_onnx(model, path, parts="predictor")
     to_onnx(model, tmp_path / "second.onnx", parts="retoucher")
@@ -170,19 +172,25 @@ def test_a_predictor_and_a_retoucher_are_the_whole_in_two_files(model, path, tmp
     torch.testing.assert_close(output["image_out"], expected, rtol=0, atol=1e-4)
 
 
-def test_inputs_outputs_and_free_sizes_have_names(path):
-    to_onnx(opmask.hls_retoucher(), path, parts="retoucher", check=False)
-    inputs, outputs = session(path).get_inputs(), session(path).get_outputs()
-    assert [x.name for x in inputs] == ["image", "l_mul", "s_mul", "l_add", "s_add", "h_add"]
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory):
+    """A file that several tests look at."""
+    path = tmp_path_factory.mktemp("gated") / "retoucher.onnx"
+    retoucher = Retoucher(Gated(Mul(LAB, "l", range=MaskRange(1.0, low=0.0))))
+    to_onnx(retoucher, path, parts="retoucher")
+    return path
+
+
+def test_inputs_outputs_and_free_sizes_have_names(gated):
+    inputs, outputs = session(gated).get_inputs(), session(gated).get_outputs()
+    assert [x.name for x in inputs] == ["image", "l_mul", "gate"]
     assert [x.shape for x in inputs][:2] == [["batch", n, "height", "width"] for n in (3, 1)]
     assert [(x.name, x.shape) for x in outputs] == [("image_out", inputs[0].shape)]
-    assert onnx.load(path).opset_import[0].version == exporting.OPSET
+    assert onnx.load(gated).opset_import[0].version == exporting.OPSET
 
 
-def test_metadata_say_what_the_masks_mean(path):
-    retoucher = Retoucher(Gated(Mul(LAB, "l", range=MaskRange(1.0, low=0.0))))
-    to_onnx(retoucher, path, parts="retoucher", check=False)
-    about = json.loads(session(path).get_modelmeta().custom_metadata_map["opmask"])
+def test_metadata_say_what_the_masks_mean(gated):
+    about = json.loads(session(gated).get_modelmeta().custom_metadata_map["opmask"])
     assert (about["version"], about["parts"]) == (opmask.__version__, "retoucher")
     assert about["size"] == {"fixed": None, "smallest": 1, "multiple_of": 1}
     (gated,) = about["operators"]
@@ -194,11 +202,11 @@ def test_metadata_say_what_the_masks_mean(path):
     assert gated["operators"][0]["masks"]["l_mul"] == {"identity": 1.0, "low": 0.0, "high": None}
 
 
-def test_the_file_holds_no_path_of_this_machine(path):
-    to_onnx(RETOUCHERS["lab"], path, parts="retoucher", check=False)
-    assert b".py" not in path.read_bytes()
+def test_the_file_holds_no_path_of_this_machine(gated):
+    assert b".py" not in gated.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_smallest_size_is_told_and_right(path):
     model = trained(OperatorMaskWrapper(RegionUNet(width=8, trunk=False), region=True))
     to_onnx(model, path, parts="predictor")
@@ -209,6 +217,7 @@ def test_the_smallest_size_is_told_and_right(path):
         torch.testing.assert_close(run(path, *inputs), model.predict(*inputs), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work_size", [48, (40, 56)])
 def test_a_model_with_a_working_size_is_exported_for_one_size(work_size, path):
     network = SmallUNet(width=8)
@@ -237,6 +246,7 @@ class Square(nn.Module):
         return self.last((self.first(x) + self.places).relu())
 
 
+@pytest.mark.slow
 def test_a_network_of_one_size_keeps_it(path):
     model = trained(OperatorMaskWrapper(Square(), example=torch.rand(1, 3, 32, 32)))
     to_onnx(model, path)
@@ -247,6 +257,7 @@ def test_a_network_of_one_size_keeps_it(path):
         )
 
 
+@pytest.mark.slow
 def test_the_model_stays_as_it_is(path):
     model = OperatorMaskWrapper(SmallUNet(width=8), Retoucher(Add(LAB, "l"))).bfloat16().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -256,6 +267,7 @@ def test_the_model_stays_as_it_is(path):
     assert all(p.dtype == torch.bfloat16 and p.requires_grad for p in model.head.parameters())
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_logged_or_warned_of(path, capfd, caplog):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -264,6 +276,7 @@ def test_nothing_is_printed_logged_or_warned_of(path, capfd, caplog):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_a_file_that_would_compute_something_else_is_not_written(path, monkeypatch):
     monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
     with pytest.raises(RuntimeError, match=r"would give another 'image_out' than the model, by"):
@@ -327,6 +340,6 @@ def test_weights_beyond_one_file_raise(model, path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_package_is_named_with_its_extra(name, path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, name, None)
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=rf"needs {name}, .* pip install 'opmask\[export\]'"):
         to_onnx(opmask.lab_retoucher(), path, parts="retoucher")

@@ -27,7 +27,7 @@ def saved(program, tmp_path):
 
 @pytest.mark.slow
 def test_a_model_is_exported_for_all_multiples_of_its_own(model, tmp_path):
-    program = export(model, (torch.rand(2, 3, 96, 128),), dynamic_shapes=(FREE, None))
+    program = export(model, (torch.rand(2, 3, 96, 128),), dynamic_shapes=(FREE,))
     restored = saved(program, tmp_path)
     for size in (1, 3, 64, 160), (3, 3, 128, 96):
         image = torch.rand(size)
@@ -35,6 +35,7 @@ def test_a_model_is_exported_for_all_multiples_of_its_own(model, tmp_path):
             torch.testing.assert_close(restored(image), model(image), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "retoucher",
     [
