@@ -13,7 +13,7 @@ from opmask._version import __version__
 
 # For type checkers. Python finds the same by `_HOMES`; a test compares the two.
 if TYPE_CHECKING:
-    from opmask import backbones, checkpoints, datasets, losses, metrics, perturb, testing
+    from opmask import backbones, checkpoints, datasets, export, losses, metrics, perturb, testing
     from opmask.checkpoints import load, save
     from opmask.color import (
         HLS,
@@ -60,6 +60,7 @@ __all__ = [
     "backbones",
     "checkpoints",
     "datasets",
+    "export",
     "fit_masks",
     "harmonize",
     "hls_retoucher",
@@ -86,6 +87,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     ),
     "datasets": (),
     "discriminator": ("PatchDiscriminator",),
+    "export": (),
     "files": (),
     "fitting": ("fit_masks",),
     "inference": ("Edit", "harmonize", "plan"),

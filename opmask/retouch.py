@@ -31,7 +31,9 @@ class Stage(nn.Module):
 
     def forward(self, image: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
         x = self.space.from_rgb(image)
-        stack = torch.cat([masks[name].expand(len(x), 1, *x.shape[-2:]) for name in self.names], 1)
+        stack = torch.cat(
+            [masks[name].expand(x.shape[0], 1, *x.shape[-2:]) for name in self.names], 1
+        )
         for operator, part in split_masks(self.operators, stack):
             x = operator(x, part)
         return self.space.to_rgb(x)

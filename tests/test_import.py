@@ -13,7 +13,8 @@ import opmask.study
 from opmask.backbones import SmallUNet
 
 HEAVY = ["torchvision", "lpips", "timm", "segmentation_models_pytorch", "pilgram", "accelerate",
-         "matplotlib", "gradio", "typer", "tensorboard", "skimage", "cv2"]  # fmt: skip
+         "matplotlib", "gradio", "typer", "tensorboard", "skimage", "cv2",
+         "onnx", "onnxscript", "onnxruntime"]  # fmt: skip
 
 
 def test_importing_opmask_loads_no_heavy_package():
@@ -138,6 +139,7 @@ def test_every_public_name_exists():
         opmask.metrics,
         opmask.perturb,
         opmask.datasets,
+        opmask.export,
         opmask.backbones,
         opmask.study,
     ):

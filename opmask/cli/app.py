@@ -20,6 +20,7 @@ import typer
 from opmask._version import __version__
 from opmask.cli.benchmark import build as build_benchmark
 from opmask.cli.errors import EXPECTED, describe
+from opmask.cli.export import export_model
 from opmask.cli.harmonize import harmonize_files
 from opmask.cli.study import app as study
 from opmask.launching import INTERRUPTED
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.add_typer(study, name="study")
 app.command("harmonize")(harmonize_files)
 app.command("build-benchmark")(build_benchmark)
+app.command("export-onnx")(export_model)
 
 
 def _print_version(wanted: bool) -> None:

@@ -5,7 +5,7 @@ Data flow: `(image, mask)`, both in the operator's colour space, `-> image`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from opmask.color import ColorSpace
 from opmask.operators.base import MaskRange, Operator
 
 __all__ = ["Add", "Gated", "Mul"]
+
+How = Callable[[Tensor, Tensor], Tensor]
 
 
 class _Channelwise(Operator):
@@ -36,9 +38,17 @@ class _Channelwise(Operator):
             raise ValueError(f"'channels' must name each channel once, got {list(channels)}.")
         self.space = space
         self.ranges = {f"{prefix}{c}_{self.operation}": range for c in channels}
-        index = torch.tensor([space.channels.index(c) for c in channels])
-        self.register_buffer("index", index, persistent=False)
-        self.index: Tensor
+        self.places = [channels.index(c) if c in channels else None for c in space.channels]
+        """For each channel of the space the number of its mask, if it has one."""
+
+    def change(self, how: How, image: Tensor, mask: Tensor) -> Tensor:
+        """Changes each channel that has a mask by it; the others stay as they are."""
+        if self.places == [*range(image.shape[1])]:
+            return how(image, mask)
+        # In slices, which compilers fuse. (The exporter to ONNX gets index_add wrong.)
+        channels = zip(image.split(1, 1), self.places, strict=True)
+        changed = [x if i is None else how(x, mask[:, i : i + 1]) for x, i in channels]
+        return torch.cat(changed, 1)
 
 
 class Add(_Channelwise):
@@ -78,7 +88,7 @@ class Add(_Channelwise):
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
-        return image.index_add(1, self.index, mask)
+        return self.change(torch.add, image, mask)
 
 
 class Mul(_Channelwise):
@@ -121,7 +131,7 @@ class Mul(_Channelwise):
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
-        return image.index_copy(1, self.index, image[:, self.index] * mask)
+        return self.change(torch.mul, image, mask)
 
 
 class Gated(Operator):

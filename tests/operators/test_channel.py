@@ -140,3 +140,35 @@ def test_an_operator_prints_its_masks():
 
     check_operator(Exposure())
     assert repr(Exposure()) == "Exposure(exposure)"
+
+
+def add_by_index(image, mask, index):
+    return image.index_add(1, index, mask)
+
+
+def multiply_by_index(image, mask, index):
+    return image.index_copy(1, index, image[:, index] * mask)
+
+
+@pytest.mark.parametrize("channels", [(), ("l",), ("b", "l"), ("b", "a", "l")])
+@pytest.mark.parametrize(
+    ("operator", "reference"), [(Add, add_by_index), (Mul, multiply_by_index)]
+)
+def test_slices_give_the_bits_of_indices_and_their_gradients(operator, reference, channels):
+    channels = channels or LAB.channels
+    inputs = [torch.randn(2, n, 5, 6, requires_grad=True) for n in (3, len(channels))]
+    output = operator(LAB, *channels)(*inputs)
+    expected = reference(*inputs, torch.tensor([LAB.channels.index(c) for c in channels]))
+    assert torch.equal(output, expected)
+    found = torch.autograd.grad(output.square().sum(), inputs)
+    wanted = torch.autograd.grad(expected.square().sum(), inputs)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_operator_compiles_whole(name):
+    operator = SHIPPED[name]
+    image, mask = torch.rand(1, 3, 4, 4), torch.rand(1, len(operator.ranges), 4, 4)
+    compiled = torch.compile(operator, fullgraph=True)
+    torch.testing.assert_close(compiled(image, mask), operator(image, mask))
