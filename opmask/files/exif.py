@@ -5,15 +5,17 @@ Data flow: `open_picture -> upright -> to_rgb -> array`.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from PIL import ExifTags, Image
 
 from opmask.files.pictures import quiet
 
-__all__ = ["upright"]
+__all__ = ["TURNS", "descriptive", "upright"]
 
-# What turns or mirrors each EXIF orientation upright. (ImageOps.exif_transpose does so, too, but
-# it also writes all EXIF tags anew, and fails where one of them is damaged.)
-_TURNS = {
+# (ImageOps.exif_transpose does so, too, but it also writes all EXIF tags anew, and fails where one
+# of them is damaged.)
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -22,6 +24,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+"""What turns or mirrors each EXIF orientation upright."""
 
 # The TIFF tags that say how one file stores its pixels (sizes, types, strips, tiles, inks, tables)
 # or that hold its profile, its XMP or other pictures. EXIF data are TIFF, so they occur in any
@@ -65,12 +68,15 @@ def upright(picture: Image.Image) -> Image.Image:
     """
     with quiet():
         picture.load()  # which turns a TIFF file already
-        turn = _TURNS.get(_orientation(picture))
+        turn = TURNS.get(_orientation(picture))
     result = picture.copy() if turn is None else picture.transpose(turn)
     for name in _OTHER_METADATA:
         result.info.pop(name, None)
-    if exif := _descriptive(result.info.pop("exif", b""), result.size):
-        result.info["exif"] = exif
+    exif = Image.Exif()
+    with suppress(Exception):  # as of the orientation
+        exif.load(result.info.pop("exif", b""))
+    if data := descriptive(exif, result.size):
+        result.info["exif"] = data
     return result
 
 
@@ -81,11 +87,24 @@ def _orientation(picture: Image.Image) -> int:
         return 1
 
 
-def _descriptive(data: bytes, size: tuple[int, int]) -> bytes:
-    """What EXIF says of the photo itself, without that of the file; the sizes are new."""
-    exif = Image.Exif()
+def descriptive(exif: Image.Exif, size: tuple[int, int]) -> bytes:
+    r"""What EXIF tags say of a photo itself, without what they say of its file.
+
+    Args:
+        exif: The tags. They are changed.
+        size: Width and height of the picture that the tags shall describe.
+
+    Returns:
+        The tags as the data of EXIF, from `Exif` and two zeros on; none if no tag is left, or if
+        they cannot be written.
+
+    Example:
+        >>> exif = Image.Exif()
+        >>> exif[ExifTags.Base.Orientation] = 6
+        >>> descriptive(exif, (30, 20))
+        b''
+    """
     try:
-        exif.load(data)
         for tag in _STRUCTURAL & set(exif):
             del exif[tag]
         main = exif.get_ifd(ExifTags.IFD.Exif) if ExifTags.IFD.Exif in exif else {}
@@ -93,5 +112,5 @@ def _descriptive(data: bytes, size: tuple[int, int]) -> bytes:
             directory = exif.get_ifd(ifd)
             directory.update({t: s for t, s in zip(tags, size, strict=True) if t in directory})
         return exif.tobytes() if exif else b""  # which leaves out the thumbnail
-    except Exception:  # as above
+    except Exception:  # whatever Pillow raises on damaged tags
         return b""
