@@ -31,6 +31,7 @@ __all__ = [
     "import_vips",
     "register_plugins",
     "turned",
+    "upright_of",
 ]
 
 LARGEST = 500_000_000
@@ -271,6 +272,13 @@ def _by_pillow(path: Path, head: bytes, largest: int) -> Decoded:
         profile = None
     pixels = _deep_heif(path) if picture.format == "HEIF" else None
     pixels = from_pillow(picture) if pixels is None else pixels
+    return upright_of(pixels, metadata, profile, remarks)
+
+
+def upright_of(
+    pixels: np.ndarray, metadata: Metadata, profile: bytes | None, remarks: list[str]
+) -> Decoded:
+    """Pixels that are not turned yet, with a profile only if it is one that is read."""
     if profile is not None:
         try:
             check_profile(profile, 1 if pixels.shape[-1] < 3 else 3)

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from opmask.files.decoding import LARGEST, Decoded, decode, from_pillow, turned
-from opmask.files.metadata import Metadata, described, from_picture, orientation
-from opmask.files.profiles import check_profile
+from opmask.files.decoding import LARGEST, Decoded, decode, from_pillow, upright_of
+from opmask.files.metadata import Metadata, described, from_picture
 from opmask.files.reading import LONGEST_NAME, shorten, why_unreadable
 
 __all__ = ["Photo", "read_photo"]
@@ -110,21 +109,13 @@ class Photo:
         """
         picture.load()
         metadata, profile = from_picture(picture)
-        if picture.mode == "CMYK":
-            profile = None
+        cmyk = picture.mode == "CMYK"
+        remarks = ["CMYK was converted to sRGB, without its profile"] if cmyk else []
         try:
             pixels = from_pillow(picture)
         except ValueError as error:
             raise ValueError(f"'picture' cannot be used: {error}.") from None
-        pixels = np.ascontiguousarray(turned(pixels, orientation(metadata)))
-        remarks = [] if picture.mode != "CMYK" else ["CMYK was converted to sRGB"]
-        if profile is not None:
-            try:
-                check_profile(profile, 1 if pixels.shape[-1] < 3 else 3)
-            except ValueError as error:
-                remarks.append(f"{str(error).rstrip('.')}: colours are taken for sRGB")
-                profile = None
-        return _photo(Decoded(pixels, metadata, profile, remarks=remarks))
+        return _photo(upright_of(pixels, metadata, None if cmyk else profile, remarks))
 
     def to_image(self) -> Image.Image:
         r"""The photo as a Pillow picture, with profile, EXIF and XMP in its `info`.
