@@ -18,7 +18,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from opmask.files.metadata import Metadata, chunk
+from opmask.files.metadata import RESOLUTION, Metadata, chunk
 from opmask.files.pictures import quiet
 
 __all__ = ["JPEG_LARGEST", "add_to_tiff", "jpeg_segments", "png_chunks"]
@@ -50,7 +50,9 @@ def jpeg_segments(metadata: Metadata, profile: bytes | None) -> dict[str, bytes]
         b'\xff\xfe\x00\x04hi'
     """
     across, down = (min(round(one), 65535) for one in metadata.dpi or (1, 1))
-    header = struct.pack(">5sHBHHBB", b"JFIF\0", 0x0101, metadata.dpi is not None, across, down, 0, 0)
+    header = struct.pack(
+        ">5sHBHHBB", b"JFIF\0", 0x0101, metadata.dpi is not None, across, down, 0, 0
+    )
     icc = profile or b""
     pieces = [icc[at : at + _ICC_PART] for at in range(0, len(icc), _ICC_PART)]
     records = metadata.iptc + bytes(len(metadata.iptc) % 2)
@@ -130,6 +132,8 @@ def add_to_tiff(path: Path, metadata: Metadata, profile: bytes | None) -> None:
         file.seek(at)
         (count,) = struct.unpack(order + counter, file.read(struct.calcsize(counter)))
         entries = _entries(file.read(count * entry), entry, order)
+        if metadata.dpi is None:
+            entries = {tag: entry for tag, entry in entries.items() if tag not in RESOLUTION}
         end = file.seek(0, 2)
         file.write(bytes(end % 2))
         added = _directory(metadata, profile, head[: 2 * place])
@@ -160,7 +164,11 @@ def _directory(
     for tag, value in exif.items():
         nested = tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
         directory[tag] = _nested(exif, tag) if nested else value
-    for tag, data in ((_TIFF_XMP, metadata.xmp), (_TIFF_IPTC, metadata.iptc), (_TIFF_ICC, profile)):
+    for tag, data in (
+        (_TIFF_XMP, metadata.xmp),
+        (_TIFF_IPTC, metadata.iptc),
+        (_TIFF_ICC, profile),
+    ):
         if data:
             directory.tagtype[tag] = 1 if tag == _TIFF_XMP else 7
             directory[tag] = data

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from opmask.files.exif import TURNS
 from opmask.files.metadata import Metadata, from_picture, orientation, read_metadata
-from opmask.files.pictures import open_picture
+from opmask.files.pictures import open_picture, quiet
 from opmask.files.profiles import check_profile
 from opmask.files.reading import shorten
 
@@ -132,15 +131,13 @@ def _by_vips(path: Path, kind: str, largest: int) -> Decoded:
         remarks.append("its metadata are damaged or too large, and are left out")
     load = getattr(vips.Image, f"{kind.lower()}load")
     limit: dict[str, Any] = {} if kind == "WEBP" else {"unlimited": True}
+    premultiplied = kind == "TIFF" and _check_tiff(path)
     try:
         # Without "revalidate" libvips would hand out an older file of that name.
-        image = load(
-            str(path), access="sequential", fail_on="error", revalidate=True, **limit
-        )
+        image = load(str(path), access="sequential", fail_on="error", revalidate=True, **limit)
         _check_size(image.width, image.height, largest)
         if frames := _frames(path, image, kind):
             remarks.append(f"the first of {frames} pictures in the file is used")
-        premultiplied = kind == "TIFF" and _check_tiff(path)
         image, profile = _in_rgb(image, profile, remarks)
         pixels = _rows(vips, image, orientation(metadata))
     except vips.Error as error:
@@ -169,11 +166,11 @@ def _frames(path: Path, image: Any, kind: str) -> int:  # noqa: ANN401
 
 
 def _check_tiff(path: Path) -> bool:
-    """Whether colours are stored multiplied by alpha; raises if there are bits that are not read."""
-    tags = Image.Exif()
-    with open(path, "rb") as file, suppress(Exception):
+    """Whether colours are stored multiplied by alpha; raises if it has bits that are not read."""
+    tags, bits, extra = Image.Exif(), 1, 0
+    with open(path, "rb") as file, suppress(Exception), quiet():  # libvips says what is damaged
         tags.load_from_fp(file)
-        bits, extra = tags.get(_TIFF_BITS, 1), tags.get(_TIFF_ALPHA, ())
+        bits, extra = tags.get(_TIFF_BITS, 1), tags.get(_TIFF_ALPHA, 0)
     bits = bits if isinstance(bits, tuple) else (bits,)
     if not {*bits} <= {1, 2, 4, 8, 16, 32}:
         raise ValueError(f"{max(bits)} bits a channel are not read. Save it with 8 or 16")
@@ -265,7 +262,9 @@ def _by_pillow(path: Path, head: bytes, largest: int) -> Decoded:
     remarks = []
     if picture.format == "AVIF" and _deep_avif(path):
         remarks.append("more than 8 bits a channel were read as 8")
-    if (frames := getattr(picture, "n_frames", 1)) > 1:
+    with quiet(), Image.open(path) as opened:
+        frames = getattr(opened, "n_frames", 1)
+    if frames > 1:
         remarks.append(f"the first of {frames} pictures in the file is used")
     if picture.mode == "CMYK":
         remarks.append("CMYK was converted to sRGB, without its profile")
@@ -325,7 +324,7 @@ def _known() -> set[str]:
 def _deep_avif(path: Path) -> bool:
     """Whether an AVIF file says in its configuration that it has 10 or 12 bits."""
     with open(path, "rb") as file:
-        before, found, after = file.read(2**16).partition(b"av1C")
+        _, found, after = file.read(2**16).partition(b"av1C")
     return bool(found) and len(after) > 2 and bool(after[2] & 0x40)
 
 

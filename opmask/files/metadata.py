@@ -20,11 +20,22 @@ from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlug
 from opmask.files.exif import descriptive
 from opmask.files.pictures import quiet
 
-__all__ = ["Metadata", "chunk", "described", "from_picture", "orientation", "read_metadata"]
+__all__ = [
+    "RESOLUTION",
+    "Metadata",
+    "chunk",
+    "described",
+    "from_picture",
+    "orientation",
+    "read_metadata",
+]
 
 _IPTC = 0x0404  # the block of Photoshop's that holds IPTC
 _ORIENTATION = 274
-_TIFF_XMP, _TIFF_IPTC, _TIFF_PHOTOSHOP, _TIFF_RESOLUTION = 700, 33723, 34377, (282, 283, 296)
+_TIFF_XMP, _TIFF_IPTC, _TIFF_ICC = 700, 33723, 34675
+RESOLUTION = (282, 283, 296)
+"""The tags of a TIFF's resolution: across, down, unit."""
+
 _PER_INCH = {2: 1.0, 3: 2.54}  # what the unit of a TIFF's resolution is worth
 
 _COMMENT = "Comment"
@@ -170,10 +181,10 @@ def _from_tiff(path: Path) -> tuple[Metadata, bytes | None]:
     exif = Image.Exif()
     with open(path, "rb") as file, quiet():
         exif.load_from_fp(file)
-        own = {tag: exif.get(tag) for tag in (_TIFF_XMP, _TIFF_IPTC, 34675, *_TIFF_RESOLUTION)}
-        across, down, unit = (own[tag] for tag in _TIFF_RESOLUTION)
+        own = {tag: exif.get(tag) for tag in (_TIFF_XMP, _TIFF_IPTC, _TIFF_ICC, *RESOLUTION)}
+        across, down, unit = (own[tag] for tag in RESOLUTION)
         turn = exif.get(_ORIENTATION, 1)
-        for tag in {_TIFF_IPTC, *_TIFF_RESOLUTION} & set(exif):
+        for tag in {_TIFF_IPTC, *RESOLUTION} & set(exif):
             del exif[tag]
         data = descriptive(exif, (0, 0))  # what describes a TIFF file would fill megabytes
         if turn != 1:
@@ -188,7 +199,7 @@ def _from_tiff(path: Path) -> tuple[Metadata, bytes | None]:
         iptc=_bytes(own[_TIFF_IPTC]),
         dpi=_resolution(across, down, scale) if scale and across and down else None,
     )
-    return metadata, _bytes(own[34675]) or None
+    return metadata, _bytes(own[_TIFF_ICC]) or None
 
 
 def _bytes(value: object) -> bytes:

@@ -243,7 +243,7 @@ def _curve(data: bytes) -> _Power | _Table:
     numbers = np.array(struct.unpack(f">{count}H", data[12 : 12 + 2 * count]))
     if count == 1:
         return _checked(_Power(float(numbers[0]) / 256))
-    # Where the table is flat, or turns back, it is made to rise a little: it shall have an inverse.
+    # Where the table is flat, or turns back, it is made to rise a little, for it needs an inverse.
     steps = np.maximum(np.diff(numbers / 65535), 1 / _STEEPEST / (count - 1))
     values = np.concatenate([[0.0], np.cumsum(steps)])
     return _Table(values / values[-1])

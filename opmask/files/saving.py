@@ -53,7 +53,7 @@ _FORMATS = {
     ".avif": _Format("AVIF", longest=65536),
     ".heic": _HEIF,
     ".heif": _HEIF,
-    ".jxl": _Format("JXL", longest=2**30 - 1, profile=False),
+    ".jxl": _Format("JXL", longest=2**30 - 1, holds=("EXIF",), profile=False),
 }
 
 SUFFIXES = tuple(_FORMATS)
@@ -112,9 +112,9 @@ def check_writable(photo: Photo, path: str | Path) -> tuple[str, ...]:
         A sentence for each thing that will be left out.
 
     Raises:
-        ValueError: If its ending is none of :data:`SUFFIXES`, pixels that can be seen through would
-            go into a JPEG, a side is longer than the format can say, or colours would be others,
-            because the format takes no colour profile.
+        ValueError: If its ending is none of :data:`SUFFIXES`, pixels that can be seen through
+            would go into a JPEG, a side is longer than the format can say, or colours would be
+            others, because the format takes no colour profile.
         ImportError: If the package that writes the format is not installed.
 
     Example:
@@ -253,37 +253,38 @@ def _vips_image(photo: Photo) -> Any:  # noqa: ANN401
     return image.copy(interpretation=name)
 
 
-def _packed(
-    save: Callable[..., None], file: IO[bytes], after: int, inserted: bytes, **how: object
-) -> None:
-    """What libvips writes, with some bytes more after the first `after`."""
-    failure: list[OSError] = []
-    waiting = bytearray()
+class _Sink:
+    """A file that libvips writes to; of what comes first, a stretch is replaced."""
 
-    def write(data: bytes) -> int:
-        nonlocal inserted
+    def __init__(self, file: IO[bytes], start: int, end: int, inserted: bytes) -> None:
+        self.file, self.start, self.end, self.inserted = file, start, end, inserted
+        self.head: bytes | None = b""
+        self.failure: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        size = len(data)
         try:
-            if inserted:
-                waiting.extend(data)
-                if len(waiting) < after:
-                    return len(data)
-                data, size = bytes(waiting[:after]) + inserted + bytes(waiting[after:]), len(data)
-                inserted = b""
-                file.write(data)
-                return size
-            file.write(data)
-            return len(data)
+            if self.head is not None:
+                self.head += bytes(data)
+                if len(self.head) < self.end:
+                    return size
+                data = self.head[: self.start] + self.inserted + self.head[self.end :]
+                self.head = None
+            self.file.write(data)
         except OSError as error:
-            failure.append(error)
+            self.failure = error
             return -1
+        return size
 
+
+def _packed(save: Callable[..., None], sink: _Sink, **how: object) -> None:
     target = import_vips().TargetCustom()
-    target.on_write(write)
+    target.on_write(sink.write)
     try:
         save(target, keep="none", **how)
     except import_vips().Error:
-        if failure:  # a full disk, say, of which libvips only knows that something failed
-            raise failure[0] from None
+        if sink.failure:  # a full disk, say, of which libvips only knows that something failed
+            raise sink.failure from None
         raise
 
 
@@ -291,13 +292,15 @@ def _jpeg(photo: Photo, path: Path, kind: _Format) -> None:
     segments = b"".join(jpeg_segments(photo.metadata, photo.profile).values())
     with open(path, "wb") as file:
         save = _vips_image(photo).jpegsave_target
-        _packed(save, file, 2, segments, Q=95, subsample_mode="off")
+        _packed(save, _Sink(file, 2, 2, segments), Q=95, subsample_mode="off")
 
 
 def _png(photo: Photo, path: Path, kind: _Format) -> None:
     chunks = png_chunks(photo.metadata, photo.profile)
     with open(path, "wb") as file:
-        _packed(_vips_image(photo).pngsave_target, file, 33, chunks, compression=3, filter="up")
+        save = _vips_image(photo).pngsave_target
+        # After the header libvips puts a resolution, also where none is known.
+        _packed(save, _Sink(file, 33, 54, chunks), compression=3, filter="up")
 
 
 def _tiff(photo: Photo, path: Path, kind: _Format) -> None:
@@ -315,7 +318,9 @@ def _by_pillow(photo: Photo, path: Path, kind: _Format) -> None:
     picture = photo.to_image()
     if kind.name == "JXL" and picture.mode == "I;16":
         picture = Image.fromarray(photo.pixels[..., 0])
-    how = {name: picture.info[name] for name in ("icc_profile", "exif", "xmp") if name in picture.info}
+    how = {
+        name: picture.info[name] for name in ("icc_profile", "exif", "xmp") if name in picture.info
+    }
     picture.info.clear()
     picture.save(path, kind.name, **how, **_PILLOW[kind.name])
 
