@@ -2,17 +2,30 @@ r"""Regions in files: pictures that say where a photo was changed, however they 
 
 Data sets, :func:`opmask.harmonize` and the command read them all alike.
 
+The alpha of a photo itself is a region by :func:`soft`: `soft(photo.alpha)`.
+
 Data flow: `picture -> to_region -> array, 1 inside and 0 outside`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from opmask.files.pictures import alpha_of, to_rgb
 
-__all__ = ["GREY", "LABELS", "soft", "to_region"]
+__all__ = [
+    "GREY",
+    "LABELS",
+    "boxes_region",
+    "inverted",
+    "label_region",
+    "soft",
+    "strokes_region",
+    "to_region",
+]
 
 LABELS = 0.05
 """Grey levels that stay below this share of white are taken for labels, not for a soft region."""
@@ -77,6 +90,117 @@ def soft(levels: np.ndarray, name: str = "'region'") -> np.ndarray:
             f"{top}, and the others 0."
         )
     return levels.astype(np.float32) / np.float32(top)
+
+
+def label_region(picture: Image.Image, label: int, name: str = "'region'") -> np.ndarray:
+    r"""The region that a label map gives one number.
+
+    Args:
+        picture: The label map, grey of 8, 16 or 32 bits, or with a palette, whose numbers count
+            and not its colours; upright.
+        label: The number.
+        name: What to call the picture in messages.
+
+    Returns:
+        The region, ``float32``, with shape :math:`(H, W)`: 1 inside, 0 outside.
+
+    Raises:
+        ValueError: If the picture has colours, or the number does not occur; the message then
+            says which do.
+
+    Example:
+        >>> label_region(Image.new("L", (2, 1), 7), 7)
+        array([[1., 1.]], dtype=float32)
+    """
+    if picture.mode not in ("1", "L", "P", "I") and not picture.mode.startswith("I;16"):
+        raise ValueError(
+            f"{name} must be grey or have a palette to be a label map, got mode {picture.mode!r}."
+        )
+    numbers = np.array(picture.convert("L") if picture.mode == "1" else picture)
+    inside = numbers == label
+    if not inside.any():
+        there = np.unique(numbers).tolist()
+        shown = ", ".join(map(str, there[:20])) + (" ..." if len(there) > 20 else "")
+        raise ValueError(f"'label' must be one of those in {name}, {shown}, got {label}.")
+    return inside.astype(np.float32)
+
+
+def boxes_region(boxes: Sequence[tuple[int, int, int, int]], size: tuple[int, int]) -> np.ndarray:
+    r"""The region of all pixels in any of some boxes.
+
+    Args:
+        boxes: For each the left, upper, right and lower edge, in pixels from the upper left corner
+            of the upright photo. The last two are just outside.
+        size: Height and width of the photo.
+
+    Returns:
+        The region, ``float32``, with shape :math:`(H, W)`: 1 inside, 0 outside.
+
+    Raises:
+        ValueError: If there is none, or one is empty or not all in the photo.
+
+    Example:
+        >>> boxes_region([(0, 0, 1, 2)], (2, 3)).tolist()
+        [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
+    """
+    if not boxes:
+        raise ValueError("'boxes' must be at least one box, got none.")
+    height, width = size
+    region = np.zeros(size, np.float32)
+    for left, upper, right, lower in boxes:
+        if not (0 <= left < right <= width and 0 <= upper < lower <= height):
+            raise ValueError(
+                f"'boxes' must be x0,y0,x1,y1 with x0 < x1 and y0 < y1 in the photo of "
+                f"{width}x{height}, got {left},{upper},{right},{lower}."
+            )
+        region[upper:lower, left:right] = 1
+    return region
+
+
+def strokes_region(picture: Image.Image, name: str = "'region'") -> np.ndarray:
+    r"""What strokes on a transparent ground say: inside where white, outside where black.
+
+    Args:
+        picture: The strokes, with alpha, upright. What is half transparent or darker than mid-grey
+            counts as what it is nearer to.
+        name: What to call the picture in messages.
+
+    Returns:
+        The region, ``float32``, with shape :math:`(H, W)`: 1 under white, 0 under black, and -1,
+        unknown, where nothing is painted: the model finds out what the strokes belong to.
+
+    Raises:
+        ValueError: If it has no alpha, or nothing is painted.
+
+    Example:
+        >>> strokes_region(Image.new("LA", (1, 1), (255, 255))).tolist()
+        [[1.0]]
+    """
+    if not picture.has_transparency_data:
+        raise ValueError(
+            f"{name} must have a transparent ground to be strokes, got mode {picture.mode!r}."
+        )
+    painted = alpha_of(picture) >= 128
+    if not painted.any():
+        raise ValueError(f"{name} must have strokes, got a picture in which nothing is painted.")
+    white = to_rgb(picture, name).mean(-1) >= 128
+    return np.where(painted, white, -1).astype(np.float32)
+
+
+def inverted(region: np.ndarray) -> np.ndarray:
+    r"""The inverse of a region: outside where it is inside; unknown stays unknown.
+
+    Args:
+        region: The region, ``float32``, in :math:`[0, 1]` or -1, of any shape.
+
+    Returns:
+        The inverse, with the same shape.
+
+    Example:
+        >>> inverted(np.array([0, 0.25, 1, -1], np.float32))
+        array([ 1. ,  0.75,  0. , -1. ], dtype=float32)
+    """
+    return np.where(region < 0, region, 1 - region)
 
 
 def _levels(picture: Image.Image, name: str) -> np.ndarray:

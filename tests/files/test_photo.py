@@ -108,9 +108,9 @@ def test_colours_that_were_multiplied_by_alpha_are_straight_and_written_back_so(
         photo = read_photo(tmp_path / "a.tif")
         assert photo.premultiplied
         write_photo(photo, tmp_path / "b.tif")
-        page = tifffile.TiffFile(tmp_path / "b.tif").pages[0]
-        assert page.extrasamples == (1,)
-        assert np.abs(page.asarray().astype(int) - values).max() <= 1
+        with tifffile.TiffFile(tmp_path / "b.tif") as file:
+            assert file.pages[0].extrasamples == (1,)
+            assert np.abs(file.asarray().astype(int) - values).max() <= 1
 
 
 def file_with(path, turn=None, **more):
@@ -185,7 +185,8 @@ def test_the_tags_of_a_tiff_file_survive_every_way_and_its_own_do_not(tmp_path):
         photo = read_photo(tmp_path / f"a{suffix}")
     tags = tags_of(photo)
     assert set(tags) == {MAKE, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo}
-    assert tifffile.TiffFile(tmp_path / "a.tif").pages[0].tags[MAKE].value == "Maker"
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.pages[0].tags[MAKE].value == "Maker"
 
 
 def test_large_metadata_are_left_out_of_a_jpeg_alone(tmp_path):

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from opmask.files.regions import soft, to_region
+from opmask.files.regions import (
+    boxes_region,
+    inverted,
+    label_region,
+    soft,
+    strokes_region,
+    to_region,
+)
 
 INSIDE = np.zeros((6, 8), bool)
 INSIDE[1:4, 2:5] = True
@@ -154,3 +161,38 @@ def test_the_masks_of_the_data_are_read_as_before(data_root):
     for path in paths:
         with Image.open(path) as picture:
             np.testing.assert_array_equal(255 * to_region(picture), np.asarray(picture))
+
+
+# --- labels, boxes, strokes ---
+
+
+def test_a_label_is_a_region_whatever_its_colour():
+    numbers = np.array([[0, 1], [2, 2]], np.uint8)
+    picture = Image.fromarray(numbers)
+    palette = Image.fromarray(numbers)
+    palette.putpalette([9, 9, 9, 8, 8, 8, 7, 7, 7])
+    for one in (picture, palette, Image.fromarray(numbers.astype(np.uint16))):
+        assert label_region(one, 2).tolist() == [[0, 0], [1, 1]]
+    with pytest.raises(ValueError, match=r"'label' must be one of those in 'region', 0, 1, 2, "):
+        label_region(picture, 3)
+    with pytest.raises(ValueError, match="must be grey or have a palette"):
+        label_region(picture.convert("RGB"), 1)
+
+
+def test_boxes_add_up_and_must_lie_in_the_photo():
+    assert boxes_region([(0, 0, 1, 1), (2, 0, 3, 2)], (2, 3)).tolist() == [[1, 0, 1], [0, 0, 1]]
+    for box in [(0, 0, 4, 1), (1, 0, 1, 1), (-1, 0, 1, 1), (2, 1, 1, 2)]:
+        with pytest.raises(ValueError, match="'boxes' must be x0,y0,x1,y1"):
+            boxes_region([box], (2, 3))
+    with pytest.raises(ValueError, match="at least one box"):
+        boxes_region([], (2, 3))
+
+
+def test_strokes_say_something_only_where_they_are():
+    levels = np.array([[[255, 255], [0, 255], [255, 0], [0, 9]]], np.uint8)
+    assert strokes_region(Image.fromarray(levels)).tolist() == [[1, 0, -1, -1]]
+    assert inverted(strokes_region(Image.fromarray(levels))).tolist() == [[0, 1, -1, -1]]
+    with pytest.raises(ValueError, match="must have a transparent ground"):
+        strokes_region(Image.new("L", (2, 2)))
+    with pytest.raises(ValueError, match="nothing is painted"):
+        strokes_region(Image.new("LA", (2, 2)))
