@@ -33,14 +33,22 @@ def profile(lights, curve):
     return packed(tags, b"RGB " if lights else b"GRAY")
 
 
-def packed(tags, space):
+def of_tables():
+    """A profile of RGB that has a table to LAB and no curves: all colours are shown as grey."""
+    corners = [round(85 * sum(map(int, f"{n:03b}"))) for n in range(8)]
+    table = b"mft1\0\0\0\0\3\3\2\0" + struct.pack(">9i", *[65536, 0, 0, 0] * 2, 65536)
+    table += bytes(range(256)) * 3 + b"".join(bytes([level, 128, 128]) for level in corners)
+    return packed({b"A2B0": table + bytes(range(256)) * 3}, b"RGB ", b"Lab ")
+
+
+def packed(tags, space, connection=b"XYZ "):
     table, body, start = b"", b"", 132 + 12 * len(tags)
     for name, data in tags.items():
         table += struct.pack(">4sII", name, start + len(body), len(data))
         body += data + bytes(-len(data) % 4)
     head = bytearray(128)
     head[:4] = struct.pack(">I", start + len(body))
-    head[8:24] = b"\x04\x20\0\0mntr" + space + b"XYZ "
+    head[8:24] = b"\x04\x20\0\0mntr" + space + connection
     head[36:40] = b"acsp"
     head[68:80] = struct.pack(">3i", 63190, 65536, 54061)
     return bytes(head) + struct.pack(">I", len(tags)) + table + body

@@ -84,8 +84,8 @@ def png_chunks(metadata: Metadata, profile: bytes | None) -> bytes:
         The chunks.
 
     Example:
-        >>> png_chunks(Metadata(text={"Title": "hi"}), None)[4:17]
-        b'tEXtTitle\x00hi\xcd'
+        >>> png_chunks(Metadata(text={"Title": "hi"}), None)[4:16]
+        b'tEXtTitle\x00hi'
     """
     chunks = []
     if profile:
@@ -121,7 +121,8 @@ def add_to_tiff(path: Path, metadata: Metadata, profile: bytes | None) -> None:
         >>> path = Path(tempfile.mkdtemp(), "red.tif")
         >>> Image.new("RGB", (3, 2), "red").save(path)
         >>> add_to_tiff(path, Metadata(xmp=b"<x/>"), None)
-        >>> Image.open(path).info["xmp"]
+        >>> with Image.open(path) as picture:
+        ...     picture.info["xmp"]
         b'<x/>'
     """
     with open(path, "r+b") as file, quiet():

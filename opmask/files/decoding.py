@@ -9,8 +9,10 @@ Data flow: `file -> kind_of -> decode -> Decoded`.
 from __future__ import annotations
 
 import importlib
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +66,11 @@ class Decoded:
     remarks: list[str] = field(default_factory=list)
 
 
+@cache
 def import_vips() -> Any:  # noqa: ANN401
     """The module pyvips; it takes a moment, and not everybody reads files."""
+    # What libvips warns of, it also copes with or refuses; nobody need read it in a terminal.
+    logging.getLogger("pyvips").addHandler(logging.NullHandler())
     try:
         return importlib.import_module("pyvips")
     except (ImportError, OSError) as error:  # the latter if it finds no library
@@ -167,7 +172,9 @@ def _frames(path: Path, image: Any, kind: str) -> int:  # noqa: ANN401
 
 def _check_tiff(path: Path) -> bool:
     """Whether colours are stored multiplied by alpha; raises if it has bits that are not read."""
-    tags, bits, extra = Image.Exif(), 1, 0
+    tags = Image.Exif()
+    bits: Any = 1
+    extra: Any = 0
     with open(path, "rb") as file, suppress(Exception), quiet():  # libvips says what is damaged
         tags.load_from_fp(file)
         bits, extra = tags.get(_TIFF_BITS, 1), tags.get(_TIFF_ALPHA, 0)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -38,6 +38,10 @@ came from. The difference stays below 0.5 L*, and only in the deepest shadows.
 
 _BLOCK = 2**16  # pixels that are converted at a time, so that what is needed beside them is small
 
+_LARGEST_POWER = 10
+
+_GAP = 1e-4
+
 _NAMES = {"RGB ": 3, "GRAY": 1}  # the colour spaces of profiles that are read, and their channels
 
 
@@ -53,10 +57,12 @@ class _Power:
     e: float = 0.0
     f: float = 0.0
 
-    def linear(self, x: np.ndarray) -> np.ndarray:
+    def curve(self, x: np.ndarray) -> np.ndarray:
         power = np.maximum(self.a * x + self.b, 0) ** self.g + self.e
-        curve = power if self.d <= 0 else np.where(x >= self.d, power, self.c * x + self.f)
-        return np.maximum(curve, x / _STEEPEST)
+        return power if self.d <= 0 else np.where(x >= self.d, power, self.c * x + self.f)
+
+    def linear(self, x: np.ndarray) -> np.ndarray:
+        return np.maximum(self.curve(x), x / _STEEPEST)
 
     def encoded(self, y: np.ndarray) -> np.ndarray:
         root = (np.maximum(y - self.e, 0) ** (1 / self.g) - self.b) / self.a
@@ -260,13 +266,16 @@ def _parametric(kind: int, data: bytes) -> _Power:
 
 
 def _checked(curve: _Power) -> _Power:
-    """Raises unless the curve rises, and ends at about 1."""
-    if curve.g <= 0 or curve.a <= 0:
+    """The curve, without a gap where its parts meet; raises unless it rises, and ends at 1."""
+    if not (0 < curve.g <= _LARGEST_POWER and curve.a > 0):
         raise ValueError("the ICC profile is damaged.")
     with np.errstate(all="ignore"):
-        values = curve.linear(np.linspace(0, 1, 1025))
-    if not (np.diff(values) >= 0).all() or abs(values[-1] - 1) > 0.05:
+        values = curve.curve(np.linspace(0, 1, 1025))
+    # Numbers of 16 bits leave a gap between line and power, which may be a step down.
+    if not (np.diff(values) > -_GAP).all() or abs(values[-1] - 1) > 0.05:
         raise ValueError("the ICC profile is damaged.")
+    if curve.c > 0 and curve.d > 0:
+        return replace(curve, c=(float(curve.curve(np.array(curve.d))) - curve.f) / curve.d)
     return curve
 
 

@@ -185,15 +185,16 @@ def with_type(pixels: np.ndarray, kind: str) -> np.ndarray:
     r"""Pixels in another type, rounded.
 
     Args:
-        pixels: The pixels, ``uint8``, ``uint16`` or ``float32`` in :math:`[0, 1]`.
+        pixels: The pixels, ``uint8``, ``uint16`` or ``float32`` in :math:`[0, 1]`, with
+            shape :math:`(H, W, C)`.
         kind: `"uint8"`, `"uint16"` or `"float32"`.
 
     Returns:
         The pixels, `pixels` itself if they are of that type.
 
     Example:
-        >>> with_type(np.array([0, 128, 65535], np.uint16), "uint8")
-        array([  0,   0, 255], dtype=uint8)
+        >>> with_type(np.array([[[0, 128, 65535]]], np.uint16), "uint8")
+        array([[[  0,   0, 255]]], dtype=uint8)
     """
     if pixels.dtype.name == kind:
         return pixels

@@ -2,7 +2,18 @@ import io
 
 import numpy as np
 import pytest
-from icc_profiles import ADOBE, P3, PROPHOTO, SRGB, SRGB_CURVE, curv, packed, para, profile
+from icc_profiles import (
+    ADOBE,
+    P3,
+    PROPHOTO,
+    SRGB,
+    SRGB_CURVE,
+    curv,
+    of_tables,
+    packed,
+    para,
+    profile,
+)
 from PIL import Image, ImageCms
 
 from opmask.files.photo import Photo, read_photo
@@ -132,3 +143,14 @@ def test_a_profile_of_any_size_fits_into_a_jpeg(tmp_path):
 def test_jpeg_xl_would_lose_the_profile_and_is_refused():
     with pytest.raises(ValueError, match="a format that takes a colour profile"):
         write_photo(Photo(np.zeros((4, 4, 3), np.uint8), GOOD), "a.jxl")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_colours_of_a_profile_of_tables_become_srgb_when_they_are_read(tmp_path, kind):
+    top = np.iinfo(kind).max
+    values = np.full((4, 4, 3), [top, 0, 0]).astype(kind)
+    write_photo(Photo(values, of_tables()), tmp_path / "a.tif")
+    photo = read_photo(tmp_path / "a.tif")
+    assert photo.remarks[0].endswith("colours were converted to sRGB.")
+    assert (photo.profile, photo.pixels.dtype) == (None, kind)
+    assert photo.pixels[0, 0] / top == pytest.approx([0.31] * 3, abs=0.02)  # L* of 33
