@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from opmask.discriminator import PatchDiscriminator
     from opmask.fitting import fit_masks
-    from opmask.inference import Edit, harmonize, plan
+    from opmask.inference import Edit, Photo, harmonize, plan, read_photo, write_photo
     from opmask.operators import Add, Gated, MaskRange, Mul, Operator
     from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher, paper_hls_retoucher
     from opmask.wrapper import Calibration, DirectRGB, OperatorMaskWrapper, OutputHead, Retouched
@@ -54,6 +54,7 @@ __all__ = [
     "OperatorMaskWrapper",
     "OutputHead",
     "PatchDiscriminator",
+    "Photo",
     "Retouched",
     "Retoucher",
     "__version__",
@@ -71,8 +72,10 @@ __all__ = [
     "paper_hls_retoucher",
     "perturb",
     "plan",
+    "read_photo",
     "save",
     "testing",
+    "write_photo",
 ]
 
 # The rooms, which are names of the package themselves (`opmask.color` needs no import of its own),
@@ -90,7 +93,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "export": (),
     "files": (),
     "fitting": ("fit_masks",),
-    "inference": ("Edit", "harmonize", "plan"),
+    "inference": ("Edit", "Photo", "harmonize", "plan", "read_photo", "write_photo"),
     "losses": (),
     "markdown": (),
     "metrics": (),

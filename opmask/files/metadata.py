@@ -34,7 +34,7 @@ _IPTC = 0x0404  # the block of Photoshop's that holds IPTC
 _ORIENTATION = 274
 _TIFF_XMP, _TIFF_IPTC, _TIFF_ICC = 700, 33723, 34675
 RESOLUTION = (282, 283, 296)
-"""The tags of a TIFF's resolution: across, down, unit."""
+"""The tags of a TIFF's resolution across, down, and of its unit."""
 
 _PER_INCH = {2: 1.0, 3: 2.54}  # what the unit of a TIFF's resolution is worth
 

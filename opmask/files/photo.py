@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import final
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,7 @@ __all__ = ["Photo", "read_photo"]
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Photo:
     r"""A photo: its pixels, and what its file says of them.
@@ -80,7 +82,7 @@ class Photo:
 
     @property
     def levels(self) -> int:
-        """The value of white: 255, 65535, or 1 of floats."""
+        """The value of white, which is 255, 65535, or 1 of floats."""
         return _LEVELS[self.pixels.dtype.name]
 
     @property
@@ -97,7 +99,7 @@ class Photo:
                 RGBA, as does a transparent colour; CMYK is converted by Pillow's formula.
 
         Returns:
-            The photo. Of the metadata of a TIFF file only the resolution comes along: use
+            The photo. Of the metadata of a TIFF file only the resolution comes along, unlike by
             :func:`read_photo`.
 
         Raises:
@@ -185,7 +187,7 @@ def read_photo(path: str | Path, *, max_pixels: int = LARGEST) -> Photo:
         max_pixels: The largest number of pixels; a small file may claim very many.
 
     Returns:
-        The photo. Its remarks say what could not be kept: CMYK, LAB, and profiles that have tables
+        The photo. Its remarks say what could not be kept. CMYK, LAB, and profiles that have tables
         alone become sRGB; a damaged profile is dropped.
 
     Raises:

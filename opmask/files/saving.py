@@ -106,7 +106,7 @@ def check_writable(photo: Photo, path: str | Path) -> tuple[str, ...]:
     Args:
         photo: The photo, or one of the same size, type, channels and metadata.
         path: The file to write. Whether it may be written there,
-            :func:`opmask.files.check_outputs` says.
+            `opmask.files.check_outputs` says.
 
     Returns:
         A sentence for each thing that will be left out.

@@ -21,15 +21,16 @@ from PIL import Image
 from torch import Tensor
 
 from opmask.files.exif import upright
+from opmask.files.photo import Photo
 from opmask.inference.explain import Explanation, compare
-from opmask.inference.images import like, profile_of, to_stored
+from opmask.inference.images import Picture, like, profile_of, to_stored
 from opmask.inference.regions import shrink, to_plane
 from opmask.inference.strips import retouch, strips
 from opmask.retouch import Retoucher
 
 __all__ = ["Adjustment", "Edit", "Source"]
 
-T = TypeVar("T", Image.Image, np.ndarray, Tensor)
+T = TypeVar("T", Photo, Image.Image, np.ndarray, Tensor)
 
 
 @dataclass(frozen=True)
@@ -223,9 +224,7 @@ class Edit:
         return like(image, result[None])
 
     @torch.no_grad()
-    def explain(
-        self, image: Image.Image | np.ndarray | Tensor, *, force: bool = False
-    ) -> Explanation:
+    def explain(self, image: Picture, *, force: bool = False) -> Explanation:
         r"""Says what the edit does to its photo: where, by how much, and in words.
 
         Args:
@@ -250,9 +249,7 @@ class Edit:
             image = upright(image)
         return compare(self, *self._opened(image, force))
 
-    def _opened(
-        self, image: Image.Image | np.ndarray | Tensor, force: bool
-    ) -> tuple[Tensor, bytes | None]:
+    def _opened(self, image: Picture, force: bool) -> tuple[Tensor, bytes | None]:
         """The stored pixels of the photo and its profile, once it is known to be the right one."""
         stored = to_stored(image)
         if len(stored) != 1:

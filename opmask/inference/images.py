@@ -1,4 +1,4 @@
-r"""Pictures of all kinds as stored pixels, and back: PIL images, NumPy arrays, tensors.
+r"""Pictures of all kinds as stored pixels, and back: photos, PIL images, arrays, tensors.
 
 Stored pixels are the numbers of the picture itself, 8 bits, 16 bits or floating point, grey or
 RGB. They become colours, and colours become them, for a strip at a time.
@@ -15,11 +15,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from opmask.files.photo import Photo
 from opmask.files.pictures import alpha_of, to_rgb
+from opmask.files.profiles import check_profile, from_srgb, is_srgb, to_srgb
 
 __all__ = [
     "CHANGED",
     "MODES",
+    "Picture",
     "changed_share",
     "check_mode",
     "decode",
@@ -30,9 +33,12 @@ __all__ = [
     "to_stored",
 ]
 
-T = TypeVar("T", Image.Image, np.ndarray, Tensor)
+Picture = Photo | Image.Image | np.ndarray | Tensor
+"""What can be retouched."""
 
-MODES = ("RGB", "RGBA", "L", "LA", "P", "PA")
+T = TypeVar("T", Photo, Image.Image, np.ndarray, Tensor)
+
+MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "I;16")
 """The modes of PIL images that can be retouched."""
 
 KEPT = ("icc_profile", "exif")
@@ -48,17 +54,18 @@ LUMA = (0.299, 0.587, 0.114)
 """How bright red, green and blue count in grey (ITU-R BT.601, as in Pillow)."""
 
 
-def to_stored(image: Image.Image | np.ndarray | Tensor) -> Tensor:
+def to_stored(image: Picture) -> Tensor:
     r"""The pixels of a picture as they are stored, without alpha.
 
     Args:
-        image: A PIL image of one of :data:`MODES`, upright; an array, with shape
+        image: A photo; a PIL image of one of :data:`MODES`, upright; an array, with shape
             :math:`(H, W, 3)`, :math:`(H, W, 1)` or :math:`(H, W)`; or a tensor, with shape
             :math:`(3, H, W)` or :math:`(B, 3, H, W)`. Both are ``uint8`` in 0-255, ``uint16`` in
             0-65535, or floating point in :math:`[0, 1]`.
 
     Returns:
-        The pixels, with shape :math:`(B, H, W, C)` and the type of `image`; of a tensor, a view.
+        The pixels, with shape :math:`(B, H, W, C)` and the type of `image`; of photos and tensors,
+        a view.
         C is 1 for grey and 3 for RGB; palettes are looked up.
 
     Raises:
@@ -69,15 +76,21 @@ def to_stored(image: Image.Image | np.ndarray | Tensor) -> Tensor:
         >>> to_stored(Image.new("RGB", (3, 2), "red"))[0, 0, 0]
         tensor([255,   0,   0], dtype=torch.uint8)
     """
+    if isinstance(image, Photo):
+        colors = image.pixels[..., : image.channels - (image.alpha is not None)]
+        return torch.from_numpy(colors if colors.flags.writeable else colors.copy())[None]
     if isinstance(image, Image.Image):
         check_mode(image)
-        grey = image.mode in ("L", "LA")
-        image = np.array(image.getchannel("L"))[..., None] if grey else to_rgb(image)
+        if image.mode in ("L", "LA", "I;16"):
+            image = np.array(image.getchannel("L") if image.mode == "LA" else image)[..., None]
+        else:
+            image = to_rgb(image)
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if not isinstance(image, Tensor):
         raise TypeError(
-            f"'image' must be a PIL image, a NumPy array or a tensor, got {type(image).__name__}."
+            "'image' must be a Photo, a PIL image, a NumPy array or a tensor, got "
+            f"{type(image).__name__}."
         )
     if image.ndim not in (3, 4) or image.shape[-3] != 3:
         raise ValueError(
@@ -109,6 +122,8 @@ def like(image: T, stored: Tensor) -> T:
         pixels = stored.permute(0, 3, 1, 2).contiguous()
         return pixels.to(image.device).view(image.shape)
     array = stored[0].cpu().numpy()
+    if isinstance(image, Photo):
+        return image.with_pixels(_beside_alpha(array, image.alpha))
     if isinstance(image, np.ndarray):
         return array.reshape(image.shape)
     picture = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
@@ -129,11 +144,14 @@ def decode(stored: Tensor, profile: bytes | None = None) -> Tensor:
         The colours, in at least float32, with shape :math:`(1, 3, H, W)`, sRGB; those of a wide
         gamut lie partly beyond :math:`[0, 1]`.
     """
+    if not is_srgb(profile):
+        own = decode(stored)[0, : stored.shape[2]].permute(1, 2, 0).float()
+        return _planes(torch.from_numpy(to_srgb(own.numpy(), profile)))
     dtype = stored.dtype if stored.is_floating_point() else torch.float32
     colors = stored.to(torch.promote_types(dtype, torch.float32))
     if stored.dtype in WHITE:
         colors = colors / WHITE[stored.dtype]
-    return colors.permute(2, 0, 1)[None].expand(1, 3, -1, -1).contiguous()
+    return _planes(colors)
 
 
 def encode(image: Tensor, like: Tensor, profile: bytes | None = None) -> Tensor:
@@ -148,9 +166,12 @@ def encode(image: Tensor, like: Tensor, profile: bytes | None = None) -> Tensor:
     Returns:
         The pixels, with shape :math:`(H, W, C)`; whole numbers are rounded, halves to even.
     """
-    colors = image[0].permute(1, 2, 0).clamp(0, 1)
+    colors = image[0].permute(1, 2, 0)
     if like.shape[2] == 1:
         colors = (colors * colors.new_tensor(LUMA)).sum(2, keepdim=True)
+    if not is_srgb(profile):
+        colors = torch.from_numpy(from_srgb(colors.numpy(), profile))
+    colors = colors.clamp(0, 1)
     if like.dtype in WHITE:
         # By way of int32, because torch computes little in 16 bits without a sign.
         colors = (colors * WHITE[like.dtype]).round().to(torch.int32)
@@ -158,8 +179,17 @@ def encode(image: Tensor, like: Tensor, profile: bytes | None = None) -> Tensor:
 
 
 def profile_of(image: object) -> bytes | None:
-    """The ICC profile of a picture, if it has one; sRGB otherwise."""
-    return image.info.get("icc_profile") if isinstance(image, Image.Image) else None
+    """The ICC profile of a picture, if it has one that is read; `None` stands for sRGB."""
+    if isinstance(image, Photo):
+        return image.profile
+    if not isinstance(image, Image.Image) or not image.info.get("icc_profile"):
+        return None
+    profile = image.info["icc_profile"]
+    try:
+        check_profile(profile, 1 if image.mode in ("L", "LA", "I;16") else 3)
+    except ValueError:  # damaged, or of tables: what shows it without a profile has done so, too
+        return None
+    return bytes(profile)
 
 
 def kept_info(picture: Image.Image) -> dict[str, Any]:
@@ -176,23 +206,37 @@ def check_mode(picture: Image.Image) -> None:
         )
 
 
-def changed_share(before: Image.Image, after: Image.Image) -> float:
+def changed_share(before: np.ndarray, after: np.ndarray, white: float = 255) -> float:
     r"""The share of a picture's pixels of which a channel has changed visibly.
 
     Args:
-        before: The picture.
-        after: The picture that it became, of the same size.
+        before: The pixels, with shape :math:`(H, W, C)`.
+        after: What became of them, with the same shape and type.
+        white: The level of white.
 
     Returns:
-        The share of pixels that moved by more than :data:`CHANGED` levels, in :math:`[0, 1]`.
+        The share of pixels that moved by more than :data:`CHANGED` of 255 levels, in
+        :math:`[0, 1]`.
 
     Example:
-        >>> grey = Image.new("RGB", (4, 1), (100, 100, 100))
-        >>> changed_share(grey, Image.new("RGB", (4, 1), (100, 105, 100)))
+        >>> grey = np.full((1, 4, 3), 100, np.uint8)
+        >>> changed_share(grey, grey + np.array([0, 5, 0], np.uint8))
         1.0
     """
-    old, new = (np.asarray(picture.convert("RGBA"), np.int16) for picture in (before, after))
-    return float((abs(new - old).max(-1) > CHANGED).mean())
+    count = 0
+    for old, new in zip(before, after, strict=True):  # a row at a time, in little memory
+        moved = np.abs(new.astype(np.float32) - old.astype(np.float32)).max(-1)
+        count += int((moved > CHANGED / 255 * white).sum())
+    return count / (before.shape[0] * before.shape[1])
+
+
+def _planes(colors: Tensor) -> Tensor:
+    """Colours of shape (H, W, C) as an image of shape (1, 3, H, W)."""
+    return colors.permute(2, 0, 1)[None].expand(1, 3, -1, -1).contiguous()
+
+
+def _beside_alpha(colors: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    return colors if alpha is None else np.concatenate([colors, alpha[..., None]], -1)
 
 
 def _from_array(image: np.ndarray) -> Tensor:

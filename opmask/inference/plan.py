@@ -20,8 +20,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from opmask.files.exif import upright
+from opmask.files.photo import Photo
 from opmask.inference.edit import Adjustment, Edit, Source
-from opmask.inference.images import profile_of, to_stored
+from opmask.inference.images import Picture, profile_of, to_stored
 from opmask.inference.regions import shrink, to_plane
 from opmask.inference.strips import shrink_photo
 from opmask.wrapper import OperatorMaskWrapper
@@ -31,13 +32,13 @@ from opmask.wrapper.sizes import SMALLEST
 __all__ = ["check_options", "check_size", "for_inference", "harmonize", "plan"]
 
 M = TypeVar("M", bound=nn.Module)
-T = TypeVar("T", Image.Image, np.ndarray, Tensor)
+T = TypeVar("T", Photo, Image.Image, np.ndarray, Tensor)
 
 
 @torch.no_grad()
 def plan(
     model: OperatorMaskWrapper,
-    image: Image.Image | np.ndarray | Tensor,
+    image: Picture,
     *,
     region: Image.Image | np.ndarray | Tensor | None = None,
     strength: float | str = "auto",
@@ -52,11 +53,11 @@ def plan(
         model: The model. It runs where it is, in evaluation mode, and is not changed: several
             threads may share it. Of one in training mode each call runs a copy that shares its
             weights, so call `model.eval()` before many.
-        image: A PIL image of mode RGB, RGBA, L, LA, P or PA; an array, with shape
-            :math:`(H, W, 3)`, or :math:`(H, W)` for grey; or a tensor, with shape
-            :math:`(3, H, W)` or :math:`(B, 3, H, W)`. Arrays and tensors are ``uint8`` in 0-255,
-            ``uint16`` in 0-65535, or floating point in :math:`[0, 1]`. Height and width at least
-            16.
+        image: A :class:`opmask.Photo`; a PIL image of mode RGB, RGBA, L, LA, P, PA or I;16; an
+            array, with shape :math:`(H, W, 3)`, or :math:`(H, W)` for grey; or a tensor, with
+            shape :math:`(3, H, W)` or :math:`(B, 3, H, W)`. Arrays and tensors are ``uint8`` in
+            0-255, ``uint16`` in 0-65535, or floating point in :math:`[0, 1]`. Height and width at
+            least 16.
         region: Where the photo was changed: 1 inside, 0 outside, soft between, -1 unknown. A PIL
             image of any mode and orientation that is grey or a cut-out, see
             :func:`opmask.files.regions.to_region`; or an array or a tensor, with shape
@@ -112,9 +113,10 @@ def harmonize(
     What comes back is of the kind, type and size of what was handed in, on the same device. Where
     the masks are at their identity, pixels stay exactly as they are.
 
-    A PIL image comes back upright, with its EXIF orientation applied and removed; its alpha, ICC
-    profile and other EXIF tags are kept. Grey photos stay grey, and palettes become RGB or RGBA,
-    see :func:`opmask.inference.images.like`.
+    Colours are what the ICC profile of a photo or a PIL image says; those that sRGB does not have
+    are kept. A PIL image comes back upright, with its EXIF orientation applied and removed; its
+    alpha, ICC profile and other EXIF tags are kept. Grey photos stay grey, and palettes become RGB
+    or RGBA, see :func:`opmask.inference.images.like`.
 
     Args:
         model: As for :func:`plan`.

@@ -95,10 +95,11 @@ def retouch(
     result = torch.empty_like(stored, memory_format=torch.contiguous_format)
     for rows in strips(size) if retoucher.pixelwise else [slice(0, size[0])]:
         maps = dict(zip(masks, enlarged[rows].split(1, 1), strict=True))
-        before = stored[rows].to(enlarged.device)
-        image = apply(decode(before, profile), maps)
-        after = encode(image, before, profile)
-        result[rows] = torch.where(acting(retoucher, maps)[0, 0, ..., None], after, before)
+        before = stored[rows]
+        image = apply(decode(before, profile).to(enlarged.device), maps)
+        after = encode(image.to(stored.device), before, profile)
+        here = acting(retoucher, maps)[0, 0, ..., None].to(stored.device)
+        result[rows] = torch.where(here, after, before)
     return result
 
 
