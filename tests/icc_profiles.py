@@ -33,6 +33,11 @@ def profile(lights, curve):
     return packed(tags, b"RGB " if lights else b"GRAY")
 
 
+def display_p3():
+    """Display P3, as phones and screens have it."""
+    return profile(P3, SRGB_CURVE)
+
+
 def of_tables():
     """A profile of RGB that has a table to LAB and no curves: all colours are shown as grey."""
     corners = [round(85 * sum(map(int, f"{n:03b}"))) for n in range(8)]

@@ -19,6 +19,7 @@ import typer
 
 from opmask._version import __version__
 from opmask.cli.benchmark import build as build_benchmark
+from opmask.cli.edits import edit_file, explain, paste, render
 from opmask.cli.errors import EXPECTED, describe
 from opmask.cli.export import export_model
 from opmask.cli.harmonize import harmonize_files
@@ -35,6 +36,10 @@ app = typer.Typer(
 
 app.add_typer(study, name="study")
 app.command("harmonize")(harmonize_files)
+app.command("paste")(paste)
+app.command("explain")(explain)
+app.command("edit")(edit_file)
+app.command("render")(render)
 app.command("build-benchmark")(build_benchmark)
 app.command("export-onnx")(export_model)
 

@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from opmask.cli.photos import find_jobs
+from opmask.cli import options
+from opmask.cli.photos import WRITTEN, find_jobs
 from opmask.cli.reporting import Report
-from opmask.cli.saving import SAVING
 
 
 def harmonize_files(
@@ -28,51 +28,50 @@ def harmonize_files(
         typer.Option(
             "--out",
             "-o",
-            help=f"The file to write: {', '.join(SAVING)}. Or a folder; for several photos, "
+            help=f"The file to write: {', '.join(WRITTEN)}. Or a folder; for several photos, "
             "a folder, where those that are there already are finished.",
         ),
     ],
-    region: Annotated[
+    region: options.Region = None,
+    label: options.Label = None,
+    strokes: options.Strokes = False,
+    alpha: options.Alpha = False,
+    box: options.Box = None,
+    invert: options.Invert = False,
+    strength: options.Strength = "auto",
+    save_edits: Annotated[
         Path | None,
-        typer.Option(
-            help="A picture that is white where the photo was changed and black elsewhere, or a "
-            "cut-out of what was changed. Or a folder of them: barn_mask.png, or else barn.png, "
-            "belongs to barn.jpg."
-        ),
+        typer.Option(help="The file for the edit, .opmask; for several photos, a folder."),
     ] = None,
-    strength: Annotated[
-        str, typer.Option(help="How much of the change to apply: auto, or a number from 0 on.")
-    ] = "auto",
-    model: Annotated[
-        Path | None, typer.Option(help="A checkpoint. Default: the one that comes with opmask.")
+    panel: Annotated[
+        Path | None,
+        typer.Option(help="A picture of what was changed and why; for several photos, a folder."),
     ] = None,
-    work_size: Annotated[
-        int, typer.Option(help="The longer side at which masks are predicted, in pixels.")
-    ] = 256,
-    device: Annotated[
-        str | None, typer.Option(help="Such as cpu or cuda. Default: what there is.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that are there.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON for each photo.")
-    ] = False,
+    model: options.Model = None,
+    work_size: options.WorkSize = 256,
+    device: options.Device = None,
+    compile: options.Compile = False,
+    max_pixels: options.MaxPixels = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
 ) -> None:
     """Harmonize photos, with or without the regions that were changed."""
-    jobs, finished = find_jobs(photos, out, region=region, model=model, overwrite=overwrite)
-    amount = _strength(strength)
+    told = options.region_options(region, label, strokes, alpha, box, invert)
+    amount = options.parse_strength(strength)
+    jobs, finished = find_jobs(
+        photos,
+        out,
+        region=region,
+        model=model,
+        edits=save_edits,
+        panels=panel,
+        overwrite=overwrite,
+    )
     report = Report(len(jobs) + len(finished), as_json)
     report.finished(finished)
     if jobs:
         from opmask.cli.harmonizing import Settings, harmonize_jobs
 
-        harmonize_jobs(jobs, Settings(model, amount, work_size, device), report)
+        settings = Settings(model, amount, work_size, device, told, max_pixels, compile)
+        harmonize_jobs(jobs, settings, report)
     report.end()
-
-
-def _strength(text: str) -> float | str:
-    try:
-        return text if text == "auto" else float(text)
-    except ValueError:
-        raise ValueError(f"'--strength' must be auto or a number, got {text!r}.") from None

@@ -8,24 +8,29 @@ Jobs -> :func:`harmonize_jobs` -> files, and a report.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from opmask.checkpoints import load
 from opmask.cli.errors import EXPECTED
+from opmask.cli.options import RegionOptions
 from opmask.cli.photos import Job
 from opmask.cli.reporting import Report
-from opmask.cli.saving import check_saving, saving_options
 from opmask.files import replacing
+from opmask.files.decoding import LARGEST
 from opmask.files.exif import upright
+from opmask.files.photo import Photo, read_photo
 from opmask.files.pictures import open_picture
-from opmask.inference.images import changed_share, check_mode, kept_info
-from opmask.inference.plan import check_options, check_size, harmonize
+from opmask.files.regions import boxes_region, inverted, label_region, soft, strokes_region
+from opmask.files.saving import check_writable, write_photo
+from opmask.inference import Edit, plan
+from opmask.inference.images import changed_share
+from opmask.inference.panel import draw_panel
+from opmask.inference.plan import check_options, check_size
 from opmask.inference.regions import to_plane
 from opmask.wrapper import OperatorMaskWrapper
 
@@ -34,10 +39,13 @@ from opmask.wrapper import OperatorMaskWrapper
 class Settings:
     """What decides how photos are harmonized, as on the command line."""
 
-    model: Path | None
-    strength: float | str
-    work_size: int
-    device: str | None
+    model: Path | None = None
+    strength: float | str = "auto"
+    work_size: int = 256
+    device: str | None = None
+    region: RegionOptions = field(default_factory=RegionOptions)
+    max_pixels: int | None = None
+    compile: bool = False
 
 
 def harmonize_jobs(jobs: Sequence[Job], settings: Settings, report: Report) -> None:
@@ -47,41 +55,88 @@ def harmonize_jobs(jobs: Sequence[Job], settings: Settings, report: Report) -> N
         ValueError: If the settings are refused, which holds for all photos.
     """
     check_options(settings.strength, settings.work_size)
-    place, network = _device(settings.device), None
+    place, network = find_device(settings.device), None
     for job in tqdm(jobs, unit="photo", disable=None if len(jobs) > 1 else True):
         try:
-            photo, area = _read(job)
+            photo = open_photo(job.photo, settings.max_pixels)
+            lost = check_out(photo, job.out)
+            area = read_region(photo, job.region, settings.region)
         except EXPECTED as error:
             report.failed(job, error)
             continue
         if network is None:
-            network = _network(settings.model, guided=area is not None).to(place)
+            network = load_model(settings.model, guided=area is not None).to(place)
         try:
-            after = harmonize(
-                network,
-                photo,
-                region=area,
-                strength=settings.strength,
-                work_size=settings.work_size,
-            )
-            _write(after, job.out)
-            _report(report, job, photo, after, area)
+            edit = make_plan(network, photo, area, settings)
+            after = edit.render(photo, compile=settings.compile)
+            write_photo(after, job.out)
+            if job.edit is not None:
+                edit.save(_in_folder(job.edit))
+            if job.panel is not None:
+                save_panel(edit, photo, _in_folder(job.panel))
+            _report(report, job, photo, after, area, lost)
         except EXPECTED as error:
             report.failed(job, error)
 
 
-def _read(job: Job) -> tuple[Image.Image, Tensor | None]:
-    """The photo, upright, and its region; what cannot be used is refused."""
-    photo = upright(open_picture(job.photo))
-    check_mode(photo)
-    check_size((photo.height, photo.width))
-    check_saving(photo, job.out, saving_options(job.out))
-    if job.region is None:
-        return photo, None
-    return photo, to_plane(open_picture(job.region), (photo.height, photo.width))
+def make_plan(
+    network: OperatorMaskWrapper, photo: Photo, area: Tensor | None, settings: Settings
+) -> Edit:
+    """The edit of one photo."""
+    edit = plan(
+        network,
+        photo,
+        region=area,
+        strength=settings.strength,
+        work_size=settings.work_size,
+    )
+    assert isinstance(edit, Edit)
+    return edit
 
 
-def _network(path: Path | None, *, guided: bool) -> OperatorMaskWrapper:
+def open_photo(path: Path, max_pixels: int | None) -> Photo:
+    """A photo that is large enough; `--max-pixels` lifts the limit of what is too large."""
+    try:
+        photo = read_photo(path, max_pixels=max_pixels or LARGEST)
+    except ValueError as error:
+        raise ValueError(str(error).replace("max_pixels", "--max-pixels")) from error
+    check_size(photo.size)
+    return photo
+
+
+def check_out(photo: Photo, out: Path, name: str = "--out") -> tuple[str, ...]:
+    """Refuses an output that could not hold the photo; what it will not hold."""
+    try:
+        return check_writable(photo, out)
+    except ValueError as error:
+        raise ValueError(str(error).replace("'path'", f"'{name}'")) from error
+
+
+def read_region(photo: Photo, path: Path | None, options: RegionOptions) -> Tensor | None:
+    """The region of a photo, of the photo's size or another; None if nothing is told of it."""
+    height, width = photo.size
+    if options.alpha:
+        if photo.alpha is None:
+            raise ValueError("'--alpha' must go with a photo that has alpha, got one without.")
+        region = photo.alpha if photo.pixels.dtype.kind == "f" else soft(photo.alpha, "alpha")
+    elif options.boxes:
+        region = boxes_region(options.boxes, photo.size)
+    elif path is None:
+        return None
+    else:
+        picture = upright(open_picture(path))
+        if options.label is not None:
+            region = label_region(picture, options.label)
+        elif options.strokes:
+            region = strokes_region(picture)
+        else:
+            plane = to_plane(picture, photo.size)
+            return 1 - plane if options.invert else plane
+    return to_plane(inverted(region) if options.invert else region, (height, width))
+
+
+def load_model(path: Path | None, *, guided: bool) -> OperatorMaskWrapper:
+    """The model of a file, or that in the box; one without masks is refused."""
     network = load(path)
     if not isinstance(network, OperatorMaskWrapper):
         raise ValueError(f"'--model' must be one that predicts masks, got {path}, which has none.")
@@ -90,25 +145,8 @@ def _network(path: Path | None, *, guided: bool) -> OperatorMaskWrapper:
     return network
 
 
-def _write(picture: Image.Image, out: Path) -> None:
-    with replacing(out) as temporary:
-        picture.save(temporary, **saving_options(out), **kept_info(picture))
-
-
-def _report(
-    report: Report, job: Job, before: Image.Image, after: Image.Image, area: Tensor | None
-) -> None:
-    share = changed_share(before, after)
-    remark = f"{share:.0%} of it visibly changed"
-    if area is not None and not area.any():
-        remark = "nothing is selected, so it stays as it is"
-    elif area is not None and bool((area == 1).all()):
-        remark += "; all of it is selected, so there is nothing to match it with"
-    width, height = after.size
-    report.written(job, remark, width=width, height=height, changed=share)
-
-
-def _device(name: str | None) -> torch.device:
+def find_device(name: str | None) -> torch.device:
+    """The device of a name, or what there is; one that does not work is refused."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -119,3 +157,34 @@ def _device(name: str | None) -> torch.device:
             f"'--device' must be one that works, got {name!r}: {reason}. Try cpu."
         ) from error
     return torch.device(name)
+
+
+def save_panel(edit: Edit, photo: Photo, path: Path, *, force: bool = False) -> None:
+    """Draws what an edit does to a photo."""
+    picture = draw_panel(edit.explain(photo, force=force))
+    with replacing(path) as temporary:
+        picture.save(temporary, quality=95)
+
+
+def _in_folder(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _report(
+    report: Report,
+    job: Job,
+    before: Photo,
+    after: Photo,
+    area: Tensor | None,
+    lost: Sequence[str],
+) -> None:
+    share = changed_share(before.pixels, after.pixels, before.levels)
+    remark = f"{share:.0%} of it visibly changed"
+    if area is not None and not area.any():
+        remark = "nothing is selected, so it stays as it is"
+    elif area is not None and bool((area == 1).all()):
+        remark += "; all of it is selected, so there is nothing to match it with"
+    height, width = after.size
+    notes = [*before.remarks, *lost]
+    report.written(job, remark, notes, width=width, height=height, changed=share)

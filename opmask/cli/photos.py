@@ -14,9 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from opmask.cli.saving import SAVING, saving_options
 from opmask.files import check_outputs, shorten
 from opmask.files.reading import LONGEST_NAME, why_unreadable
+
+_COMMON = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
+WRITTEN = (*_COMMON, ".avif", ".heic", ".heif", ".jxl")
+"""The endings of photos that are written, those of :mod:`opmask.files.saving`."""
+
+READ = (*WRITTEN, ".bmp")
+"""The endings of what is taken for a photo in a folder."""
+
+PANELS = (".png", ".jpg", ".jpeg", ".webp")
+"""The endings of panels."""
 
 MASK = "_mask"
 """What the name of a region adds to that of its photo: `barn_mask.png` to `barn.jpg`."""
@@ -24,11 +33,13 @@ MASK = "_mask"
 
 @dataclass(frozen=True)
 class Job:
-    """A photo, its region if there is one, and the file to write."""
+    """A photo, its region if there is one, and the files to write."""
 
     photo: Path
     region: Path | None
     out: Path
+    edit: Path | None = None
+    panel: Path | None = None
 
 
 def find_jobs(
@@ -37,6 +48,8 @@ def find_jobs(
     *,
     region: Path | None = None,
     model: Path | None = None,
+    edits: Path | None = None,
+    panels: Path | None = None,
     overwrite: bool = False,
 ) -> tuple[list[Job], list[Job]]:
     r"""Finds photos, pairs them with regions, and says where each is written to.
@@ -55,6 +68,8 @@ def find_jobs(
         out: The file, or the folder, to write.
         region: A region for all photos, or a folder of regions.
         model: The model, which is read, too.
+        edits: The file for the edit of a single photo, or the folder for edits.
+        panels: The file for the panel of a single photo, or the folder for panels.
         overwrite: Whether outputs that are there are replaced. Without it a file `out` is refused,
             and photos that a folder `out` has already are finished.
 
@@ -77,15 +92,26 @@ def find_jobs(
     """
     into_folder = out.is_dir() or len(arguments) > 1 or _is_several(arguments[0])
     if into_folder:
-        _check_folder(out)
+        _check_folder("--out", out)
+        for name, folder in ("--save-edits", edits), ("--panel", panels):
+            if folder is not None:
+                _check_folder(name, folder)
     else:
-        saving_options(out)
-        check_outputs({"--out": out}, inputs=[arguments[0], region, model], overwrite=overwrite)
+        check_ending("--out", out, WRITTEN)
+        outputs = {"--out": out, "--save-edits": edits, "--panel": panels}
+        check_outputs(outputs, inputs=[arguments[0], region, model], overwrite=overwrite)
+        if edits is not None:
+            check_ending("--save-edits", edits, (".opmask",))
+        if panels is not None:
+            check_ending("--panel", panels, PANELS)
     photos = _photos(arguments, out, region)
-    jobs = [
-        Job(photo, mask, _target(photo, out) if into_folder else out)
-        for photo, mask in zip(photos, _regions(photos, region), strict=True)
-    ]
+    jobs = []
+    for photo, mask in zip(photos, _regions(photos, region), strict=True):
+        if into_folder:
+            beside = _beside(photo, edits, ".opmask"), _beside(photo, panels, ".png")
+            jobs.append(Job(photo, mask, _target(photo, out), *beside))
+        else:
+            jobs.append(Job(photo, mask, out, edits, panels))
     _check_targets(jobs, model)
     finished = {job for job in jobs if job.out.is_file() and not overwrite}
     return [job for job in jobs if job not in finished], [job for job in jobs if job in finished]
@@ -121,13 +147,13 @@ def _photos(arguments: Sequence[Path], out: Path, region: Path | None) -> list[P
 
 def _several(argument: Path, out: Path, region: Path | None) -> list[Path]:
     """The photos of a folder or a pattern, without what was written and without regions."""
-    from opmask.files.pictures import ENDINGS, picture_files
+    from opmask.files.pictures import picture_files
 
     if argument.is_dir():
-        found = picture_files(argument)
+        found = picture_files(argument, READ)
     else:
         paths = sorted(Path(path) for path in glob.glob(str(argument), recursive=True))
-        found = [path for path in paths if path.suffix.lower() in ENDINGS and path.is_file()]
+        found = [path for path in paths if path.suffix.lower() in READ and path.is_file()]
     return [
         photo
         for photo in found
@@ -180,16 +206,28 @@ def _region(photo: Path, folder: Path, named: dict[str, list[Path]]) -> Path:
 
 
 def _target(photo: Path, folder: Path) -> Path:
-    return folder / (photo.name if photo.suffix.lower() in SAVING else f"{photo.stem}.png")
+    return folder / (photo.name if photo.suffix.lower() in WRITTEN else f"{photo.stem}.png")
 
 
-def _check_folder(out: Path) -> None:
+def _beside(photo: Path, folder: Path | None, suffix: str) -> Path | None:
+    # With the whole name, because barn.jpg and barn.png may be two photos.
+    return None if folder is None else folder / f"{photo.name}{suffix}"
+
+
+def check_ending(name: str, path: Path, endings: Sequence[str]) -> None:
+    """Refuses an output of another ending."""
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"'{name}' must end in one of {', '.join(endings)}, got {path}.")
+
+
+def _check_folder(name: str, out: Path) -> None:
     """Raises unless files can be written to a folder, which need not be there."""
-    if (out.exists() and not out.is_dir()) or (not out.exists() and out.suffix.lower() in SAVING):
-        raise ValueError(f"'--out' must be a folder for several photos, got the file {out}.")
+    file = out.suffix.lower() in (*WRITTEN, ".opmask")
+    if (out.exists() and not out.is_dir()) or (not out.exists() and file):
+        raise ValueError(f"'{name}' must be a folder for several photos, got the file {out}.")
     there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise ValueError(f"'--out' must be a folder that can be written to, got {out}.")
+        raise ValueError(f"'{name}' must be a folder that can be written to, got {out}.")
 
 
 def _check_targets(jobs: Sequence[Job], model: Path | None) -> None:

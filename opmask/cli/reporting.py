@@ -37,13 +37,23 @@ class Report:
             count = f"{len(jobs)} of {self.total} photos"
             _echo(f"{count} are there already. --overwrite redoes them.")
 
-    def written(self, job: Job, remark: str, *, width: int, height: int, changed: float) -> None:
-        """Says what was written: a picture of this size, and the share of it that changed."""
+    def written(
+        self,
+        job: Job,
+        remark: str,
+        notes: Sequence[str] = (),
+        *,
+        width: int,
+        height: int,
+        changed: float,
+    ) -> None:
+        """Says what was written: a picture of this size, what of it changed, what is left out."""
         if self.as_json:
             facts = {"width": width, "height": height, "changed": changed, "remark": remark}
-            self._json(job, "written", **facts)
+            self._json(job, "written", **facts, notes=list(notes))
         else:
-            _echo(f"Written: {job.out} ({width}x{height}; {remark})")
+            said = " ".join(["", *notes])
+            _echo(f"Written: {job.out} ({width}x{height}; {remark}){said}")
 
     def failed(self, job: Job, error: Exception) -> None:
         """Says why there is no output, and which photo is to blame if there are others."""

@@ -53,7 +53,7 @@ class Source:
 
         Example:
             >>> Source.of(torch.zeros(4, 6, 3, dtype=torch.uint8)).sha256[:8]
-            '0aaf1bb8'
+            'ed15b7ab'
         """
         height, width, channels = stored.shape
         kind = f"{height}x{width}x{channels} {str(stored.dtype).removeprefix('torch.')} "
@@ -241,7 +241,8 @@ class Edit:
         Example:
             >>> import opmask
             >>> photo = Image.new("RGB", (64, 48), "teal")
-            >>> edit = opmask.plan(opmask.load(), photo, strength=0)
+            >>> model = opmask.OperatorMaskWrapper(opmask.backbones.SmallUNet(width=8))
+            >>> edit = opmask.plan(model, photo)
             >>> edit.adjust("l_add", offset=0.1).explain(photo).sentences
             ['Region 1 (100% of the photo): lighter by 10 L*.']
         """

@@ -37,8 +37,8 @@ def draw_panel(explanation: Explanation) -> Image.Image:
         explanation: What :meth:`opmask.Edit.explain` says.
 
     Returns:
-        A picture: the photo before, and after with the changed regions numbered; the signed change
-        of L*, a* and b*; the scale of these maps; and the sentences.
+        A picture with the photo before, and after with the changed regions numbered; the signed
+        change of L*, a* and b*; the scale of these maps; and the sentences.
 
     Example:
         >>> import opmask

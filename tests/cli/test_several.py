@@ -16,7 +16,7 @@ import opmask
 from opmask import OperatorMaskWrapper, cli
 from opmask.backbones import SmallUNet
 from opmask.cli import harmonizing
-from opmask.inference import harmonize
+from opmask.inference import harmonize, plan
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_where_all_is_finished_no_model_is_loaded(run):
 
 
 def spoil():
-    Image.new("CMYK", (40, 60)).save("photos/cmyk.jpg")
+    Image.new("RGB", (40, 12)).save("photos/small.png")
     with open("photos/b.png", "wb") as file:
         file.write(b"half")
 
@@ -112,7 +112,7 @@ def test_a_bad_photo_is_reported_and_the_others_go_on(run):
     status, output, errors = run("photos", "-o", "out")
     assert (status, len(output), contents()) == (1, 2, ["a.png", "c.png"])
     assert errors[0].startswith("opmask: photos/b.png cannot be read: it is no picture")
-    assert errors[1].startswith("opmask: photos/cmyk.jpg: 'image' must have one of the modes")
+    assert errors[1].startswith("opmask: photos/small.png: 'image' must be at least 16x16")
     assert errors[2:] == ["opmask: 2 of 4 photos failed."]
 
 
@@ -123,9 +123,9 @@ def test_a_failure_on_the_way_costs_one_photo(run, monkeypatch):
         calls.append(arguments)
         if len(calls) == 2:
             raise MemoryError
-        return harmonize(*arguments, **options)
+        return plan(*arguments, **options)
 
-    monkeypatch.setattr(harmonizing, "harmonize", fail_once)
+    monkeypatch.setattr(harmonizing, "plan", fail_once)
     status, output, errors = run("photos", "-o", "out")
     assert (status, len(output), contents()) == (1, 2, ["a.png", "c.png"])
     assert errors[0].startswith("opmask: photos/b.png: there is not enough memory.")
@@ -180,13 +180,13 @@ def test_an_interrupted_run_goes_on_where_it_was(run, monkeypatch):
     def interrupt(model, photo, **options):
         if contents():
             signal.raise_signal(signal.SIGINT)
-        return harmonize(model, photo, **options)
+        return plan(model, photo, **options)
 
-    monkeypatch.setattr(harmonizing, "harmonize", interrupt)
+    monkeypatch.setattr(harmonizing, "plan", interrupt)
     status, output, errors = run("photos", "-o", "out")
     assert (status, len(output), errors) == (130, 1, ["Interrupted."])
     assert contents() == ["a.png"]
-    monkeypatch.setattr(harmonizing, "harmonize", harmonize)
+    monkeypatch.setattr(harmonizing, "plan", plan)
     assert len(run("photos", "-o", "out")[1]) == 3
     assert contents() == ["a.png", "b.png", "c.png"]
 

@@ -3,9 +3,21 @@ import re
 import numpy as np
 import pytest
 import torch
+from icc_profiles import display_p3
 from PIL import Image
 
-from opmask.inference.images import MODES, changed_share, decode, encode, like, to_stored
+from opmask import Photo
+from opmask.inference.images import (
+    MODES,
+    changed_share,
+    decode,
+    encode,
+    like,
+    profile_of,
+    to_stored,
+)
+
+DISPLAY_P3 = display_p3()
 
 
 def colours(*shape):
@@ -31,7 +43,7 @@ def back(image, pixels):
 # --- to_stored and decode ---
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "I;16"])
 def test_pixels_are_those_of_pillows_rgb(mode):
     picture = photo(mode)
     expected = torch.from_numpy(np.array(picture.convert("RGBA").convert("RGB"))) / 255
@@ -81,9 +93,9 @@ def test_arrays_turned_around_or_read_only_are_fine():
     assert to_pixels(array).shape == (1, 3, 5, 7)
 
 
-@pytest.mark.parametrize("mode", ["1", "CMYK", "I;16", "I", "F", "YCbCr", "LAB", "HSV"])
+@pytest.mark.parametrize("mode", ["1", "CMYK", "I", "F", "YCbCr", "LAB", "HSV"])
 def test_other_modes_are_refused(mode):
-    message = f"'image' must have one of the modes RGB, RGBA, L, LA, P, PA, got '{mode}'."
+    message = f"'image' must have one of the modes RGB, RGBA, L, LA, P, PA, I;16, got '{mode}'."
     with pytest.raises(ValueError, match=message):
         to_pixels(Image.new(mode, (30, 20)))
 
@@ -91,7 +103,11 @@ def test_other_modes_are_refused(mode):
 @pytest.mark.parametrize(
     ("image", "error", "message"),
     [
-        ("a.png", TypeError, "'image' must be a PIL image, a NumPy array or a tensor, got str."),
+        (
+            "a.png",
+            TypeError,
+            "'image' must be a Photo, a PIL image, a NumPy array or a tensor, got",
+        ),
         (
             np.zeros((5, 7, 3), int),
             TypeError,
@@ -193,4 +209,43 @@ def test_a_change_of_more_than_4_levels_counts_in_any_channel():
     after.putpixel((0, 0), (104, 96, 100))
     after.putpixel((1, 0), (105, 100, 100))
     after.putpixel((2, 0), (100, 100, 95))
-    assert changed_share(before, after) == 0.5
+    assert changed_share(np.asarray(before), np.asarray(after)) == 0.5
+
+
+def test_grey_pictures_of_16_bits_keep_them():
+    levels = np.random.default_rng(0).integers(0, 65536, (20, 30), np.uint16)
+    picture = Image.fromarray(levels)
+    new = back(picture, to_pixels(picture))
+    assert (new.mode, np.array_equal(new, levels)) == ("I;16", True)
+
+
+# --- photos and profiles ---
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_photos_come_back_with_their_alpha_and_all_their_bits(channels, dtype):
+    numbers = np.random.default_rng(0).random((20, 30, channels))
+    photo = Photo((numbers * {np.uint8: 255, np.uint16: 65535}.get(dtype, 1)).astype(dtype))
+    new = back(photo, to_pixels(photo))
+    np.testing.assert_allclose(new.pixels, photo.pixels, rtol=0, atol=1e-7)
+    assert new.pixels.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colours_of_a_wide_gamut_lie_beyond_srgb_and_come_back(dtype):
+    white = np.iinfo(dtype).max
+    photo = Photo(np.array([[[0, white, 0], [white, 0, 0]]], dtype), profile=DISPLAY_P3)
+    pixels = torch.cat([decode(one, profile_of(photo)) for one in to_stored(photo)])
+    assert pixels.min() < -0.2
+    assert pixels.max() > 1.05
+    stored = to_stored(photo)[0]
+    assert torch.equal(encode(pixels, stored, profile_of(photo)), stored)
+
+
+def test_a_profile_of_a_pil_image_that_is_not_read_counts_as_srgb():
+    picture = photo()
+    picture.info["icc_profile"] = b"profile"
+    assert profile_of(picture) is None
+    picture.info["icc_profile"] = DISPLAY_P3
+    assert profile_of(picture) == DISPLAY_P3

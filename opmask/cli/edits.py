@@ -1,0 +1,280 @@
+r"""The commands about edits: `explain`, `edit`, `render` and `paste`.
+
+Edit file, photo -> command -> edit file, photo, and a line about it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from opmask.cli import options
+from opmask.cli.photos import PANELS, WRITTEN, check_ending
+from opmask.files import check_outputs, check_regular, replacing
+
+if TYPE_CHECKING:
+    from opmask.inference import Edit
+
+LARGEST = 2**40  # of files that are checked for being files only
+
+EditFile = Annotated[Path, typer.Argument(metavar="EDIT", help="A file that ends in .opmask.")]
+PhotoFile = Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo.")]
+
+
+def render(
+    photo: PhotoFile,
+    edit: EditFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The photo to write.")],
+    force: options.Force = False,
+    compile: options.Compile = False,
+    max_pixels: options.MaxPixels = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Apply a saved edit to its photo, or with --force to another one."""
+    check_ending("--out", out, WRITTEN)
+    check_outputs({"--out": out}, inputs=[photo, edit], overwrite=overwrite)
+    check_regular(edit, LARGEST)
+
+    from opmask.cli.harmonizing import check_out, open_photo
+    from opmask.files.saving import write_photo
+    from opmask.inference import Edit
+
+    document, picture = Edit.load(edit), open_photo(photo, max_pixels)
+    lost = check_out(picture, out)
+    with _flags_in_messages():
+        after = document.render(picture, force=force, compile=compile)
+    write_photo(after, out)
+    height, width = after.size
+    typer.echo(" ".join([f"Written: {out} ({width}x{height})", *picture.remarks, *lost]))
+
+
+def explain(
+    photo: PhotoFile,
+    edit: Annotated[
+        Path | None, typer.Option(help="A saved edit. Default: what the model would do.")
+    ] = None,
+    region: options.Region = None,
+    label: options.Label = None,
+    strokes: options.Strokes = False,
+    alpha: options.Alpha = False,
+    box: options.Box = None,
+    invert: options.Invert = False,
+    strength: options.Strength = "auto",
+    panel: Annotated[Path | None, typer.Option(help="Draw it: a picture to write.")] = None,
+    model: options.Model = None,
+    work_size: options.WorkSize = 256,
+    device: options.Device = None,
+    force: options.Force = False,
+    max_pixels: options.MaxPixels = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+) -> None:
+    """Say what an edit changes in a photo, where, and by how much."""
+    told = options.region_options(region, label, strokes, alpha, box, invert)
+    amount = options.parse_strength(strength)
+    if edit is not None and (region, told, amount) != (None, options.RegionOptions(), "auto"):
+        raise ValueError(
+            "'--edit' must not go with a region or --strength: it is planned already."
+        )
+    if panel is not None:
+        check_ending("--panel", panel, PANELS)
+    check_outputs({"--panel": panel}, inputs=[photo, edit, region, model], overwrite=overwrite)
+
+    from opmask.cli.harmonizing import (
+        Settings,
+        find_device,
+        load_model,
+        make_plan,
+        open_photo,
+        read_region,
+    )
+    from opmask.inference import Edit
+    from opmask.inference.panel import draw_panel
+    from opmask.inference.plan import check_options
+
+    check_options(amount, work_size)
+    picture = open_photo(photo, max_pixels)
+    if edit is not None:
+        document = Edit.load(edit)
+    else:
+        area, place = read_region(picture, region, told), find_device(device)
+        network = load_model(model, guided=area is not None).to(place)
+        document = make_plan(
+            network, picture, area, Settings(strength=amount, work_size=work_size)
+        )
+    with _flags_in_messages():
+        found = document.explain(picture, force=force)
+    if panel is not None:
+        with replacing(panel) as temporary:
+            draw_panel(found).save(temporary, quality=95)
+    if as_json:
+        regions = [
+            {"box": r.box, "share": r.share, "change": r.change, "sentence": r.sentence}
+            for r in found.regions
+        ]
+        clipped = found.clipped.float().mean().item()
+        about = {"photo": str(photo), "sentences": found.sentences}
+        typer.echo(json.dumps({**about, "regions": regions, "clipped": clipped}))
+    else:
+        typer.echo("\n".join(found.sentences))
+
+
+def edit_file(
+    edit: EditFile,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The edit to write; without it, show EDIT.")
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Such as l_add.strength=0.5, l_add.offset=0.1, or strength=0.8 for all masks; "
+            "repeatable.",
+        ),
+    ] = None,
+    region: Annotated[
+        Path | None, typer.Option(help="Confines what is set to where this picture is white.")
+    ] = None,
+    undo: Annotated[int, typer.Option(help="First take back so many adjustments.")] = 0,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Show an edit, or change it into a new one."""
+    if out is None and (sets or undo):
+        raise ValueError("'--out' must say where the changed edit goes.")
+    if undo < 0:
+        raise ValueError(f"'--undo' must be a number from 0 on, got {undo}.")
+    changes = _changes(sets or ())
+    if out is not None:
+        check_ending("--out", out, (".opmask",))
+        check_outputs({"--out": out}, inputs=[edit, region], overwrite=overwrite)
+
+    from opmask.files.pictures import open_picture
+    from opmask.inference import Edit
+
+    document = Edit.load(edit)
+    for _ in range(undo):
+        document = document.undo()
+    where = None if region is None else open_picture(region)
+    for name, values in changes.items():
+        try:
+            document = document.adjust(name or None, **values, region=where)
+        except KeyError as error:
+            raise ValueError(f"'--set': {error.args[0]}") from None
+    if out is not None:
+        document.save(out)
+    typer.echo(_described(document) if out is None else f"Written: {out}")
+
+
+def paste(
+    foreground: Annotated[Path, typer.Argument(help="A cut-out: a picture with alpha.")],
+    background: Annotated[Path, typer.Argument(help="The photo to paste it into.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The photo to write.")],
+    at: Annotated[
+        str, typer.Option(metavar="X,Y", help="Where its upper left corner goes, in pixels.")
+    ] = "0,0",
+    scale: Annotated[float, typer.Option(help="The factor on the size of the cut-out.")] = 1.0,
+    strength: options.Strength = "auto",
+    save_edits: Annotated[Path | None, typer.Option(help="The file for the edit.")] = None,
+    panel: Annotated[Path | None, typer.Option(help="A picture of what was changed.")] = None,
+    model: options.Model = None,
+    work_size: options.WorkSize = 256,
+    device: options.Device = None,
+    max_pixels: options.MaxPixels = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Paste a cut-out into a photo, and harmonize it with its surroundings."""
+    check_ending("--out", out, WRITTEN)
+    outputs = {"--out": out, "--save-edits": save_edits, "--panel": panel}
+    check_outputs(outputs, inputs=[foreground, background, model], overwrite=overwrite)
+    if save_edits is not None:
+        check_ending("--save-edits", save_edits, (".opmask",))
+    if panel is not None:
+        check_ending("--panel", panel, PANELS)
+    amount, corner = options.parse_strength(strength), _corner(at)
+
+    from opmask.cli.harmonizing import (
+        Settings,
+        check_out,
+        find_device,
+        load_model,
+        make_plan,
+        open_photo,
+        save_panel,
+    )
+    from opmask.files.photo import read_photo
+    from opmask.files.saving import write_photo
+    from opmask.inference.pasting import paste_into
+    from opmask.inference.plan import check_options
+
+    check_options(amount, work_size)
+    photo = open_photo(background, max_pixels)
+    composite, region = paste_into(photo, read_photo(foreground), at=corner, scale=scale)
+    lost = check_out(composite, out)
+    network = load_model(model, guided=True).to(find_device(device))
+    edit = make_plan(network, composite, region, Settings(strength=amount, work_size=work_size))
+    write_photo(edit.render(composite), out)
+    if save_edits is not None:
+        edit.save(save_edits)
+    if panel is not None:
+        save_panel(edit, composite, panel)
+    height, width = composite.size
+    said = [f"Written: {out} ({width}x{height}).", *edit.explain(composite).sentences, *lost]
+    typer.echo(" ".join(said))
+
+
+@contextmanager
+def _flags_in_messages() -> Iterator[None]:
+    """What the library calls `force=True` is a flag of the command."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error).replace("Pass force=True", "Pass --force")) from error
+
+
+def _changes(sets: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What `--set` says by the names of masks; those of all masks under ""."""
+    changes: dict[str, dict[str, float]] = {}
+    for text in sets:
+        left, equals, right = text.partition("=")
+        name, _, field = left.rpartition(".")
+        try:
+            value = float(right)
+        except ValueError:
+            value = float("nan")
+        if not equals or field not in ("strength", "offset") or value != value:
+            raise ValueError(
+                "'--set' must be NAME.strength=NUMBER or NAME.offset=NUMBER, or without a name "
+                f"for all masks, got {text!r}."
+            )
+        changes.setdefault(name, {})[field] = value
+    return changes
+
+
+def _corner(text: str) -> tuple[int, int]:
+    try:
+        x, y = map(int, text.split(","))
+    except ValueError:
+        raise ValueError(f"'--at' must be X,Y in whole pixels, got {text!r}.") from None
+    return x, y
+
+
+def _described(edit: Edit) -> str:
+    """What an edit holds: its photo, its masks, and its adjustments in order."""
+    (height, width), size = edit.source.size, edit.size
+    lines = [f"An edit for a photo of {width}x{height}, with masks of {size[1]}x{size[0]}:"]
+    masks = edit.masks(effective=True)
+    for name, mask in masks.items():
+        identity = edit.retoucher.ranges[name].identity
+        low, high = mask.min().item(), mask.max().item()
+        lines.append(f"  {name:8} {low:+.3f} to {high:+.3f}, identity {identity:g}")
+    for i, a in enumerate(edit.adjustments, 1):
+        where = "" if a.region is None else ", in a region"
+        name = a.name or "all masks"
+        lines.append(f"{i}. {name}: strength {a.strength:g}, offset {a.offset:g}{where}")
+    return "\n".join(lines)

@@ -1,0 +1,265 @@
+"""The commands around edits: files of one are what another takes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from icc_profiles import display_p3
+from PIL import Image
+from torch import nn
+
+import opmask
+from opmask import LAB, Add, Edit, Gated, Mul, OperatorMaskWrapper, Retoucher, cli, plan
+from opmask.backbones import SmallUNet
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A checkpoint with a gate, with masks that differ from place to place."""
+    torch.manual_seed(0)
+    retoucher = Retoucher(Gated(Mul(LAB), Add(LAB)))
+    model = OperatorMaskWrapper(SmallUNet(4, width=8), retoucher, region=True)
+    nn.init.normal_(model.head.layer.weight, std=2.0)
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    opmask.save(model, path)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, model, capsys):
+    """Runs a command in a folder with a photo; its status and what it prints."""
+    monkeypatch.chdir(tmp_path)
+    pixels = torch.randint(0, 256, (40, 60, 3), dtype=torch.uint8).numpy()
+    Image.fromarray(pixels).save("photo.png")
+    region = np.uint8(255 * (np.arange(60) > 30)[None].repeat(40, 0))
+    Image.fromarray(region).save("region.png")
+
+    def run(command, *arguments):
+        planned = command == "explain" and "--edit" not in arguments
+        if planned or command in ("harmonize", "paste"):
+            arguments = (*arguments, "--model", str(model), "--device", "cpu")
+        with pytest.raises(SystemExit) as end:
+            cli.main([command, *arguments])
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+def levels(name):
+    with Image.open(name) as picture:
+        return np.array(picture)
+
+
+@pytest.fixture
+def saved(run):
+    assert run("harmonize", "photo.png", "-o", "out.png", "--save-edits", "a.opmask")[0] == 0
+    return Edit.load("a.opmask")
+
+
+def test_a_saved_edit_gives_the_picture_to_the_bit(run, saved):
+    assert run("render", "photo.png", "a.opmask", "-o", "again.png")[0] == 0
+    assert np.array_equal(levels("again.png"), levels("out.png"))
+
+
+def test_another_photo_is_refused_unless_forced(run, saved):
+    Image.fromarray(255 - levels("photo.png")).save("other.png")
+    status, output, errors = run("render", "other.png", "a.opmask", "-o", "again.png")
+    assert (status, output, errors.count("\n")) == (1, "", 1)
+    assert "must be the photo that the edit was planned for" in errors
+    assert "Pass --force" in errors
+    assert run("render", "other.png", "a.opmask", "-o", "again.png", "--force")[0] == 0
+
+
+def test_an_edit_is_changed_into_a_new_one(run, saved):
+    sets = ["--set", "l_add.strength=0.5", "--set", "l_add.offset=0.1", "--set", "strength=0.8"]
+    assert run("edit", "a.opmask", "-o", "b.opmask", *sets)[0] == 0
+    wanted = saved.adjust("l_add", strength=0.5, offset=0.1).adjust(strength=0.8)
+    run("render", "photo.png", "b.opmask", "-o", "again.png")
+    assert np.array_equal(levels("again.png"), wanted.render(levels("photo.png")))
+    shown = run("edit", "b.opmask")[1]
+    assert "An edit for a photo of 60x40, with masks of 60x40:" in shown
+    assert "1. l_add: strength 0.5, offset 0.1" in shown
+    assert "2. all masks: strength 0.8, offset 0" in shown
+
+
+def test_adjustments_are_taken_back_and_confined(run, saved):
+    more = ["--set", "l_add.offset=0.3", "--region", "region.png"]
+    run("edit", "a.opmask", "-o", "b.opmask", *more)
+    run("render", "photo.png", "b.opmask", "-o", "b.png")
+    assert np.array_equal(levels("b.png")[:, :28], levels("out.png")[:, :28])
+    assert not np.array_equal(levels("b.png"), levels("out.png"))
+    run("edit", "b.opmask", "-o", "c.opmask", "--undo", "1")
+    run("render", "photo.png", "c.opmask", "-o", "c.png")
+    assert np.array_equal(levels("c.png"), levels("out.png"))
+
+
+def test_what_is_changed_is_told_and_drawn(run, saved, model):
+    arguments = ["--edit", "a.opmask", "--panel", "panel.png"]
+    status, output, _ = run("explain", "photo.png", *arguments)
+    told = saved.explain(levels("photo.png")).sentences
+    assert (status, output.splitlines()) == (0, told)
+    assert levels("panel.png").shape[2] == 3
+    found = json.loads(run("explain", "photo.png", "--json", "--region", "region.png")[1])
+    photo, region = levels("photo.png"), levels("region.png")
+    wanted = plan(opmask.load(model), photo, region=region).explain(photo)
+    assert found["sentences"] == wanted.sentences
+    assert len(found["regions"]) == len(wanted.regions)
+
+
+# --- regions ---
+
+
+def planes(tmp):
+    labels = np.uint8(levels("region.png") > 0) * 7
+    Image.fromarray(labels).save("labels.png")
+    Image.fromarray(255 - levels("region.png")).save("inverse.png")
+    strokes = np.zeros((40, 60, 4), np.uint8)
+    strokes[..., :3] = levels("region.png")[..., None]
+    strokes[..., 3] = 255
+    Image.fromarray(strokes).save("strokes.png")
+    cutout = Image.open("photo.png").convert("RGBA")
+    cutout.putalpha(Image.fromarray(levels("region.png")))
+    cutout.save("cutout.png")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ["--region", "labels.png", "--label", "7"],
+        ["--region", "inverse.png", "--invert"],
+        ["--region", "strokes.png", "--strokes"],
+        ["--box", "31,0,60,40"],
+        ["--box", "31,0,60,20", "--box", "31,20,60,40"],
+        ["--box", "0,0,31,40", "--invert"],
+    ],
+)
+def test_a_region_is_the_same_however_it_is_told(run, tmp_path, told):
+    planes(tmp_path)
+    run("harmonize", "photo.png", "-o", "wanted.png", "--region", "region.png")
+    assert run("harmonize", "photo.png", "-o", "out.png", *told)[0] == 0
+    assert np.array_equal(levels("out.png"), levels("wanted.png"))
+
+
+def test_the_transparency_of_the_photo_may_be_the_region(run, tmp_path):
+    planes(tmp_path)
+    run("harmonize", "photo.png", "-o", "wanted.png", "--region", "region.png")
+    assert run("harmonize", "cutout.png", "-o", "out.png", "--alpha")[0] == 0
+    assert np.array_equal(levels("out.png")[..., :3], levels("wanted.png"))
+
+
+REFUSED = {
+    "label alone": (["--label", "3"], "'--label' must go with --region"),
+    "strokes alone": (["--strokes"], "'--strokes' must go with --region"),
+    "two": (["--region", "region.png", "--box", "0,0,9,9"], "'--region' must not go with --box"),
+    "box": (["--box", "1,2,3"], "'--box' must be X0,Y0,X1,Y1"),
+    "box beyond": (["--box", "0,0,99,9"], "'boxes' must be x0,y0,x1,y1 with"),
+    "invert alone": (["--invert"], "'--invert' must go with a region"),
+    "no alpha": (["--alpha"], "'--alpha' must go with a photo that has alpha"),
+    "edits": (["--save-edits", "a.txt"], "'--save-edits' must end in one of .opmask"),
+    "panel": (["--panel", "a.txt"], "'--panel' must end in one of .png"),
+    "one file": (["--save-edits", "out.png"], "'"),
+    "pixels": (["--max-pixels", "100"], "--max-pixels"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_makes_no_sense_is_refused_and_leaves_no_file(run, tmp_path, case):
+    arguments, message = REFUSED[case]
+    status, output, errors = run("harmonize", "photo.png", "-o", "out.png", *arguments)
+    assert (status, output, errors.count("\n")) == (1, "", 1)
+    assert message in errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.png", "region.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "l_add.strength=1"], "'--out' must say where the changed edit goes"),
+        (["-o", "b.opmask", "--set", "l_add=1"], "'--set' must be NAME.strength=NUMBER"),
+        (["-o", "b.opmask", "--set", "l_add.offset=x"], "'--set' must be NAME.strength=NUMBER"),
+        (["-o", "b.opmask", "--set", "x.offset=1"], "'--set': no mask named 'x'"),
+        (["-o", "b.opmask", "--undo", "9"], "there is no adjustment to undo"),
+        (["-o", "a.opmask", "--set", "strength=1"], "'--out' must not be a file that is read"),
+        (["-o", "b.txt", "--set", "strength=1"], "'--out' must end in one of .opmask"),
+    ],
+)
+def test_changes_that_make_no_sense_are_refused(run, saved, arguments, message):
+    status, _, errors = run("edit", "a.opmask", *arguments)
+    assert (status, errors.count("\n")) == (1, 1)
+    assert message in errors
+
+
+def test_several_photos_have_edits_and_panels_in_folders(run):
+    Image.fromarray(255 - levels("photo.png")).save("second.png")
+    folders = ["-o", "out", "--save-edits", "edits", "--panel", "panels"]
+    assert run("harmonize", "photo.png", "second.png", *folders)[0] == 0
+    for name in "photo.png", "second.png":
+        edit = Edit.load(f"edits/{name}.opmask")
+        assert np.array_equal(edit.render(levels(name)), levels(f"out/{name}"))
+        assert levels(f"panels/{name}.png").ndim == 3
+
+
+# --- pasting ---
+
+
+@pytest.fixture
+def cutout(run):
+    pixels = np.zeros((20, 20, 4), np.uint8)
+    pixels[4:16, 4:16] = (200, 120, 40, 255)
+    Image.fromarray(pixels).save("cutout.png")
+
+
+def test_a_cut_out_is_pasted_and_harmonized(run, cutout, model):
+    files = ["cutout.png", "photo.png", "-o", "out.png"]
+    status, output, _ = run("paste", *files, "--at", "10,5", "--save-edits", "a.opmask")
+    assert (status, output.startswith("Written: out.png (60x40).")) == (0, True)
+    composite = levels("photo.png")
+    composite[9:21, 14:26] = (200, 120, 40)
+    region = np.zeros((40, 60), bool)
+    region[9:21, 14:26] = True
+    edit = plan(opmask.load(model), composite, region=region)
+    assert np.array_equal(levels("out.png"), edit.render(composite))
+    assert np.array_equal(Edit.load("a.opmask").render(composite), levels("out.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--at", "60,0"], "'at' must leave some of the cut-out in the photo"),
+        (["--at", "x"], "'--at' must be X,Y in whole pixels"),
+        (["--scale", "0.01"], "'scale' must make the cut-out 1 to 30000 pixels"),
+        (["--scale", "0"], "'scale' must be a number above 0"),
+        (["--scale", "nan"], "'scale' must"),
+    ],
+)
+def test_a_cut_out_beyond_the_photo_is_refused(run, cutout, arguments, message):
+    status, _, errors = run("paste", "cutout.png", "photo.png", "-o", "out.png", *arguments)
+    assert (status, errors.count("\n")) == (1, 1)
+    assert message in errors
+
+
+def test_a_picture_without_alpha_is_no_cut_out(run):
+    errors = run("paste", "region.png", "photo.png", "-o", "out.png")[2]
+    assert "the cut-out must have alpha" in errors
+
+
+# --- pixels as they are ---
+
+
+def test_a_16_bit_photo_keeps_more_than_256_levels(run, tmp_path):
+    ramp = np.linspace(0, 65535, 60 * 40 * 3).reshape(40, 60, 3).astype(np.uint16)
+    opmask.write_photo(opmask.Photo(ramp), "deep.png")
+    assert run("harmonize", "deep.png", "-o", "out.tif")[0] == 0
+    found = opmask.read_photo("out.tif").pixels
+    assert (found.dtype, len(np.unique(found)) > 1000) == (np.uint16, True)
+
+
+def test_a_photo_keeps_its_profile_and_its_colours_outside_the_region(run):
+    photo = opmask.Photo(levels("photo.png"), profile=display_p3())
+    opmask.write_photo(photo, "p3.png")
+    run("harmonize", "p3.png", "-o", "out.png", "--region", "region.png")
+    found = opmask.read_photo("out.png")
+    assert found.profile == display_p3()
+    assert np.array_equal(found.pixels[:, :28], photo.pixels[:, :28])
+    assert not np.array_equal(found.pixels, photo.pixels)
