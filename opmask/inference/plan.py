@@ -53,11 +53,11 @@ def plan(
         model: The model. It runs where it is, in evaluation mode, and is not changed: several
             threads may share it. Of one in training mode each call runs a copy that shares its
             weights, so call `model.eval()` before many.
-        image: A :class:`~opmask.files.photo.Photo`; a PIL image of mode RGB, RGBA, L, LA, P, PA or I;16; an
-            array, with shape :math:`(H, W, 3)`, or :math:`(H, W)` for grey; or a tensor, with
-            shape :math:`(3, H, W)` or :math:`(B, 3, H, W)`. Arrays and tensors are ``uint8`` in
-            0-255, ``uint16`` in 0-65535, or floating point in :math:`[0, 1]`. Height and width at
-            least 16.
+        image: A :class:`~opmask.files.photo.Photo`; a PIL image of mode RGB, RGBA, L, LA, P, PA or
+            I;16; an array, with shape :math:`(H, W, 3)`, or :math:`(H, W)` for grey; or a tensor,
+            with shape :math:`(3, H, W)` or :math:`(B, 3, H, W)`. Arrays and tensors are ``uint8``
+            in 0-255, ``uint16`` in 0-65535, or floating point in :math:`[0, 1]`. Height and width
+            at least 16.
         region: Where the photo was changed: 1 inside, 0 outside, soft between, -1 unknown. A PIL
             image of any mode and orientation that is grey or a cut-out, see
             :func:`opmask.files.regions.to_region`; or an array or a tensor, with shape
