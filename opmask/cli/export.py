@@ -1,6 +1,6 @@
 r"""The command `opmask export-onnx`: a model, or a part of it, as an ONNX file.
 
-Model file -> :func:`export_model` -> ONNX file, and a line about it.
+Model file -> `export_model` -> ONNX file, and a line about it.
 """
 
 from __future__ import annotations
