@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from opmask import OperatorMaskWrapper
 from opmask.backbones import SmallUNet
 from opmask.perturb import apply_filter
 
@@ -134,3 +135,16 @@ def test_times_are_medians_without_the_first_step_and_shares_add_up(monkeypatch)
     times = dict(zip(module.PARTS, (10.0, 30.0, 60.0, 100.0), strict=True))
     cells = "10.0 (5.0%) | 30.0 (15.0%) | 60.0 (30.0%) | 100.0 (50.0%) | 200"
     assert module.row("so", times) == f"| so | {cells} |"
+
+
+@pytest.mark.slow
+def test_the_parity_of_onnx_is_printed(monkeypatch, capsys):
+    module = load("onnx_parity")
+    network = OperatorMaskWrapper(SmallUNet(4, width=8), region=True)
+    monkeypatch.setattr(module, "NETWORKS", {"small": network.eval})
+    monkeypatch.setattr(module, "SIZES", ((1, 40, 50),))
+    monkeypatch.setattr("sys.argv", ["onnx_parity.py", "--only", "hls_ret", "small"])
+    module.main()
+    rows = capsys.readouterr().out.splitlines()[2:]
+    kinds = ["retoucher | 1 of", "retoucher | 1 of", "both | 1 of", "both | 1 of"]
+    assert all(kind in row for kind, row in zip(kinds, rows, strict=True))

@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import copy
 import importlib
-import json
 import logging
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from opmask._version import __version__
 from opmask.export.graphs import (
     IMAGE_OUT,
     Graph,
@@ -32,8 +29,9 @@ from opmask.export.graphs import (
     build_graph,
     draw_inputs,
 )
+from opmask.export.metadata import describe, tidy
 from opmask.files import replacing
-from opmask.operators import Gated, MaskRange, Operator
+from opmask.operators import MaskRange
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
 
@@ -45,8 +43,9 @@ __all__ = ["OPSET", "TOLERANCE", "to_onnx"]
 OPSET = 18
 """The version of ONNX's operators: the first with antialiased resizing."""
 
-TOLERANCE = 1e-3
-"""By how much the file may differ from the model, of 1 or of the largest value."""
+TOLERANCE = 1e-2
+"""By how much the file may differ from the model, of 1 or of the largest value. Rounding was seen
+to make up to 0.0014 of it, and wrong exports from 0.09 on."""
 
 LARGEST = 2**31 - 2**24
 """The most bytes of weights in a file: one of ONNX ends at 2 GB, and holds more than weights."""
@@ -118,9 +117,8 @@ def to_onnx(
     ranges = (model if isinstance(model, Retoucher) else model.retoucher).ranges
     with _quiet(), torch.no_grad():
         proto = _export(graph, ranges, fixed)
-    _tidy(proto, fixed)
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = "opmask", json.dumps(_about(model, parts, graph, fixed))
+    tidy(proto, fixed)
+    describe(proto, model, parts, graph, fixed)
     content = proto.SerializeToString()
     if check:
         _compare(content, graph, ranges, fixed)
@@ -205,59 +203,6 @@ def _export(graph: Graph, ranges: Mapping[str, MaskRange], fixed: Size | None) -
             f"'model' cannot be exported: {_reason(error)}{_advice(fixed)}"
         ) from error
     return program.model_proto  # type: ignore[union-attr]
-
-
-def _tidy(proto: onnx.ModelProto, fixed: Size | None) -> None:
-    """Names the free dimensions, and takes out where on this machine the code lies."""
-    _forget(proto.graph)
-    del proto.graph.value_info[:]  # the sizes between nodes, which engines work out by themselves
-    names = ["batch", None, *(fixed or ("height", "width"))]
-    for value in (*proto.graph.input, *proto.graph.output):
-        for dimension, name in zip(value.type.tensor_type.shape.dim, names, strict=True):
-            if isinstance(name, int):
-                dimension.dim_value = name
-            elif name is not None:
-                dimension.dim_param = name
-
-
-def _forget(graph: onnx.GraphProto) -> None:
-    graph.ClearField("metadata_props")
-    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-    for attribute in (a for node in graph.node for a in node.attribute if a.HasField("g")):
-        _forget(attribute.g)
-
-
-def _about(
-    model: OperatorMaskWrapper | Retoucher, parts: Parts, graph: Graph, fixed: Size | None
-) -> dict[str, Any]:
-    """What the metadata say of the file."""
-    retoucher = model if isinstance(model, Retoucher) else model.retoucher
-    return {
-        "version": __version__,
-        "parts": parts,
-        "operators": [_about_operator(operator) for operator in retoucher.operators],
-        "size": {"fixed": fixed, "smallest": graph.smallest, "multiple_of": graph.multiple},
-    }
-
-
-def _about_operator(operator: Operator) -> dict[str, Any]:
-    """An operator; bounds that are infinite, which JSON does not have, are null."""
-    inner: Any = operator.operators if isinstance(operator, Gated) else []
-    return {
-        "type": type(operator).__name__,
-        "space": operator.space.name,
-        "masks": {
-            name: {
-                "identity": r.identity,
-                "low": r.low if math.isfinite(r.low) else None,
-                "high": r.high if math.isfinite(r.high) else None,
-            }
-            for name, r in operator.ranges.items()
-        },
-        "operators": [_about_operator(op) for op in inner],
-    }
 
 
 @torch.no_grad()
