@@ -102,7 +102,7 @@ def explain(
     if edit is not None:
         document = Edit.load(edit)
     else:
-        area, place = read_region(picture, region, told), find_device(device)
+        area, place = read_region(picture, region, told, work_size), find_device(device)
         network = load_model(model, guided=area is not None).to(place)
         document = make_plan(
             network, picture, area, Settings(strength=amount, work_size=work_size)

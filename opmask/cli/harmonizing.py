@@ -31,8 +31,9 @@ from opmask.inference import Edit, plan
 from opmask.inference.images import changed_share
 from opmask.inference.panel import draw_panel
 from opmask.inference.plan import check_options, check_size
-from opmask.inference.regions import to_plane
+from opmask.inference.regions import shrink, to_plane
 from opmask.wrapper import OperatorMaskWrapper
+from opmask.wrapper.model import fit_longer_side
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def harmonize_jobs(jobs: Sequence[Job], settings: Settings, report: Report) -> N
         try:
             photo = open_photo(job.photo, settings.max_pixels)
             lost = check_out(photo, job.out)
-            area = read_region(photo, job.region, settings.region)
+            area = read_region(photo, job.region, settings.region, settings.work_size)
         except EXPECTED as error:
             report.failed(job, error)
             continue
@@ -112,8 +113,16 @@ def check_out(photo: Photo, out: Path, name: str = "--out") -> tuple[str, ...]:
         raise ValueError(str(error).replace("'path'", f"'{name}'")) from error
 
 
-def read_region(photo: Photo, path: Path | None, options: RegionOptions) -> Tensor | None:
-    """The region of a photo, of the photo's size or another; None if nothing is told of it."""
+def read_region(
+    photo: Photo, path: Path | None, options: RegionOptions, work_size: int
+) -> Tensor | None:
+    """The region of a photo at the size of its masks; None if nothing is told of it."""
+    plane = _region(photo, path, options)
+    # Of the size of the photo it would take as much memory as that.
+    return None if plane is None else shrink(plane, fit_longer_side(photo.size, work_size))
+
+
+def _region(photo: Photo, path: Path | None, options: RegionOptions) -> Tensor | None:
     height, width = photo.size
     if options.alpha:
         if photo.alpha is None:
