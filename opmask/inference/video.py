@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from opmask.files.photo import Photo
+from opmask.inference.edit import Edit
 from opmask.inference.images import like, profile_of, to_stored
 from opmask.inference.plan import plan
 from opmask.inference.strips import retouch, shrink_photo
@@ -117,8 +118,12 @@ def harmonize_frames(
                     f"{tuple(stored.shape[:2])}."
                 )
             waiting.append(frame)
-            edit = plan(model, frame, region=region, strength=strength, work_size=work_size)
-            masks = torch.cat([*edit.masks(effective=True).values()], 1)  # type: ignore[union-attr]
+            edit: Edit | list[Edit] = plan(
+                model, frame, region=region, strength=strength, work_size=work_size
+            )
+            if not isinstance(edit, Edit):
+                raise ValueError("'frames' must be one image each, got a batch.")
+            masks = torch.cat([*edit.masks(effective=True).values()], 1)
             small = shrink_photo(stored, (masks.shape[-2], masks.shape[-1]), profile_of(frame))
             yield Moment(small.to(masks), masks)
 
@@ -213,6 +218,8 @@ def _mean(window: list[Moment], i: int, lag: int, confined: Tensor | None) -> Te
 def camera_step(before: Tensor, after: Tensor) -> tuple[int, int]:
     r"""By how much the picture as a whole moved between two frames, by phase correlation.
 
+    A step that does not make them more alike than none is none.
+
     Args:
         before: A frame, with shape :math:`(1, 3, h, w)`.
         after: Another one, of the same size.
@@ -237,10 +244,14 @@ def camera_step(before: Tensor, after: Tensor) -> tuple[int, int]:
     cross = second * first.conj()
     peaks = torch.fft.irfft2(cross / cross.abs().clamp(min=1e-6), (height, width))
     down, right = divmod(int(peaks.argmax()), width)
-    return (
-        down - height * (down > height // 2),
-        right - width * (right > width // 2),
-    )
+    step = down - height * (down > height // 2), right - width * (right > width // 2)
+    return min((0, 0), step, key=lambda step: _difference(before, after, step))
+
+
+def _difference(before: Tensor, after: Tensor, step: tuple[int, int]) -> float:
+    """How unlike two frames are where both show the same, if the camera moved by a step."""
+    known = shifted(torch.ones_like(before), step)
+    return float(((shifted(after, step) - before).abs() * known).sum() / known.sum())
 
 
 def shifted(maps: Tensor, step: tuple[int, int]) -> Tensor:
