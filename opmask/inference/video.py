@@ -24,7 +24,7 @@ from torch import Tensor
 
 from opmask.files.photo import Photo
 from opmask.inference.edit import Edit
-from opmask.inference.images import like, profile_of, to_stored
+from opmask.inference.images import Picture, like, profile_of, to_stored
 from opmask.inference.plan import plan
 from opmask.inference.strips import retouch, shrink_photo
 from opmask.retouch import Retoucher
@@ -118,14 +118,7 @@ def harmonize_frames(
                     f"{tuple(stored.shape[:2])}."
                 )
             waiting.append(frame)
-            edit: Edit | list[Edit] = plan(
-                model, frame, region=region, strength=strength, work_size=work_size
-            )
-            if not isinstance(edit, Edit):
-                raise ValueError("'frames' must be one image each, got a batch.")
-            masks = torch.cat([*edit.masks(effective=True).values()], 1)
-            small = shrink_photo(stored, (masks.shape[-2], masks.shape[-1]), profile_of(frame))
-            yield Moment(small.to(masks), masks)
+            yield _moment(model, frame, region, strength, work_size)
 
     for masks in smooth_masks(moments(), lag=lag, confined=_identities(model.retoucher, regions)):
         frame = waiting.popleft()
@@ -212,7 +205,7 @@ def _mean(window: list[Moment], i: int, lag: int, confined: Tensor | None) -> Te
     mean = now.masks + total / weights
     if confined is None:
         return mean
-    return torch.where((now.masks != confined).any(1, keepdim=True), mean, now.masks)
+    return torch.where((now.masks != confined.to(now.masks)).any(1, keepdim=True), mean, now.masks)
 
 
 def camera_step(before: Tensor, after: Tensor) -> tuple[int, int]:
@@ -264,6 +257,21 @@ def shifted(maps: Tensor, step: tuple[int, int]) -> Tensor:
 def _around(values: Tensor) -> Tensor:
     reach = AROUND // 2
     return F.avg_pool2d(values, AROUND, 1, reach, count_include_pad=False)
+
+
+def _moment(
+    model: OperatorMaskWrapper,
+    frame: Picture,
+    region: Region | None,
+    strength: float | str,
+    work_size: int,
+) -> Moment:
+    edit = plan(model, frame, region=region, strength=strength, work_size=work_size)
+    if not isinstance(edit, Edit):
+        raise ValueError("'frames' must be one image each, got a batch.")
+    masks = torch.cat([*edit.masks(effective=True).values()], 1)
+    small = shrink_photo(to_stored(frame)[0], edit.size, profile_of(frame))
+    return Moment(small.to(masks), masks)
 
 
 def _paired(
