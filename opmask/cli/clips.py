@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from opmask.cli.photos import is_clip
 from opmask.files import check_outputs
 from opmask.files.exif import upright
 from opmask.files.photo import Photo, read_photo
@@ -22,20 +23,15 @@ from opmask.files.pictures import open_picture, picture_files
 from opmask.files.reading import why_unreadable
 from opmask.files.regions import soft
 from opmask.files.saving import write_photo
-from opmask.files.video import SUFFIXES, check_clip_output, import_av, open_clip, write_clip
+from opmask.files.video import check_clip_output, import_av, open_clip, write_clip
 from opmask.inference.plan import check_options, check_size
 from opmask.inference.regions import to_plane
 from opmask.inference.video import LAG, harmonize_frames
 from opmask.wrapper import OperatorMaskWrapper
 
-__all__ = ["harmonize_clip", "is_clip"]
+__all__ = ["harmonize_clip"]
 
 Region = Image.Image | np.ndarray
-
-
-def is_clip(path: Path) -> bool:
-    """Whether a file is a clip, by its ending."""
-    return path.suffix.lower() in (*SUFFIXES, ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv")
 
 
 def harmonize_clip(

@@ -14,14 +14,16 @@ from typing import Annotated
 import typer
 
 from opmask.cli import options
-from opmask.cli.photos import WRITTEN, find_jobs
+from opmask.cli.photos import WRITTEN, find_jobs, is_clip
 from opmask.cli.reporting import Report
 
 
 def harmonize_files(
     photos: Annotated[
         list[Path],
-        typer.Argument(metavar="PHOTO", help="Photos, folders of photos, or patterns."),
+        typer.Argument(
+            metavar="PHOTO", help="Photos, folders of photos, or patterns; or one clip."
+        ),
     ],
     out: Annotated[
         Path,
@@ -52,12 +54,37 @@ def harmonize_files(
     device: options.Device = None,
     compile: options.Compile = False,
     max_pixels: options.MaxPixels = None,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="PHOTO is a folder with the frames of a clip.")
+    ] = False,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
     """Harmonize photos, with or without the regions that were changed."""
     told = options.region_options(region, label, strokes, alpha, box, invert)
     amount = options.parse_strength(strength)
+    if frames or any(map(is_clip, photos)):
+        if len(photos) > 1:
+            raise ValueError("'PHOTO' must be one clip, or photos alone.")
+        if (told, save_edits, panel, as_json) != (options.RegionOptions(), None, None, False):
+            raise ValueError(
+                "'PHOTO' must be a photo for these options; a clip has --region only."
+            )
+        from opmask.cli.clips import harmonize_clip
+        from opmask.cli.harmonizing import find_device, load_model
+
+        place, guided = find_device(device), region is not None
+        line = harmonize_clip(
+            photos[0],
+            out,
+            lambda: load_model(model, guided=guided).to(place),
+            region=region,
+            strength=amount,
+            work_size=work_size,
+            overwrite=overwrite,
+        )
+        typer.echo(line)
+        return
     jobs, finished = find_jobs(
         photos,
         out,

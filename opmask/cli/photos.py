@@ -24,11 +24,19 @@ WRITTEN = (*_COMMON, ".avif", ".heic", ".heif", ".jxl")
 READ = (*WRITTEN, ".bmp")
 """The endings of what is taken for a photo in a folder."""
 
+CLIPS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv")
+"""The endings of what is taken for a clip."""
+
 PANELS = (".png", ".jpg", ".jpeg", ".webp")
 """The endings of panels."""
 
 MASK = "_mask"
 """What the name of a region adds to that of its photo: `barn_mask.png` to `barn.jpg`."""
+
+
+def is_clip(path: Path) -> bool:
+    """Whether a file is a clip, by its ending."""
+    return path.suffix.lower() in CLIPS
 
 
 @dataclass(frozen=True)

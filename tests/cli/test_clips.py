@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from opmask import OperatorMaskWrapper
+import opmask
+from opmask import OperatorMaskWrapper, cli
 from opmask.backbones import SmallUNet
 from opmask.cli.clips import harmonize_clip
 from opmask.files.video import open_clip
@@ -133,3 +134,28 @@ def test_a_blind_model_takes_no_region(folder):
         harmonize_clip(
             folder / "clip.mp4", folder / "o.mp4", lambda: blind, region=folder / "region.png"
         )
+
+
+def test_the_command_takes_a_clip_or_a_folder_of_frames(folder, model, capsys):
+    opmask.save(model, "model.safetensors")
+    options = ["--model", "model.safetensors", "--device", "cpu", "--region", "region.png"]
+    for arguments in ["clip.mp4", "-o", "out.mp4"], ["frames", "-o", "out", "--frames"]:
+        with pytest.raises(SystemExit) as end:
+            cli.main(["harmonize", *arguments, *options])
+        output, errors = capsys.readouterr()
+        assert (end.value.code, errors) == (0, "")
+        assert output.startswith("Written: out")
+    assert len(list((folder / "out").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["clip.mp4", "region.png"], "'PHOTO' must be one clip, or photos alone."),
+        (["clip.mp4", "--box", "0,0,9,9"], "a clip has --region only."),
+    ],
+)
+def test_what_a_clip_cannot_have_is_refused(folder, capsys, arguments, message):
+    with pytest.raises(SystemExit):
+        cli.main(["harmonize", *arguments, "-o", "out.mp4"])
+    assert message in capsys.readouterr().err
