@@ -144,7 +144,7 @@ def test_the_command_takes_a_clip_or_a_folder_of_frames(folder, model, capsys):
             cli.main(["harmonize", *arguments, *options])
         output, errors = capsys.readouterr()
         assert (end.value.code, errors) == (0, "")
-        assert output.startswith("Written: out")
+        assert output.startswith("Written: ")
     assert len(list((folder / "out").iterdir())) == 4
 
 
