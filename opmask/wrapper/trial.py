@@ -111,7 +111,7 @@ def _advice(error: BaseException | None, other: str, region: bool) -> str:
     channels = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
     if channels:
         wanted, got = int(channels[1]), int(channels[2])
-        if region:
+        if region and got == wanted + 1:
             return "Build it with one input channel more, 4 for RGB: region=True adds one"
         fourth = ", or region=True if the last one says where the image was changed"
         return (

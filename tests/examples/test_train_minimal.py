@@ -27,7 +27,8 @@ def test_it_ends_in_a_table_a_picture_and_a_model(train, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["| model | MSE | PSNR |", "|---|---:|---:|"]
     assert [line.split()[1] for line in lines[2:4]] == ["composite", "om"]
-    assert Image.open(runs / "minimal-1/panel.png").width > 400
+    with Image.open(runs / "minimal-1/panel.png") as panel:
+        assert panel.width > 400
     assert isinstance(
         opmask.load(runs / "minimal-1/model.safetensors"), opmask.OperatorMaskWrapper
     )
