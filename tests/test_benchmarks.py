@@ -134,3 +134,15 @@ def test_times_are_medians_without_the_first_step_and_shares_add_up(monkeypatch)
     times = dict(zip(module.PARTS, (10.0, 30.0, 60.0, 100.0), strict=True))
     cells = "10.0 (5.0%) | 30.0 (15.0%) | 60.0 (30.0%) | 100.0 (50.0%) | 200"
     assert module.row("so", times) == f"| so | {cells} |"
+
+
+@pytest.mark.slow
+def test_the_flicker_benchmark_runs_without_data(monkeypatch, capsys):
+    module = load("flicker")
+    monkeypatch.setattr(module, "PANS", ((2, 2.0),))
+    flags = ["--photos", "1", "--frames", "4", "--lags", "1"]
+    monkeypatch.setattr("sys.argv", ["flicker.py", *flags])
+    module.main()
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == ["found", "given"]
+    assert all(float(row.split("|")[5]) < 1 for row in rows)
