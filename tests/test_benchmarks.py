@@ -148,3 +148,15 @@ def test_the_parity_of_onnx_is_printed(monkeypatch, capsys):
     rows = capsys.readouterr().out.splitlines()[2:]
     kinds = ["retoucher | 1 of", "retoucher | 1 of", "both | 1 of", "both | 1 of"]
     assert all(kind in row for kind, row in zip(kinds, rows, strict=True))
+
+
+@pytest.mark.slow
+def test_the_flicker_benchmark_runs_without_data(monkeypatch, capsys):
+    module = load("flicker")
+    monkeypatch.setattr(module, "PANS", ((2, 2.0),))
+    flags = ["--photos", "1", "--frames", "4", "--lags", "1"]
+    monkeypatch.setattr("sys.argv", ["flicker.py", *flags])
+    module.main()
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == ["found", "given"]
+    assert all(float(row.split("|")[5]) < 1 for row in rows)
