@@ -19,6 +19,7 @@ import typer
 
 from opmask._version import __version__
 from opmask.cli.benchmark import build as build_benchmark
+from opmask.cli.editor import open_editor
 from opmask.cli.errors import EXPECTED, describe
 from opmask.cli.export import export_model
 from opmask.cli.harmonize import harmonize_files
@@ -37,6 +38,7 @@ app.add_typer(study, name="study")
 app.command("harmonize")(harmonize_files)
 app.command("build-benchmark")(build_benchmark)
 app.command("export-onnx")(export_model)
+app.command("editor")(open_editor)
 
 
 def _print_version(wanted: bool) -> None:
