@@ -130,18 +130,15 @@ class Chromium:
     def choose_file(self, selector, path):
         """Click on what opens the dialog for files, and choose one in it."""
         self.send("Page.setInterceptFileChooserDialog", enabled=True)
-        self.click(selector)
-        opened = self.event("Page.fileChooserOpened")
-        self.send("DOM.setFileInputFiles", files=[str(path)], backendNodeId=opened["backendNodeId"])
-
-    def event(self, name):
-        """Wait for an event, and take it off the list."""
-        end = time.monotonic() + SECONDS
-        while not (found := [e for e in self.events if e.get("method") == name]):
-            assert time.monotonic() < end, name
-            self.js("0")
-        self.events.remove(found[-1])
-        return found[-1]["params"]
+        end, name = time.monotonic() + SECONDS, "Page.fileChooserOpened"
+        while not (opened := [e for e in self.events if e.get("method") == name]):
+            assert time.monotonic() < end, f"no dialog opens at {selector}"
+            self.click(selector)  # again, if the page was not yet listening
+            self.js("new Promise(done => setTimeout(done, 300))")
+        self.events.remove(opened[0])
+        node = opened[0]["params"]["backendNodeId"]
+        self.send("DOM.setFileInputFiles", files=[str(path)], backendNodeId=node)
+        self.events = [e for e in self.events if e.get("method") != name]
 
     def press(self, key, **more):
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")

@@ -20,9 +20,9 @@ from urllib.parse import quote
 
 import gradio as gr
 
+from opmask.editor.cookies import known_browser
 from opmask.editor.labels import label
 from opmask.editor.pictures import area_uri, map_uri, photo_uri, read_area
-from opmask.editor.cookies import known_browser
 from opmask.editor.session import Session
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def panel_view(session: Session) -> dict[str, Any]:
                 "title": words.title,
                 "operation": words.operation,
                 "reach": words.reach,
+                "limit": words.limit,
                 "scale": words.scale,
                 "unit": words.unit,
                 "strength": row.strength,
@@ -131,7 +132,7 @@ def act(session: Session, change: Mapping[str, Any]) -> None:
         "clear": session.clear_area,
         "match": session.match_area,
     }
-    known = isinstance(change, Mapping) and change.get("action") in actions
+    known = isinstance(change, Mapping) and change.get("action") in [*actions]
     if not known:
         raise ValueError(f"a change must name one of {', '.join(actions)}. Reload the page.")
     given = {name: value for name, value in change.items() if name != "action"}
@@ -173,8 +174,9 @@ class Page:
             work(session)
         except EXPECTED as error:
             said = str(error).replace(f"{session.folder}{os.sep}", "")
-            said = said[:1].upper() + said[1:] or type(error).__name__
-            gr.Warning(html.escape(said), title="Not done", duration=15)
+            if "." not in said.partition(" ")[0]:  # which would be the name of a file
+                said = said[:1].upper() + said[1:]
+            gr.Warning(html.escape(said or type(error).__name__), duration=15)
 
     def load(self, request: gr.Request) -> list[Any]:
         """A page is opened: the photo of the command line is shown to the first browser."""
@@ -358,7 +360,7 @@ def title(about: str) -> str:
 def tell(sentences: Sequence[str]) -> None:
     """Says what a user may want to know."""
     for sentence in sentences:
-        gr.Info(html.escape(sentence), title="Note")
+        gr.Info(html.escape(sentence))
 
 
 @contextmanager

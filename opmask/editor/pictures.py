@@ -98,7 +98,9 @@ def read_area(uri: str, size: tuple[int, int]) -> Tensor:
     if not (isinstance(uri, str) and uri.startswith(start) and len(uri) <= LONGEST_URI):
         raise ValueError("what was painted must be a small PNG. Reload the page.")
     try:
-        with Image.open(io.BytesIO(base64.b64decode(uri[len(start) :])), formats=["PNG"]) as picture:
+        with Image.open(
+            io.BytesIO(base64.b64decode(uri[len(start) :])), formats=["PNG"]
+        ) as picture:
             if max(picture.size) > LARGEST_SIDE:
                 raise ValueError("it is too large")
             alpha = np.array(picture.convert("RGBA").getchannel("A"))

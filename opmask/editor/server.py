@@ -135,7 +135,9 @@ class Guard:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
         """Answers a request, or has it answered."""
         if scope["type"] != "http":
-            await (self.app(scope, receive, send) if scope["type"] == "lifespan" else _refuse(send))
+            await (
+                self.app(scope, receive, send) if scope["type"] == "lifespan" else _refuse(send)
+            )
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = re.sub(r":\d+$", "", headers.get(b"host", ""))

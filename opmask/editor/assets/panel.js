@@ -62,6 +62,8 @@ function build(row) {
   const on = document.createElement("label"), box = document.createElement("input");
   item.dataset.name = row.name;
   image.alt = `Where and how much ${row.title} (${row.operation || row.name}) is changed`;
+  const end = signed(row, row.limit).replace(/^\+/, "\u00b1");
+  image.title = `Blue: less. Red: more. The colours end at ${end}.`;
   name.textContent = row.title;
   const kind = document.createElement("small");
   kind.textContent = row.operation;
@@ -117,7 +119,7 @@ function show() {
   for (const radio of element.querySelectorAll(".scope input")) {
     radio.checked = radio.value === value.scope;
     if (radio.value === "photo") radio.parentElement.hidden = !value.gated;
-    if (radio.value === "model" && !value.gated) radio.nextElementSibling.textContent = "everywhere";
+    if (radio.value === "model" && !value.gated) radio.nextElementSibling.textContent = "Everywhere";
   }
   $(".empty").hidden = value.scope !== "area" || value.chosen;
   flush();

@@ -4,6 +4,7 @@ const $ = (selector) => element.querySelector(selector);
 const stage = $(".stage"), frame = $(".frame"), canvas = $("canvas.area"), split = $(".split");
 const pen = canvas.getContext("2d", { willReadFrequently: true });
 const LONGEST = 640; // pixels of the painted area; masks have fewer
+const TINT = "#e6194b"; // of the area; a hue that photos seldom have
 const HINTS = {
   compare: "Drag across the photo, or use the arrow keys, to compare.",
   pick: "Click on a changed region: what you change next acts there alone.",
@@ -36,7 +37,7 @@ function brushWidth() {
 
 function paint(from, to) {
   pen.globalCompositeOperation = mode === "erase" ? "destination-out" : "source-over";
-  pen.strokeStyle = "#fff";
+  pen.strokeStyle = TINT;
   pen.lineCap = pen.lineJoin = "round";
   pen.lineWidth = brushWidth();
   pen.beginPath();
@@ -67,6 +68,10 @@ function drawArea(uri) {
     if (wanted !== serial || stroke) return;
     pen.clearRect(0, 0, canvas.width, canvas.height);
     pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+    pen.globalCompositeOperation = "source-in";
+    pen.fillStyle = TINT;
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.globalCompositeOperation = "source-over";
   };
   image.src = uri;
 }
