@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from chromium import browser, chromium  # noqa: F401 (fixtures)
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

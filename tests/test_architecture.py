@@ -34,10 +34,11 @@ ROOMS: dict[str, set[str]] = {
     "export": {"color", "operators", "retouch", "wrapper"},
     "visualize": {"color", "operators", "retouch", "wrapper"},
     "study": {"visualize"},
+    "editor": {"color", "operators", "retouch", "wrapper", "inference", "visualize"},
 }
 """What each room may import, the bottom aside."""
 
-ABOVE = {"cli", "editor", "__main__", "opmask"}
+ABOVE = {"cli", "__main__", "opmask"}
 """What may import every room, and is imported by no other; `opmask` is the package's own file."""
 
 

@@ -19,6 +19,7 @@ import typer
 
 from opmask._version import __version__
 from opmask.cli.benchmark import build as build_benchmark
+from opmask.cli.editor import open_editor
 from opmask.cli.edits import edit_file, explain, paste, render
 from opmask.cli.errors import EXPECTED, describe
 from opmask.cli.export import export_model
@@ -42,6 +43,7 @@ app.command("edit")(edit_file)
 app.command("render")(render)
 app.command("build-benchmark")(build_benchmark)
 app.command("export-onnx")(export_model)
+app.command("editor")(open_editor)
 
 
 def _print_version(wanted: bool) -> None:
