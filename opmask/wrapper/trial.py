@@ -116,7 +116,7 @@ def _advice(error: BaseException | None, other: str, region: bool) -> str:
         fourth = ", or region=True if the last one says where the image was changed"
         return (
             f"Pass preprocess= what makes its {wanted} channels of an RGB image"
-            f"{fourth if wanted == got + 1 else ''}"
+            f"{fourth if wanted == got + 1 and not region else ''}"
         )
     if isinstance(error, TypeError):
         return "Pass call= how to call it, as call(backbone, input)"
