@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "datasets": {"color", "perturb"},
     "checkpoints": {"color", "operators", "retouch", "wrapper", "backbones", "discriminator"},
     "inference": {"color", "operators", "retouch", "wrapper", "checkpoints", "visualize"},
-    "export": {"color", "operators", "retouch", "wrapper"},
+    "export": {"color", "operators", "retouch", "wrapper", "inference"},
     "visualize": {"color", "operators", "retouch", "wrapper"},
     "study": {"visualize"},
     "editor": {"color", "operators", "retouch", "wrapper", "inference", "visualize"},

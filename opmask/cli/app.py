@@ -23,6 +23,7 @@ from opmask.cli.editor import open_editor
 from opmask.cli.edits import edit_file, explain, paste, render
 from opmask.cli.errors import EXPECTED, describe
 from opmask.cli.export import export_model
+from opmask.cli.export_edit import export_edit
 from opmask.cli.harmonize import harmonize_files
 from opmask.cli.study import app as study
 from opmask.launching import INTERRUPTED
@@ -43,6 +44,7 @@ app.command("edit")(edit_file)
 app.command("render")(render)
 app.command("build-benchmark")(build_benchmark)
 app.command("export-onnx")(export_model)
+app.command("export-edit")(export_edit)
 app.command("editor")(open_editor)
 
 

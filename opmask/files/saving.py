@@ -153,11 +153,12 @@ def write_photo(photo: Photo, path: str | Path) -> tuple[str, ...]:
         path: The file, whose ending says the format. Its folder is made if need be.
 
     Returns:
-        A sentence for each thing that the format could not hold, as of :func:`check_writable`.
+        A sentence for each thing that the format could not hold, as of
+        :func:`opmask.files.saving.check_writable`.
 
     Raises:
-        ValueError, ImportError: As for :func:`check_writable`; ValueError also if the format's
-            library refuses the photo.
+        ValueError, ImportError: As for :func:`opmask.files.saving.check_writable`; ValueError also
+            if the format's library refuses the photo.
         OSError: If the file cannot be written; the message says what to do.
 
     Example:

@@ -78,6 +78,8 @@ class Explanation:
         clipped: Where the edit wants a colour that sRGB does not have, ``bool``, with shape
             :math:`(1, 1, h, w)`.
         regions: What is visibly changed, the largest region first.
+        labels: Which of `regions` each pixel belongs to, from 1 on, and 0 outside them all,
+            ``int64``, with shape :math:`(1, 1, h, w)`.
         size: Height and width of the photo, in pixels.
     """
 
@@ -86,6 +88,7 @@ class Explanation:
     change: Tensor
     clipped: Tensor
     regions: tuple[ChangedRegion, ...]
+    labels: Tensor
     size: tuple[int, int]
 
     @property
@@ -127,10 +130,11 @@ def compare(edit: Edit, stored: Tensor, profile: bytes | None) -> Explanation:
     beyond = (wanted - after).abs().amax(1, keepdim=True) > 1 / 255
     clipped = beyond & acting(edit.retoucher, masks)
     full = stored.shape[0], stored.shape[1]
-    return Explanation(before, after, change, clipped, _regions(change, full), full)
+    return Explanation(before, after, change, clipped, *_regions(change, full), full)
 
 
-def _regions(change: Tensor, full: tuple[int, int]) -> tuple[ChangedRegion, ...]:
+def _regions(change: Tensor, full: tuple[int, int]) -> tuple[tuple[ChangedRegion, ...], Tensor]:
+    """The regions, the largest first, and which of them each pixel belongs to."""
     distance = change.square().sum(1, keepdim=True).sqrt()
     labels = connected_regions(distance > NOTICEABLE)[0, 0]
     size = labels.shape
@@ -149,8 +153,13 @@ def _regions(change: Tensor, full: tuple[int, int]) -> tuple[ChangedRegion, ...]
             round(float((rows[-1] + 1) * down)),
         )
         mean = change[0][:, here].mean(1).tolist()
-        found.append(ChangedRegion(box, count / labels.numel(), (mean[0], mean[1], mean[2])))
-    return tuple(sorted(found, key=lambda region: -region.share))
+        region = ChangedRegion(box, count / labels.numel(), (mean[0], mean[1], mean[2]))
+        found.append((region, here))
+    found.sort(key=lambda pair: -pair[0].share)
+    ordered = torch.zeros_like(labels)
+    for i, (_, here) in enumerate(found, 1):
+        ordered[here] = i
+    return tuple(region for region, _ in found), ordered[None, None]
 
 
 def _percent(share: float) -> str:
