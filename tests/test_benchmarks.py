@@ -134,3 +134,12 @@ def test_times_are_medians_without_the_first_step_and_shares_add_up(monkeypatch)
     times = dict(zip(module.PARTS, (10.0, 30.0, 60.0, 100.0), strict=True))
     cells = "10.0 (5.0%) | 30.0 (15.0%) | 60.0 (30.0%) | 100.0 (50.0%) | 200"
     assert module.row("so", times) == f"| so | {cells} |"
+
+
+def test_the_benchmark_of_rerendering_finds_the_same_pictures(monkeypatch, capsys):
+    module = load("rerender")
+    monkeypatch.setattr("sys.argv", ["rerender.py", "--size", "64", "--repeats", "1"])
+    module.main()
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split("|")[2].strip() for row in rows] == ["no", "yes"]
+    assert all(int(row.split("|")[6].split("/")[0]) <= 2 for row in rows)

@@ -77,8 +77,8 @@ def area_uri(area: Tensor) -> str:
         tensor(1.)
     """
     alpha = to_levels(area.cpu())[0, 0].numpy()
-    return _uri(Image.merge("LA", [Image.new("L", alpha.shape[::-1], 255), Image.fromarray(alpha)]),
-                "PNG")  # fmt: skip
+    white = Image.new("L", alpha.shape[::-1], 255)
+    return _uri(Image.merge("LA", [white, Image.fromarray(alpha)]), "PNG")
 
 
 def read_area(uri: str, size: tuple[int, int]) -> Tensor:
