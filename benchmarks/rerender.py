@@ -5,8 +5,8 @@ editor does after each move of a control. The competitor enlarges the masks with
 converts with kornia's `rgb_to_lab`, multiplies and adds, converts back with `lab_to_rgb`, and
 rounds to 8 bits. Both run on one thread and take turns; what counts is the time of the processor.
 
-Blind, the model's masks are off their identity nearly everywhere. Told a region, here an ellipse in
-the middle, they are at it elsewhere, which costs little.
+Blind, the model's masks are off their identity nearly everywhere. Told a region, here an ellipse
+in the middle, they are at it elsewhere, which costs little.
 
     python benchmarks/rerender.py --photo PHOTO
     python benchmarks/rerender.py --photo PHOTO --size 1280 --repeats 15 --compile
