@@ -160,3 +160,13 @@ def test_the_flicker_benchmark_runs_without_data(monkeypatch, capsys):
     rows = capsys.readouterr().out.splitlines()[2:]
     assert [row.split("|")[1].strip() for row in rows] == ["found", "given"]
     assert all(float(row.split("|")[5]) < 1 for row in rows)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_rerendering_finds_the_same_pictures(monkeypatch, capsys):
+    module = load("rerender")
+    monkeypatch.setattr("sys.argv", ["rerender.py", "--size", "64", "--repeats", "1"])
+    module.main()
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split("|")[2].strip() for row in rows] == ["no", "yes"]
+    assert all(int(row.split("|")[6].split("/")[0]) <= 2 for row in rows)

@@ -1,6 +1,6 @@
 r"""The command `opmask editor`: a page on this machine on which masks are seen and changed.
 
-Photo, port -> :func:`open_editor` -> a server, until Ctrl-C.
+Photo, port -> `open_editor` -> a server, until Ctrl-C.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def label(retoucher: Retoucher, name: str) -> Label:
 
 def _words(operator: Operator, name: str) -> tuple[str, str, float, str]:
     """Title, operation, scale and unit."""
-    *_, channel, kind = ["", *name.split("_")][-3:]
+    channel, kind = ["", *name.split("_")][-2:]
     space = operator.space.name
     known = next((c for start, c in CHANNELS.items() if space.startswith(start)), {})
     if channel not in known or kind not in OPERATIONS:

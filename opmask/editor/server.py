@@ -21,14 +21,11 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opmask.editor.cookies import COOKIE, known_browser
 from opmask.editor.session import Session
 from opmask.wrapper import OperatorMaskWrapper
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
 
 __all__ = ["Desk", "create_app", "listen", "serve"]
 
@@ -156,14 +153,14 @@ class Guard:
         await self.app(scope, receive, answer)
 
 
-def create_app(desk: Desk) -> FastAPI:
+def create_app(desk: Desk) -> Any:  # noqa: ANN401
     r"""The application, to be run by a server.
 
     Args:
         desk: The sessions.
 
     Returns:
-        The application.
+        A FastAPI application.
 
     Raises:
         ImportError: If Gradio is not installed.
@@ -214,7 +211,7 @@ def listen(port: int | None) -> socket.socket:
     r"""A socket of this machine alone.
 
     Args:
-        port: The port; the first free one of :data:`PORTS` if `None`, any free one if 0.
+        port: The port; the first free one from 7860 on if `None`, any free one if 0.
 
     Returns:
         The socket.

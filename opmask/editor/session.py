@@ -243,7 +243,7 @@ class Session:
         """Says where the changes to come act, see :class:`opmask.editor.layers.Layer`.
 
         Raises:
-            ValueError: If it is none of :data:`SCOPES`.
+            ValueError: If it is none of them.
         """
         if scope not in SCOPES:
             raise ValueError(f"'scope' must be one of {', '.join(SCOPES)}, got {scope!r}.")

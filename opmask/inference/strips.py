@@ -96,9 +96,12 @@ def retouch(
     for rows in strips(size) if retoucher.pixelwise else [slice(0, size[0])]:
         maps = dict(zip(masks, enlarged[rows].split(1, 1), strict=True))
         before = stored[rows]
+        here = acting(retoucher, maps)[0, 0, ..., None].to(stored.device)
+        if not here.any():  # as beside the region of a guided model
+            result[rows] = before
+            continue
         image = apply(decode(before, profile).to(enlarged.device), maps)
         after = encode(image.to(stored.device), before, profile)
-        here = acting(retoucher, maps)[0, 0, ..., None].to(stored.device)
         result[rows] = torch.where(here, after, before)
     return result
 

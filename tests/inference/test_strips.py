@@ -105,3 +105,17 @@ def test_a_compiled_retoucher_gives_the_same(monkeypatch):
     compiled = retouch(retoucher, stored, masks, compile=True)
     assert asked
     torch.testing.assert_close(compiled, retouch(retoucher, stored, masks))
+
+
+def test_strips_in_which_no_mask_acts_are_not_computed(monkeypatch):
+    monkeypatch.setattr(strips, "STRIP", 10 * 40)
+    retoucher, calls = Retoucher(Add(RGB, "r")), []
+    apply = retoucher.unclipped
+    monkeypatch.setattr(retoucher, "unclipped", lambda *args: calls.append(1) or apply(*args))
+    mask = torch.zeros(1, 1, 40, 40)
+    mask[..., :10, :] = 0.2
+    stored = torch.full((40, 40, 3), 51, dtype=torch.uint8)
+    result = retouch(retoucher, stored, {"r_add": mask})
+    assert len(calls) == 1
+    assert torch.equal(result[10:], stored[10:])
+    assert result[0, 0].tolist() == [102, 51, 51]
