@@ -136,7 +136,7 @@ def smooth_masks(
               w_s = \exp(-d_{st}^2 / h^2), \qquad |s - t| \le \text{lag}
 
     where :math:`d_{st}` is the root mean square difference of the small frames over a square of
-    `AROUND` pixels, :math:`h` is :data:`ALIKE`, and frame :math:`s` and its masks are
+    `AROUND` pixels, :math:`h` is `ALIKE`, and frame :math:`s` and its masks are
     shifted by what the camera moved since :math:`t`. Masks that stay the same stay so to the bit.
 
     Args:
@@ -177,7 +177,7 @@ def is_cut(before: Tensor, after: Tensor) -> bool:
         after: The one that follows, of the same size.
 
     Returns:
-        Whether their copies of `COARSE` pixels a side differ by more than :data:`CUT` on
+        Whether their copies of `COARSE` pixels a side differ by more than `CUT` on
         average.
 
     Example:
