@@ -452,7 +452,7 @@ def test_a_build_killed_at_any_time_is_completed(tmp_path, plant):
 def test_ctrl_c_ends_all_processes_and_leaves_no_half_image(tmp_path, plant):
     root, out = plant(tmp_path / "many", count=500), tmp_path / "out"
     process = start(root, out)
-    wait_for_images(process, out, 5)
+    wait_for_images(process, out, 60)  # so many that all processes are at work
     os.killpg(process.pid, signal.SIGINT)
     errors = process.communicate(timeout=60)[1]
     assert errors.count("Traceback") == 1  # Python's own, of the interrupted program
