@@ -1,9 +1,12 @@
 """A small photo of two halves, a model that wants to change the left one, and a session."""
 
+import gc
 import re
 import signal
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,3 +84,22 @@ def address():
         yield re.search(r"http://127\.0\.0\.1:\d+/", line)[0]
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
+
+
+# Gradio and its test client leave event loops and sockets open, which warn when collected.
+LEFT_OPEN = "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            for left in LEFT_OPEN:
+                item.add_marker(pytest.mark.filterwarnings(left))
+
+
+@pytest.fixture(autouse=True)
+def _collect_what_was_left_open():
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
