@@ -144,7 +144,7 @@ def decode(stored: Tensor, profile: bytes | None = None) -> Tensor:
         The colours, in at least float32, with shape :math:`(1, 3, H, W)`, sRGB; those of a wide
         gamut lie partly beyond :math:`[0, 1]`.
     """
-    if not is_srgb(profile):
+    if profile is not None and not is_srgb(profile):
         own = decode(stored)[0, : stored.shape[2]].permute(1, 2, 0).float()
         return _planes(torch.from_numpy(to_srgb(own.numpy(), profile)))
     dtype = stored.dtype if stored.is_floating_point() else torch.float32
@@ -169,7 +169,7 @@ def encode(image: Tensor, like: Tensor, profile: bytes | None = None) -> Tensor:
     colors = image[0].permute(1, 2, 0)
     if like.shape[2] == 1:
         colors = (colors * colors.new_tensor(LUMA)).sum(2, keepdim=True)
-    if not is_srgb(profile):
+    if profile is not None and not is_srgb(profile):
         colors = torch.from_numpy(from_srgb(colors.numpy(), profile))
     colors = colors.clamp(0, 1)
     if like.dtype in WHITE:
