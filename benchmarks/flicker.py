@@ -25,7 +25,7 @@ from tqdm import tqdm
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.datasets import ADE20K, Composites, SyntheticScenes
-from opmask.inference.strips import Enlarged, retouch, shrink_photo
+from opmask.inference.images import Enlarged, retouch, shrink_photo
 from opmask.inference.video import Moment, named_masks, smooth_masks
 from opmask.markdown import markdown_row, markdown_table
 from opmask.perturb import Composite, Perturber

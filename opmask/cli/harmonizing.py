@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -28,12 +29,14 @@ from opmask.files.pictures import open_picture
 from opmask.files.regions import boxes_region, inverted, label_region, soft, strokes_region
 from opmask.files.saving import check_writable, write_photo
 from opmask.inference import Edit, plan
-from opmask.inference.images import changed_share
 from opmask.inference.panel import draw_panel
 from opmask.inference.plan import check_options, check_size
 from opmask.inference.regions import shrink, to_plane
 from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.model import fit_longer_side
+
+CHANGED = 4
+"""The levels of 255 above which a pixel counts as changed, as in :mod:`opmask.metrics`."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,30 @@ def save_panel(edit: Edit, photo: Photo, path: Path, *, force: bool = False) -> 
 def _in_folder(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def changed_share(before: np.ndarray, after: np.ndarray, white: float = 255) -> float:
+    r"""The share of a picture's pixels of which a channel has changed visibly.
+
+    Args:
+        before: The pixels, with shape :math:`(H, W, C)`.
+        after: What became of them, with the same shape and type.
+        white: The level of white.
+
+    Returns:
+        The share of pixels that moved by more than :data:`CHANGED` of 255 levels, in
+        :math:`[0, 1]`.
+
+    Example:
+        >>> grey = np.full((1, 4, 3), 100, np.uint8)
+        >>> changed_share(grey, grey + np.array([0, 5, 0], np.uint8))
+        1.0
+    """
+    count = 0
+    for old, new in zip(before, after, strict=True):  # a row at a time, in little memory
+        moved = np.abs(new.astype(np.float32) - old.astype(np.float32)).max(-1)
+        count += int((moved > CHANGED / 255 * white).sum())
+    return count / (before.shape[0] * before.shape[1])
 
 
 def _report(

@@ -31,8 +31,15 @@ from opmask.files.photo import Photo
 from opmask.files.saving import write_photo
 from opmask.inference import Edit
 from opmask.inference.explain import ChangedRegion, Explanation
-from opmask.inference.images import Picture, decode, encode, to_stored
-from opmask.inference.strips import Enlarged, shrink_photo, strips
+from opmask.inference.images import (
+    Enlarged,
+    Picture,
+    decode,
+    encode,
+    shrink_photo,
+    strips,
+    to_stored,
+)
 from opmask.wrapper.model import resize
 
 __all__ = ["INDEX", "CubeExport", "cube_target", "to_cube"]

@@ -33,8 +33,7 @@ from opmask.files.photo import Photo
 from opmask.files.saving import write_photo
 from opmask.inference import Edit
 from opmask.inference.explain import Explanation
-from opmask.inference.images import Picture, to_stored
-from opmask.inference.strips import Enlarged, shrink_photo, strips
+from opmask.inference.images import Enlarged, Picture, shrink_photo, strips, to_stored
 from opmask.operators import MaskRange
 
 __all__ = ["ora_target", "to_openraster"]

@@ -122,7 +122,9 @@ def from_picture(picture: Image.Image) -> tuple[Metadata, bytes | None]:
     packet = text.pop("XML:com.adobe.xmp", b"") or info.get("xmp", b"")
     photoshop = info.get("photoshop")
     metadata = Metadata(
-        exif=info.get("exif") or _raw_profile(text.pop("Raw profile type exif", "")),
+        exif=info.get("exif")
+        or _raw_profile(text.pop("Raw profile type exif", ""))
+        or _set_in_memory(picture),
         xmp=packet.encode() if isinstance(packet, str) else packet,
         iptc=photoshop.get(_IPTC, b"") if isinstance(photoshop, dict) else b"",
         dpi=_resolution(*info["dpi"]) if "dpi" in info else None,
@@ -248,6 +250,14 @@ def _raw_profile(text: str) -> bytes:
     """EXIF as ImageMagick writes it into a text: three lines, then hexadecimal digits."""
     with suppress(ValueError):
         return bytes.fromhex("".join(text.split("\n")[3:]))
+    return b""
+
+
+def _set_in_memory(picture: Image.Image) -> bytes:
+    """EXIF tags that a TIFF file has as its own, or that somebody set by `getexif`."""
+    with suppress(Exception), quiet():  # whatever Pillow raises on damaged tags
+        exif = picture.getexif()
+        return exif.tobytes() if exif else b""
     return b""
 
 

@@ -99,8 +99,7 @@ class Photo:
                 RGBA, as does a transparent colour; CMYK is converted by Pillow's formula.
 
         Returns:
-            The photo. Of the metadata of a TIFF file only the resolution comes along, unlike by
-            :func:`read_photo`.
+            The photo. XMP and IPTC of a TIFF file do not come along, unlike by :func:`read_photo`.
 
         Raises:
             ValueError: If it has 32 bits a channel.

@@ -20,12 +20,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from opmask.files.exif import upright
 from opmask.files.photo import Photo
 from opmask.inference.explain import Explanation, compare
-from opmask.inference.images import Picture, like, profile_of, to_stored
+from opmask.inference.images import Picture, like, profile_of, retouch, strips, to_stored
+from opmask.inference.pil import as_photo, as_pil
 from opmask.inference.regions import shrink, to_plane
-from opmask.inference.strips import retouch, strips
 from opmask.retouch import Retoucher
 
 __all__ = ["Adjustment", "Edit", "Source"]
@@ -218,7 +217,7 @@ class Edit:
             TypeError: If `image` is of another kind.
         """
         if isinstance(image, Image.Image):
-            image = upright(image)
+            return as_pil(self.render(as_photo(image), force=force, compile=compile), image)
         stored, profile = self._opened(image, force)
         result = retouch(self.retoucher, stored, self.masks(), profile, compile=compile)
         return like(image, result[None])
@@ -247,7 +246,7 @@ class Edit:
             ['Region 1 (100% of the photo): lighter by 10 L*.']
         """
         if isinstance(image, Image.Image):
-            image = upright(image)
+            image = as_photo(image)
         return compare(self, *self._opened(image, force))
 
     def _opened(self, image: Picture, force: bool) -> tuple[Tensor, bytes | None]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from opmask.color import LAB
-from opmask.inference.strips import acting, shrink_photo
+from opmask.inference.images import acting, shrink_photo
 from opmask.wrapper.calibration import connected_regions
 from opmask.wrapper.model import resize
 

@@ -1,14 +1,18 @@
-r"""Pictures of all kinds as stored pixels, and back: photos, PIL images, arrays, tensors.
+r"""Photos of all kinds and any size: read, shrunk and retouched in little memory.
 
-Stored pixels are the numbers of the picture itself, 8 bits, 16 bits or floating point, grey or
-RGB. They become colours, and colours become them, for a strip at a time.
+A photo, a PIL image, an array or a tensor is first taken as stored pixels, the numbers of the
+picture itself: 8 bits, 16 bits or floating point, grey or RGB. A strip of rows at a time they
+become colours, are retouched and are stored again. Masks are small; what they become at the size
+of the photo exists for one strip only, which is computed like the whole, so that no border shows.
 
-Data flow: `picture -> to_stored -> decode -> sRGB -> encode -> like(picture) -> picture`.
+Data flow: `picture -> to_stored -> decode -> shrink -> model`, and
+`(stored pixels, masks) -> decode -> enlarge -> retoucher -> encode -> like(picture) -> picture`.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,20 +20,21 @@ from PIL import Image
 from torch import Tensor
 
 from opmask.files.photo import Photo
-from opmask.files.pictures import alpha_of, to_rgb
-from opmask.files.profiles import check_profile, from_srgb, is_srgb, to_srgb
+from opmask.files.profiles import from_srgb, is_srgb, to_srgb
+from opmask.inference.pil import as_photo, as_pil
+from opmask.retouch import Retoucher
+from opmask.wrapper.model import resize
 
 __all__ = [
-    "CHANGED",
-    "MODES",
     "Picture",
-    "changed_share",
-    "check_mode",
+    "acting",
     "decode",
     "encode",
-    "kept_info",
     "like",
     "profile_of",
+    "retouch",
+    "shrink_photo",
+    "strips",
     "to_stored",
 ]
 
@@ -38,14 +43,8 @@ Picture = Photo | Image.Image | np.ndarray | Tensor
 
 T = TypeVar("T", Photo, Image.Image, np.ndarray, Tensor)
 
-MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "I;16")
-"""The modes of PIL images that can be retouched."""
-
-KEPT = ("icc_profile", "exif")
-"""What comes with a PIL image, and is true of the retouched one, too."""
-
-CHANGED = 4
-"""The levels of 255 above which a pixel counts as changed, as in :mod:`opmask.metrics`."""
+STRIP = 2**16
+"""The pixels of a strip: few enough to stay in the cache, and enough to keep the cores busy."""
 
 WHITE = {torch.uint8: 255, torch.uint16: 65535}
 """What white is stored as, in whole numbers."""
@@ -58,15 +57,15 @@ def to_stored(image: Picture) -> Tensor:
     r"""The pixels of a picture as they are stored, without alpha.
 
     Args:
-        image: A photo; a PIL image of one of :data:`MODES`, upright; an array, with shape
-            :math:`(H, W, 3)`, :math:`(H, W, 1)` or :math:`(H, W)`; or a tensor, with shape
+        image: A photo; a PIL image, see :func:`opmask.inference.pil.as_photo`; an array, with
+            shape :math:`(H, W, 3)`, :math:`(H, W, 1)` or :math:`(H, W)`; or a tensor, with shape
             :math:`(3, H, W)` or :math:`(B, 3, H, W)`. Both are ``uint8`` in 0-255, ``uint16`` in
             0-65535, or floating point in :math:`[0, 1]`.
 
     Returns:
         The pixels, with shape :math:`(B, H, W, C)` and the type of `image`; of photos and tensors,
         a view.
-        C is 1 for grey and 3 for RGB; palettes are looked up.
+        C is 1 for grey and 3 for RGB.
 
     Raises:
         TypeError: If it is none of these, or of another data type.
@@ -76,15 +75,11 @@ def to_stored(image: Picture) -> Tensor:
         >>> to_stored(Image.new("RGB", (3, 2), "red"))[0, 0, 0]
         tensor([255,   0,   0], dtype=torch.uint8)
     """
+    if isinstance(image, Image.Image):
+        image = as_photo(image)
     if isinstance(image, Photo):
         colors = image.pixels[..., : image.channels - (image.alpha is not None)]
         return torch.from_numpy(colors if colors.flags.writeable else colors.copy())[None]
-    if isinstance(image, Image.Image):
-        check_mode(image)
-        if image.mode in ("L", "LA", "I;16"):
-            image = np.array(image.getchannel("L") if image.mode == "LA" else image)[..., None]
-        else:
-            image = to_rgb(image)
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if not isinstance(image, Tensor):
@@ -102,9 +97,7 @@ def to_stored(image: Picture) -> Tensor:
 def like(image: T, stored: Tensor) -> T:
     r"""Stored pixels as a picture of the kind and device of another one.
 
-    A palette cannot hold new colours, so `P` and `PA` become `RGB` or, if anything is transparent,
-    `RGBA`. Alpha, the ICC profile and the EXIF tags are those of `image`; a single transparent
-    colour becomes an alpha channel.
+    Alpha, the ICC profile and the metadata are those of `image`.
 
     Args:
         image: The picture that :func:`to_stored` was given.
@@ -124,13 +117,93 @@ def like(image: T, stored: Tensor) -> T:
     array = stored[0].cpu().numpy()
     if isinstance(image, Photo):
         return image.with_pixels(_beside_alpha(array, image.alpha))
-    if isinstance(image, np.ndarray):
-        return array.reshape(image.shape)
-    picture = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-    if image.has_transparency_data:
-        picture.putalpha(Image.fromarray(alpha_of(image)))
-    picture.info.update(kept_info(image))
-    return picture
+    if isinstance(image, Image.Image):
+        photo = as_photo(image)
+        return as_pil(photo.with_pixels(_beside_alpha(array, photo.alpha)), image)
+    return array.reshape(image.shape)
+
+
+def profile_of(image: Picture) -> bytes | None:
+    """The ICC profile of a picture, if it has one that is read; `None` stands for sRGB."""
+    if isinstance(image, Image.Image):
+        image = as_photo(image)
+    return image.profile if isinstance(image, Photo) else None
+
+
+def shrink_photo(stored: Tensor, size: tuple[int, int], profile: bytes | None = None) -> Tensor:
+    r"""A small copy of a photo, as models take it.
+
+    Args:
+        stored: The pixels as they are stored, with shape :math:`(H, W, C)`, see
+            :func:`to_stored`.
+        size: Height and width wanted, in pixels, at most those of the photo.
+        profile: The ICC profile of the colours; sRGB if `None`.
+
+    Returns:
+        The copy, in at least float32, with shape :math:`(1, 3, h, w)`, sRGB in :math:`[0, 1]`.
+
+    Example:
+        >>> shrink_photo(torch.full((40, 60, 3), 51, dtype=torch.uint8), (20, 30))[0, :, 0, 0]
+        tensor([0.2000, 0.2000, 0.2000])
+    """
+    height, width = stored.shape[:2]
+    # Resizing is done along one side and then along the other in any case.
+    narrow = [
+        resize(part, (part.shape[-2], size[1]))
+        for part in (decode(stored[rows], profile).clamp(0, 1) for rows in strips((height, width)))
+    ]
+    return resize(torch.cat(narrow, -2), size)
+
+
+def retouch(
+    retoucher: Retoucher,
+    stored: Tensor,
+    masks: Mapping[str, Tensor],
+    profile: bytes | None = None,
+    *,
+    compile: bool = False,
+) -> Tensor:
+    r"""Applies masks of any size to a photo.
+
+    Pixels all of whose masks are at their identity stay as they are stored, to the last bit.
+
+    Args:
+        retoucher: What the masks do. If one of its operators is not pixelwise, there is one strip,
+            the whole photo.
+        stored: The pixels as they are stored, with shape :math:`(H, W, C)`, see
+            :func:`to_stored`.
+        masks: The masks by name, each with shape :math:`(1, 1, h, w)`, in operator units. They are
+            computed on the device where they are.
+        profile: The ICC profile of the colours; sRGB if `None`.
+        compile: Whether the retoucher is compiled.
+
+    Returns:
+        The retouched pixels, with the shape, type and device of `stored`.
+
+    Example:
+        >>> import opmask
+        >>> retoucher = opmask.Retoucher(opmask.Add(opmask.RGB, "r"))
+        >>> stored = torch.full((40, 60, 3), 51, dtype=torch.uint8)
+        >>> retouch(retoucher, stored, {"r_add": torch.full((1, 1, 4, 6), 0.2)})[0, 0]
+        tensor([102,  51,  51], dtype=torch.uint8)
+    """
+    size = stored.shape[0], stored.shape[1]
+    apply: Callable[..., Tensor] = retoucher.unclipped
+    if compile:
+        apply = torch.compile(apply, dynamic=True)
+    enlarged = Enlarged(torch.cat([*masks.values()], 1), size)
+    result = torch.empty_like(stored, memory_format=torch.contiguous_format)
+    for rows in strips(size) if retoucher.pixelwise else [slice(0, size[0])]:
+        maps = dict(zip(masks, enlarged[rows].split(1, 1), strict=True))
+        before = stored[rows]
+        here = acting(retoucher, maps)[0, 0, ..., None].to(stored.device)
+        if not here.any():  # as beside the region of a guided model
+            result[rows] = before
+            continue
+        image = apply(decode(before, profile).to(enlarged.device), maps)
+        after = encode(image.to(stored.device), before, profile)
+        result[rows] = torch.where(here, after, before)
+    return result
 
 
 def decode(stored: Tensor, profile: bytes | None = None) -> Tensor:
@@ -178,56 +251,74 @@ def encode(image: Tensor, like: Tensor, profile: bytes | None = None) -> Tensor:
     return colors.to(like.dtype)
 
 
-def profile_of(image: object) -> bytes | None:
-    """The ICC profile of a picture, if it has one that is read; `None` stands for sRGB."""
-    if isinstance(image, Photo):
-        return image.profile
-    if not isinstance(image, Image.Image) or not image.info.get("icc_profile"):
-        return None
-    profile = image.info["icc_profile"]
-    try:
-        check_profile(profile, 1 if image.mode in ("L", "LA", "I;16") else 3)
-    except ValueError:  # damaged, or of tables: what shows it without a profile has done so, too
-        return None
-    return bytes(profile)
+def strips(size: tuple[int, int]) -> Iterator[slice]:
+    """The rows of each strip of a photo, from top to bottom."""
+    rows = max(1, STRIP // size[1])
+    return (slice(top, min(top + rows, size[0])) for top in range(0, size[0], rows))
 
 
-def kept_info(picture: Image.Image) -> dict[str, Any]:
-    """What comes with a picture and stays when its colours change: ICC profile and EXIF."""
-    return {name: picture.info[name] for name in KEPT if picture.info.get(name)}
-
-
-def check_mode(picture: Image.Image) -> None:
-    """Raises unless a PIL image has one of :data:`MODES`."""
-    if picture.mode not in MODES:
-        raise ValueError(
-            f"'image' must have one of the modes {', '.join(MODES)}, got {picture.mode!r}. "
-            "Convert it to 8-bit RGB, by its colour profile if it has one."
-        )
-
-
-def changed_share(before: np.ndarray, after: np.ndarray, white: float = 255) -> float:
-    r"""The share of a picture's pixels of which a channel has changed visibly.
+def acting(retoucher: Retoucher, masks: Mapping[str, Tensor]) -> Tensor:
+    r"""Where masks do anything: one is off its identity, and if there are gates, one is open.
 
     Args:
-        before: The pixels, with shape :math:`(H, W, C)`.
-        after: What became of them, with the same shape and type.
-        white: The level of white.
+        retoucher: What the masks belong to.
+        masks: The masks by name, each with shape :math:`(1, 1, H, W)`.
 
     Returns:
-        The share of pixels that moved by more than :data:`CHANGED` of 255 levels, in
-        :math:`[0, 1]`.
+        ``bool``, with the shape of a mask.
+    """
+    found = torch.zeros_like(next(iter(masks.values())), dtype=torch.bool)
+    for operator in retoucher.operators:
+        names = [name for name in operator.ranges if name not in operator.gates]
+        moved = torch.cat([masks[n] != operator.ranges[n].identity for n in names], 1)
+        here = moved.any(1, keepdim=True)
+        if operator.gates:
+            here &= torch.cat([masks[name] != 0 for name in operator.gates], 1).any(
+                1, keepdim=True
+            )
+        found |= here
+    return found
+
+
+class Enlarged:
+    r"""Maps at the size of a photo, of which only the rows that are asked for are computed.
+
+    Bilinear, like `F.interpolate` without corners aligned; where the photo is smaller than the
+    maps, they are shrunk with antialiasing. Between equal values it gives that value exactly.
+
+    Args:
+        maps: The maps, with shape :math:`(1, M, h, w)`.
+        size: Height and width of the photo, in pixels.
 
     Example:
-        >>> grey = np.full((1, 4, 3), 100, np.uint8)
-        >>> changed_share(grey, grey + np.array([0, 5, 0], np.uint8))
-        1.0
+        >>> maps = torch.rand(1, 6, 32, 48)
+        >>> whole = torch.nn.functional.interpolate(maps, size=(97, 131), mode="bilinear")
+        >>> torch.testing.assert_close(Enlarged(maps, (97, 131))[8:16], whole[:, :, 8:16])
     """
-    count = 0
-    for old, new in zip(before, after, strict=True):  # a row at a time, in little memory
-        moved = np.abs(new.astype(np.float32) - old.astype(np.float32)).max(-1)
-        count += int((moved > CHANGED / 255 * white).sum())
-    return count / (before.shape[0] * before.shape[1])
+
+    def __init__(self, maps: Tensor, size: tuple[int, int]) -> None:
+        height, width = (min(s, n) for s, n in zip(maps.shape[-2:], size, strict=True))
+        self.maps = resize(maps, (height, width))
+        self.device = maps.device
+        self.above, self.below, self.down = _neighbours(height, size[0], maps)
+        self.left, self.right, self.across = _neighbours(width, size[1], maps)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """Some rows, with shape :math:`(1, M, n, W)`."""
+        above, below = self.above[rows], self.below[rows]
+        first = int(above[0])
+        few = self.maps[..., first : int(below[-1]) + 1, :]
+        wide = few[..., self.left].lerp(few[..., self.right], self.across)
+        down = self.down[rows, None]
+        return wide[..., above - first, :].lerp(wide[..., below - first, :], down)
+
+
+def _neighbours(count: int, wanted: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Between which two of the old places each new one lies, and how far from the first."""
+    new = torch.arange(wanted, device=like.device, dtype=torch.float64)
+    place = ((new + 0.5) * (count / wanted) - 0.5).clamp(0, count - 1)
+    first = place.floor().long()
+    return first, (first + 1).clamp(max=count - 1), (place - first).to(like.dtype)
 
 
 def _planes(colors: Tensor) -> Tensor:

@@ -19,12 +19,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from opmask.files.exif import upright
 from opmask.files.photo import Photo
 from opmask.inference.edit import Adjustment, Edit, Source
-from opmask.inference.images import Picture, profile_of, to_stored
+from opmask.inference.images import Picture, profile_of, shrink_photo, to_stored
+from opmask.inference.pil import as_photo
 from opmask.inference.regions import shrink, to_plane
-from opmask.inference.strips import shrink_photo
 from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.model import fit_longer_side
 from opmask.wrapper.sizes import SMALLEST
@@ -95,7 +94,7 @@ def plan(
     _check(model, region is not None)
     check_options(strength, work_size)
     if isinstance(image, Image.Image):
-        image = upright(image)
+        image = as_photo(image)
     edits = _plans(model, to_stored(image), profile_of(image), region, strength, work_size)
     return edits if isinstance(image, Tensor) and image.ndim == 4 else edits[0]
 
@@ -115,8 +114,8 @@ def harmonize(
 
     Colours are what the ICC profile of a photo or a PIL image says; those that sRGB does not have
     are kept. A PIL image comes back upright, with its EXIF orientation applied and removed; its
-    alpha, ICC profile and other EXIF tags are kept. Grey photos stay grey, and palettes become RGB
-    or RGBA, see :func:`opmask.inference.images.like`.
+    alpha, ICC profile and metadata are kept. Grey photos stay grey, and palettes become RGB or
+    RGBA, see :func:`opmask.inference.pil.as_photo`.
 
     Args:
         model: As for :func:`plan`.

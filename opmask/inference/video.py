@@ -24,9 +24,15 @@ from torch import Tensor
 
 from opmask.files.photo import Photo
 from opmask.inference.edit import Edit
-from opmask.inference.images import Picture, like, profile_of, to_stored
+from opmask.inference.images import (
+    Picture,
+    like,
+    profile_of,
+    retouch,
+    shrink_photo,
+    to_stored,
+)
 from opmask.inference.plan import plan
-from opmask.inference.strips import retouch, shrink_photo
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
 

@@ -413,3 +413,10 @@ def test_the_command_runs_by_itself(folder):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == report()
     assert np.array_equal(Image.open("out.png"), expected(region=Image.open("region.png")))
+
+
+def test_a_change_of_more_than_4_levels_counts_in_any_channel():
+    before = np.full((1, 4, 3), 100, np.uint8)
+    after = before.copy()
+    after[0, :3] = [[104, 96, 100], [105, 100, 100], [100, 100, 95]]
+    assert harmonize_command.changed_share(before, after) == 0.5

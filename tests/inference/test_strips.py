@@ -4,8 +4,8 @@ import torch.nn.functional as F
 
 import opmask
 from opmask import LAB, RGB, Add, Gated, Mul, Operator, Retoucher
-from opmask.inference import strips
-from opmask.inference.strips import Enlarged, acting, retouch, shrink_photo
+from opmask.inference import images
+from opmask.inference.images import Enlarged, acting, retouch, shrink_photo
 
 
 class Blur(Operator):
@@ -37,7 +37,7 @@ def test_strips_equal_the_whole_photo(monkeypatch, dtype, white, tolerance, stri
     retoucher = Retoucher(Gated(Mul(LAB), Add(LAB)))
     masks, stored = masks_of(retoucher), (torch.rand(97, 131, 3) * white).to(dtype)
     whole = retouch(retoucher, stored, masks)
-    monkeypatch.setattr(strips, "STRIP", strip)
+    monkeypatch.setattr(images, "STRIP", strip)
     parts = retouch(retoucher, stored, masks)
     assert parts.dtype == dtype
     torch.testing.assert_close(parts.double(), whole.double(), rtol=0, atol=tolerance)
@@ -59,7 +59,7 @@ def test_between_equal_values_there_is_that_value():
 
 
 def test_operators_that_look_at_neighbours_get_the_whole_photo(monkeypatch):
-    monkeypatch.setattr(strips, "STRIP", 64)
+    monkeypatch.setattr(images, "STRIP", 64)
     stored, retoucher = torch.rand(40, 32, 3), Retoucher(Add(RGB), Blur())
     masks = masks_of(retoucher)
     whole = {name: F.interpolate(m, (40, 32), mode="bilinear") for name, m in masks.items()}
@@ -93,7 +93,7 @@ def test_the_small_copy_is_that_of_the_whole_photo(monkeypatch, size):
     wanted = image if size == (97, 161) else F.interpolate(
         image, size, mode="bilinear", antialias=True
     )  # fmt: skip
-    monkeypatch.setattr(strips, "STRIP", 700)
+    monkeypatch.setattr(images, "STRIP", 700)
     torch.testing.assert_close(shrink_photo(stored, size), wanted)
 
 
@@ -108,7 +108,7 @@ def test_a_compiled_retoucher_gives_the_same(monkeypatch):
 
 
 def test_strips_in_which_no_mask_acts_are_not_computed(monkeypatch):
-    monkeypatch.setattr(strips, "STRIP", 10 * 40)
+    monkeypatch.setattr(images, "STRIP", 10 * 40)
     retoucher, calls = Retoucher(Add(RGB, "r")), []
     apply = retoucher.unclipped
     monkeypatch.setattr(retoucher, "unclipped", lambda *args: calls.append(1) or apply(*args))
