@@ -1,4 +1,7 @@
+import contextlib
+import io
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +21,11 @@ def rows(mse, names=("a1_1_1", "c2_1_1"), **more):
 
 
 def made(folder, *arguments):
-    command = [sys.executable, str(SCRIPT), str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.setattr(sys, "argv", [str(SCRIPT), str(folder), *arguments])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    return said.getvalue()
 
 
 def line(text, start, after):

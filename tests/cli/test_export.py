@@ -2,7 +2,7 @@ import onnx
 import pytest
 
 import opmask
-from opmask import LAB, Add, DirectRGB, OperatorMaskWrapper, Retoucher, cli
+from opmask import RGB, Add, DirectRGB, OperatorMaskWrapper, Retoucher, cli
 from opmask.backbones import SmallUNet
 
 
@@ -10,7 +10,7 @@ from opmask.backbones import SmallUNet
 def model(tmp_path_factory):
     """A checkpoint of a small model."""
     path = tmp_path_factory.mktemp("models") / "model.safetensors"
-    opmask.save(OperatorMaskWrapper(SmallUNet(width=8), Retoucher(Add(LAB, "l"))), path)
+    opmask.save(OperatorMaskWrapper(SmallUNet(width=8), Retoucher(Add(RGB, "r"))), path)
     return path
 
 
@@ -34,7 +34,7 @@ def test_a_part_of_a_checkpoint_becomes_a_file(capsys, model, out):
     status, said, errors = run(capsys, "--model", model, "--parts", "retoucher", "-o", out)
     size = f"{out.stat().st_size / 1e6:.1f}"
     assert (status, said, errors) == (0, f"Written: {out} ({size} MB; retoucher)\n", "")
-    assert names(onnx.load(out).graph.input) == ["image", "l_add"]
+    assert names(onnx.load(out).graph.input) == ["image", "r_add"]
 
 
 @pytest.mark.slow

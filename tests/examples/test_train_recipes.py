@@ -96,12 +96,14 @@ def test_the_rows_of_the_ablation():
 @pytest.mark.parametrize(
     ("model", "rates"),
     [
-        ("om", {20_000: 2e-4, 20_001: 1e-4, 30_000: 1e-4, 30_001: 5e-5}),
-        ("omgan", {3_000: 2e-4, 3_001: 1e-4, 5_001: 5e-5, 8_000: 5e-5, 8_001: 2.5e-5}),
+        ("om", {200: 2e-4, 201: 1e-4, 300: 1e-4, 301: 5e-5}),
+        ("omgan", {30: 2e-4, 31: 1e-4, 51: 5e-5, 80: 5e-5, 81: 2.5e-5}),
     ],
 )
 def test_the_rate_falls_one_step_after_each_milestone(model, rates):
+    """Milestones are a hundredth of the real ones, which are in the next test."""
     recipe, used = HSCENE["reference"][model], []
+    recipe = replace(recipe, milestones=tuple(at // 100 for at in recipe.milestones))
     net = torch.nn.Linear(1, 1)
     training = loop.make_learner(net, recipe, Accelerator(cpu=True))
     for _ in range(max(rates)):
@@ -109,6 +111,12 @@ def test_the_rate_falls_one_step_after_each_milestone(model, rates):
         training.step()
     assert {step: used[step - 1] for step in rates} == pytest.approx(rates)
     assert training.optimizer.param_groups[0]["betas"] == (0.9, 0.99)
+
+
+def test_the_milestones_are_those_of_the_reference():
+    recipes = HSCENE["reference"]
+    assert recipes["om"].milestones[:2] == (20_000, 30_000)
+    assert recipes["omgan"].milestones == (3_000, 5_000, 8_000)
 
 
 def test_without_flags_a_recipe_is_as_it_was(monkeypatch):

@@ -110,7 +110,7 @@ def test_every_retoucher_gives_the_same_picture(name, path):
 
 def test_add_and_mul_are_not_folded_into_another_picture(path):
     """The optimiser of torch.onnx folds index_add and index_copy: the picture was off by 1."""
-    retoucher = Retoucher(Mul(LAB, "a", "l"), Add(LAB))
+    retoucher = Retoucher(Mul(RGB, "b", "r"), Add(RGB))
     to_onnx(retoucher, path, parts="retoucher", check=False)
     image, masks = torch.rand(2, 3, 9, 11), random_masks(retoucher, 2, 9, 11)
     output = run(path, image, *masks.values())["image_out"]
@@ -176,14 +176,14 @@ def test_a_predictor_and_a_retoucher_are_the_whole_in_two_files(model, path, tmp
 def gated(tmp_path_factory):
     """A file that several tests look at."""
     path = tmp_path_factory.mktemp("gated") / "retoucher.onnx"
-    retoucher = Retoucher(Gated(Mul(LAB, "l", range=MaskRange(1.0, low=0.0))))
+    retoucher = Retoucher(Gated(Mul(RGB, "r", range=MaskRange(1.0, low=0.0))))
     to_onnx(retoucher, path, parts="retoucher")
     return path
 
 
 def test_inputs_outputs_and_free_sizes_have_names(gated):
     inputs, outputs = session(gated).get_inputs(), session(gated).get_outputs()
-    assert [x.name for x in inputs] == ["image", "l_mul", "gate"]
+    assert [x.name for x in inputs] == ["image", "r_mul", "gate"]
     assert [x.shape for x in inputs][:2] == [["batch", n, "height", "width"] for n in (3, 1)]
     assert [(x.name, x.shape) for x in outputs] == [("image_out", inputs[0].shape)]
     assert onnx.load(gated).opset_import[0].version == exporting.OPSET
@@ -196,10 +196,10 @@ def test_metadata_say_what_the_masks_mean(gated):
     (gated,) = about["operators"]
     assert (gated["type"], gated["space"], [*gated["masks"]]) == (
         "Gated",
-        "lab",
-        ["l_mul", "gate"],
+        "rgb",
+        ["r_mul", "gate"],
     )
-    assert gated["operators"][0]["masks"]["l_mul"] == {"identity": 1.0, "low": 0.0, "high": None}
+    assert gated["operators"][0]["masks"]["r_mul"] == {"identity": 1.0, "low": 0.0, "high": None}
 
 
 def test_the_file_holds_no_path_of_this_machine(gated):
