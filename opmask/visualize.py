@@ -95,7 +95,13 @@ def mask_to_rgb(mask: Tensor, identity: float, limit: float | None = None) -> Te
     return torch.einsum("bshw,sc->bchw", weights, colors)
 
 
-def save_panel(rows: Sequence[PanelRow], path: str | Path, *, limit: float | None = None) -> None:
+def save_panel(
+    rows: Sequence[PanelRow],
+    path: str | Path,
+    *,
+    limit: float | None = None,
+    caption: str = "offset from the identity",
+) -> None:
     r"""Draw samples side by side: a row for each sample, a column for each image and mask.
 
     Small images are enlarged without smoothing. All rows of a mask share the scale of the colour
@@ -106,6 +112,7 @@ def save_panel(rows: Sequence[PanelRow], path: str | Path, *, limit: float | Non
         path: The picture to write, `.png` or what else matplotlib writes.
         limit: The distance from the identity at which the colours of all masks end, in mask
             units. By default the largest in each column.
+        caption: What stands below the colour bars: what the masks hold, and their unit.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -127,7 +134,7 @@ def save_panel(rows: Sequence[PanelRow], path: str | Path, *, limit: float | Non
         for line, mask in zip(cells, masks, strict=True):
             line.append(mask_to_rgb(mask[None], 0.0, limits[-1])[0])
     titles = [*rows[0].images, *rows[0].masks]
-    write_figure(_panel(cells, titles, limits), Path(path))
+    write_figure(_panel(cells, titles, limits, caption), Path(path))
 
 
 def save_curves(
@@ -211,7 +218,10 @@ def _check_rows(rows: Sequence[PanelRow]) -> None:
 
 
 def _panel(
-    cells: Sequence[Sequence[Tensor]], titles: Sequence[str], limits: Sequence[float]
+    cells: Sequence[Sequence[Tensor]],
+    titles: Sequence[str],
+    limits: Sequence[float],
+    caption: str,
 ) -> Figure:
     """Lay the `cells` out on a canvas of exact pixels; the last columns are the masks."""
     first_mask = len(titles) - len(limits)
@@ -236,7 +246,7 @@ def _panel(
             centered = left + (column - size[1]) // 2
             _picture(_axes(figure, centered, top, size[1], size[0]), cell)
     for left, width, limit in zip(lefts[first_mask:], widths[first_mask:], limits, strict=True):
-        _bar(_axes(figure, left, tops[-1], width, BAR), limit)
+        _bar(_axes(figure, left, tops[-1], width, BAR), limit, caption)
     return figure
 
 
@@ -256,7 +266,7 @@ def _picture(axes: Axes, image: Tensor) -> None:
     axes.set_axis_off()
 
 
-def _bar(axes: Axes, limit: float) -> None:
+def _bar(axes: Axes, limit: float, caption: str) -> None:
     ramp = mask_to_rgb(torch.linspace(-1, 1, 255).reshape(1, 1, 1, -1), 0.0, 1.0)[0]
     extent = (-limit, limit, 0.0, 1.0)
     axes.imshow(ramp.permute(1, 2, 0).numpy(), extent=extent, aspect="auto")
@@ -264,7 +274,7 @@ def _bar(axes: Axes, limit: float) -> None:
     # The outer labels stay within the column, away from the neighbours' labels.
     for tick, side in zip(ticks, ("left", "center", "right"), strict=True):
         tick.label1.set(ha=side, fontsize=10)
-    axes.set_xlabel("offset from the identity", fontsize=10, color="0.35", labelpad=1)
+    axes.set_xlabel(caption, fontsize=10, color="0.35", labelpad=1)
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
 

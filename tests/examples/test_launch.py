@@ -1,6 +1,7 @@
 """Scripts that end before their time, as processes of their own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -104,7 +105,8 @@ def interrupted(process):
     os.killpg(process.pid, signal.SIGINT)
     _, text = process.communicate(timeout=120)
     lines = [line.strip() for line in text.replace("\r", "\n").splitlines()]
-    return process.returncode, [x for x in lines if x and not x.endswith(("it/s]", "s/it]"))]
+    bar = re.compile(r"[\w ]*:? *\d+%\||.*(it/s|s/it)[],]")
+    return process.returncode, [x for x in lines if x and not bar.match(x)]
 
 
 @pytest.mark.slow
