@@ -191,19 +191,29 @@ def retouch(
     apply: Callable[..., Tensor] = retoucher.unclipped
     if compile:
         apply = torch.compile(apply, dynamic=True)
-    enlarged = Enlarged(torch.cat([*masks.values()], 1), size)
-    result = torch.empty_like(stored, memory_format=torch.contiguous_format)
+    # Where masks act is a map like them: above 0 wherever it or a neighbour does anything.
+    maps = torch.cat([*masks.values(), acting(retoucher, masks).to(next(iter(masks.values())))], 1)
+    enlarged = Enlarged(maps, size)
+    result = stored.clone(memory_format=torch.contiguous_format)
     for rows in strips(size) if retoucher.pixelwise else [slice(0, size[0])]:
-        maps = dict(zip(masks, enlarged[rows].split(1, 1), strict=True))
-        before = stored[rows]
-        here = acting(retoucher, maps)[0, 0, ..., None].to(stored.device)
-        if not here.any():  # as beside the region of a guided model
-            result[rows] = before
+        *planes, act = enlarged[rows].split(1, 1)
+        here = act[0, 0] > 0
+        columns = _extent(here) if retoucher.pixelwise else slice(0, size[1])
+        if columns is None:  # as beside the region of a guided model
             continue
-        image = apply(decode(before, profile).to(enlarged.device), maps)
+        before = stored[rows, columns]
+        own = {name: plane[..., columns] for name, plane in zip(masks, planes, strict=True)}
+        image = apply(decode(before, profile).to(maps.device), own)
         after = encode(image.to(stored.device), before, profile)
-        result[rows] = torch.where(here, after, before)
+        changed = here[:, columns, None].to(stored.device)
+        result[rows, columns] = torch.where(changed, after, before)
     return result
+
+
+def _extent(here: Tensor) -> slice | None:
+    """From the first to the last column of a plane (H, W) that has anything; none if none has."""
+    found = here.any(0).nonzero()
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else None
 
 
 def decode(stored: Tensor, profile: bytes | None = None) -> Tensor:
@@ -298,19 +308,19 @@ class Enlarged:
 
     def __init__(self, maps: Tensor, size: tuple[int, int]) -> None:
         height, width = (min(s, n) for s, n in zip(maps.shape[-2:], size, strict=True))
-        self.maps = resize(maps, (height, width))
-        self.device = maps.device
+        maps = resize(maps, (height, width))
+        left, right, across = _neighbours(width, size[1], maps)
+        # Wide already: few rows are little, and are needed again and again. Turned, because rows
+        # are copied as a whole, and columns number by number.
+        turned = maps.mT.contiguous()
+        wide = turned.index_select(-2, left).lerp(turned.index_select(-2, right), across[:, None])
+        self.wide = wide.mT.contiguous()
         self.above, self.below, self.down = _neighbours(height, size[0], maps)
-        self.left, self.right, self.across = _neighbours(width, size[1], maps)
 
     def __getitem__(self, rows: slice) -> Tensor:
         """Some rows, with shape :math:`(1, M, n, W)`."""
-        above, below = self.above[rows], self.below[rows]
-        first = int(above[0])
-        few = self.maps[..., first : int(below[-1]) + 1, :]
-        wide = few[..., self.left].lerp(few[..., self.right], self.across)
-        down = self.down[rows, None]
-        return wide[..., above - first, :].lerp(wide[..., below - first, :], down)
+        above = self.wide.index_select(-2, self.above[rows])
+        return above.lerp(self.wide.index_select(-2, self.below[rows]), self.down[rows, None])
 
 
 def _neighbours(count: int, wanted: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
