@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from opmask.cli import options
-from opmask.cli.photos import PANELS, WRITTEN, check_ending
-from opmask.files import check_outputs, check_regular, replacing
+from opmask.cli.photos import Job, check_ending, check_written
+from opmask.files import check_outputs, check_regular
 
 if TYPE_CHECKING:
     from opmask.inference import Edit
+    from opmask.inference.explain import Explanation
 
 LARGEST = 2**40  # of files that are checked for being files only
 
@@ -36,8 +37,7 @@ def render(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Apply a saved edit to its photo, or with --force to another one."""
-    check_ending("--out", out, WRITTEN)
-    check_outputs({"--out": out}, inputs=[photo, edit], overwrite=overwrite)
+    check_written({"--out": out}, [photo, edit], overwrite=overwrite)
     check_regular(edit, LARGEST)
 
     from opmask.cli.harmonizing import check_out, open_photo
@@ -81,47 +81,21 @@ def explain(
         raise ValueError(
             "'--edit' must not go with a region or --strength: it is planned already."
         )
-    if panel is not None:
-        check_ending("--panel", panel, PANELS)
-    check_outputs({"--panel": panel}, inputs=[photo, edit, region, model], overwrite=overwrite)
+    check_written({"--panel": panel}, [photo, edit, region, model], overwrite=overwrite)
 
-    from opmask.cli.harmonizing import (
-        Settings,
-        find_device,
-        load_model,
-        make_plan,
-        open_photo,
-        read_region,
-    )
+    from opmask.cli.harmonizing import Settings, open_photo, plan_one, save_panel
     from opmask.inference import Edit
-    from opmask.inference.panel import draw_panel
     from opmask.inference.plan import check_options
 
     check_options(amount, work_size)
     picture = open_photo(photo, max_pixels)
-    if edit is not None:
-        document = Edit.load(edit)
-    else:
-        area, place = read_region(picture, region, told, work_size), find_device(device)
-        network = load_model(model, guided=area is not None).to(place)
-        document = make_plan(
-            network, picture, area, Settings(strength=amount, work_size=work_size)
-        )
+    settings = Settings(model, amount, work_size, device, told)
+    document = plan_one(picture, region, settings) if edit is None else Edit.load(edit)
     with _flags_in_messages():
         found = document.explain(picture, force=force)
     if panel is not None:
-        with replacing(panel) as temporary:
-            draw_panel(found).save(temporary, quality=95)
-    if as_json:
-        regions = [
-            {"box": r.box, "share": r.share, "change": r.change, "sentence": r.sentence}
-            for r in found.regions
-        ]
-        clipped = found.clipped.float().mean().item()
-        about = {"photo": str(photo), "sentences": found.sentences}
-        typer.echo(json.dumps({**about, "regions": regions, "clipped": clipped}))
-    else:
-        typer.echo("\n".join(found.sentences))
+        save_panel(found, panel)
+    typer.echo(_as_json(photo, found) if as_json else "\n".join(found.sentences))
 
 
 def edit_file(
@@ -189,13 +163,8 @@ def paste(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Paste a cut-out into a photo, and harmonize it with its surroundings."""
-    check_ending("--out", out, WRITTEN)
     outputs = {"--out": out, "--save-edits": save_edits, "--panel": panel}
-    check_outputs(outputs, inputs=[foreground, background, model], overwrite=overwrite)
-    if save_edits is not None:
-        check_ending("--save-edits", save_edits, (".opmask",))
-    if panel is not None:
-        check_ending("--panel", panel, PANELS)
+    check_written(outputs, [foreground, background, model], overwrite=overwrite)
     amount, corner = options.parse_strength(strength), _corner(at)
 
     from opmask.cli.harmonizing import (
@@ -205,10 +174,9 @@ def paste(
         load_model,
         make_plan,
         open_photo,
-        save_panel,
+        write,
     )
     from opmask.files.photo import read_photo
-    from opmask.files.saving import write_photo
     from opmask.inference.pasting import paste_into
     from opmask.inference.plan import check_options
 
@@ -218,14 +186,20 @@ def paste(
     lost = check_out(composite, out)
     network = load_model(model, guided=True).to(find_device(device))
     edit = make_plan(network, composite, region, Settings(strength=amount, work_size=work_size))
-    write_photo(edit.render(composite), out)
-    if save_edits is not None:
-        edit.save(save_edits)
-    if panel is not None:
-        save_panel(edit, composite, panel)
+    write(edit, composite, Job(background, None, out, save_edits, panel))
     height, width = composite.size
     said = [f"Written: {out} ({width}x{height}).", *edit.explain(composite).sentences, *lost]
     typer.echo(" ".join(said))
+
+
+def _as_json(photo: Path, found: Explanation) -> str:
+    regions = [
+        {"box": r.box, "share": r.share, "change": r.change, "sentence": r.sentence}
+        for r in found.regions
+    ]
+    clipped = found.clipped.float().mean().item()
+    about = {"photo": str(photo), "sentences": found.sentences}
+    return json.dumps({**about, "regions": regions, "clipped": clipped})
 
 
 @contextmanager

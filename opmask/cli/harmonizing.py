@@ -29,6 +29,7 @@ from opmask.files.pictures import open_picture
 from opmask.files.regions import boxes_region, inverted, label_region, soft, strokes_region
 from opmask.files.saving import check_writable, write_photo
 from opmask.inference import Edit, plan
+from opmask.inference.explain import Explanation
 from opmask.inference.panel import draw_panel
 from opmask.inference.plan import check_options, check_size
 from opmask.inference.regions import shrink, to_plane
@@ -72,15 +73,29 @@ def harmonize_jobs(jobs: Sequence[Job], settings: Settings, report: Report) -> N
             network = load_model(settings.model, guided=area is not None).to(place)
         try:
             edit = make_plan(network, photo, area, settings)
-            after = edit.render(photo, compile=settings.compile)
-            write_photo(after, job.out)
-            if job.edit is not None:
-                edit.save(_in_folder(job.edit))
-            if job.panel is not None:
-                save_panel(edit, photo, _in_folder(job.panel))
+            after = write(edit, photo, job, compile=settings.compile)
             _report(report, job, photo, after, area, lost)
         except EXPECTED as error:
             report.failed(job, error)
+
+
+def write(edit: Edit, photo: Photo, job: Job, *, compile: bool = False) -> Photo:
+    """Writes all that a job asks for; the photo as it was written."""
+    after = edit.render(photo, compile=compile)
+    write_photo(after, job.out)
+    if job.edit is not None:
+        edit.save(_in_folder(job.edit))
+    if job.panel is not None:
+        save_panel(edit.explain(photo), _in_folder(job.panel))
+    return after
+
+
+def plan_one(photo: Photo, region: Path | None, settings: Settings) -> Edit:
+    """The edit of a photo that is the only one."""
+    area = read_region(photo, region, settings.region, settings.work_size)
+    place = find_device(settings.device)
+    network = load_model(settings.model, guided=area is not None).to(place)
+    return make_plan(network, photo, area, settings)
 
 
 def make_plan(
@@ -171,9 +186,9 @@ def find_device(name: str | None) -> torch.device:
     return torch.device(name)
 
 
-def save_panel(edit: Edit, photo: Photo, path: Path, *, force: bool = False) -> None:
+def save_panel(explanation: Explanation, path: Path) -> None:
     """Draws what an edit does to a photo."""
-    picture = draw_panel(edit.explain(photo, force=force))
+    picture = draw_panel(explanation)
     with replacing(path) as temporary:
         picture.save(temporary, quality=95)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,9 @@ CLIPS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts
 
 PANELS = (".png", ".jpg", ".jpeg", ".webp")
 """The endings of panels."""
+
+ENDINGS = {"--out": WRITTEN, "--save-edits": (".opmask",), "--panel": PANELS}
+"""The endings of the files that an option names."""
 
 MASK = "_mask"
 """What the name of a region adds to that of its photo: `barn_mask.png` to `barn.jpg`."""
@@ -105,13 +108,8 @@ def find_jobs(
             if folder is not None:
                 _check_folder(name, folder)
     else:
-        check_ending("--out", out, WRITTEN)
         outputs = {"--out": out, "--save-edits": edits, "--panel": panels}
-        check_outputs(outputs, inputs=[arguments[0], region, model], overwrite=overwrite)
-        if edits is not None:
-            check_ending("--save-edits", edits, (".opmask",))
-        if panels is not None:
-            check_ending("--panel", panels, PANELS)
+        check_written(outputs, [arguments[0], region, model], overwrite=overwrite)
     photos = _photos(arguments, out, region)
     jobs = []
     for photo, mask in zip(photos, _regions(photos, region), strict=True):
@@ -220,6 +218,16 @@ def _target(photo: Path, folder: Path) -> Path:
 def _beside(photo: Path, folder: Path | None, suffix: str) -> Path | None:
     # With the whole name, because barn.jpg and barn.png may be two photos.
     return None if folder is None else folder / f"{photo.name}{suffix}"
+
+
+def check_written(
+    outputs: Mapping[str, Path | None], inputs: Sequence[Path | None], *, overwrite: bool
+) -> None:
+    """Refuses outputs, by their options, of another ending or that may not be written."""
+    for name, path in outputs.items():
+        if path is not None:
+            check_ending(name, path, ENDINGS[name])
+    check_outputs(outputs, inputs=inputs, overwrite=overwrite)
 
 
 def check_ending(name: str, path: Path, endings: Sequence[str]) -> None:

@@ -22,6 +22,9 @@ __all__ = ["LIMIT", "draw_panel"]
 LIMIT = 25.0
 """The change of L*, a* or b* at which the colours of the maps end."""
 
+MOST = 8
+"""How many regions are numbered and named."""
+
 CELL = 360  # pixels, the longer side of a picture
 GAP = 12
 LINE = 24
@@ -37,7 +40,8 @@ def draw_panel(explanation: Explanation) -> Image.Image:
         explanation: What :meth:`opmask.Edit.explain` says.
 
     Returns:
-        A picture with the photo before, and after with the changed regions numbered; the signed
+        A picture with the photo before, and after with the largest changed regions numbered; the
+        signed
         change of L*, a* and b*; the scale of these maps; and the sentences.
 
     Example:
@@ -52,7 +56,7 @@ def draw_panel(explanation: Explanation) -> Image.Image:
     cells += [_picture(mask_to_rgb(m, 0.0, LIMIT)) for m in maps]
     width, height = cells[0].size
     _outline(cells[1], explanation)
-    said = explanation.sentences
+    said = _shortened(explanation)
     canvas = Image.new(
         "RGB",
         (len(cells) * (width + GAP) + GAP, height + 4 * LINE + 2 * GAP + LINE * len(said)),
@@ -70,6 +74,14 @@ def draw_panel(explanation: Explanation) -> Image.Image:
     return canvas
 
 
+def _shortened(explanation: Explanation) -> list[str]:
+    """The sentences, of the largest regions only."""
+    said, smaller = explanation.sentences, len(explanation.regions) - MOST
+    if smaller > 0:
+        said[MOST : MOST + smaller] = [f"{smaller} smaller regions are not named."]
+    return said
+
+
 def _picture(image: Tensor) -> Image.Image:
     picture = Image.fromarray(to_levels(image.cpu())[0].permute(1, 2, 0).numpy())
     scale = CELL / max(picture.size)
@@ -80,7 +92,7 @@ def _picture(image: Tensor) -> Image.Image:
 def _outline(picture: Image.Image, explanation: Explanation) -> None:
     """Frames the changed regions, and numbers them."""
     draw = ImageDraw.Draw(picture)
-    for i, region in enumerate(explanation.regions, 1):
+    for i, region in enumerate(explanation.regions[:MOST], 1):
         across, down = picture.width / explanation.size[1], picture.height / explanation.size[0]
         x0, y0, x1, y1 = region.box
         box = x0 * across, y0 * down, x1 * across - 1, y1 * down - 1

@@ -4,7 +4,7 @@ import torch
 
 from opmask import LAB, plan
 from opmask.inference.explain import NOTICEABLE, ChangedRegion
-from opmask.inference.panel import LIMIT, draw_panel
+from opmask.inference.panel import LIMIT, LINE, MOST, draw_panel
 
 
 @pytest.fixture
@@ -77,3 +77,14 @@ def test_the_panel_shows_changes_by_a_fixed_scale(gated_model, size):
     dark_red = np.array([163, 20, 33])
     assert (np.abs(row - dark_red).max(1) < 10).any()
     assert panel.getpixel((2, 2)) == (255, 255, 255)
+
+
+def test_the_panel_names_the_largest_regions_only(edit, grey):
+    spots = torch.zeros(96, 160)
+    for i in range(12):
+        spots[8:24, 4 + 13 * i : 12 + 13 * i] = 1
+    few = edit.adjust("l_add", offset=0.2, region=left()).explain(grey)
+    many = edit.adjust("l_add", offset=0.2, region=spots).explain(grey)
+    assert len(many.regions) == 12
+    lines = (draw_panel(many).height - draw_panel(few).height) / LINE
+    assert lines == MOST + 1 - 1  # so many sentences and how many are left out, instead of one
