@@ -206,8 +206,16 @@ def retouch(
         image = apply(decode(before, profile).to(maps.device), own)
         after = encode(image.to(stored.device), before, profile)
         changed = here[:, columns, None].to(stored.device)
-        result[rows, columns] = torch.where(changed, after, before)
+        result[rows, columns] = _chosen(changed, after, before)
     return result
+
+
+def _chosen(here: Tensor, after: Tensor, before: Tensor) -> Tensor:
+    """New pixels here and old ones elsewhere, also of 16 bits, which torch.where may not know."""
+    if after.dtype != torch.uint16:
+        return torch.where(here, after, before)
+    chosen = torch.where(here, after.view(torch.int16), before.view(torch.int16))
+    return chosen.view(torch.uint16)
 
 
 def _extent(here: Tensor) -> slice | None:

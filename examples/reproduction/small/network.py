@@ -35,6 +35,6 @@ def build(width: int, weights: Path | None) -> OperatorMaskWrapper:
 def fast_precision(device: torch.device | str) -> torch.autocast:
     """bfloat16 where the processor computes in it; elsewhere it takes thirty times as long."""
     kind = torch.device(device).type
-    # torch.cpu.get_capabilities would be the public way; PyTorch 2.6 does not have it.
+    # torch.cpu.get_capabilities would be the public way; older PyTorch does not have it.
     fast = kind != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast(kind, torch.bfloat16, enabled=fast)
