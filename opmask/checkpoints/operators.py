@@ -50,7 +50,10 @@ def build_retoucher(
     Raises:
         ValueError: If an operator is none of opmask's and no retoucher is handed in, or the masks
             of that one are others.
+        TypeError: If `retoucher` is no retoucher.
     """
+    if retoucher is not None and not isinstance(retoucher, Retoucher):
+        raise TypeError(f"'retoucher' must be a Retoucher, got {type(retoucher).__name__}.")
     retoucher = retoucher or Retoucher(*map(_build_operator, operators))
     stored = {name: r for about in operators for name, r in about.mask_ranges().items()}
     if retoucher.ranges != stored:

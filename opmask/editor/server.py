@@ -19,7 +19,7 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,8 @@ class Guard:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
         """Answers a request, or has it answered."""
+        from starlette.requests import ClientDisconnect  # late: it comes with the editor's extra
+
         if scope["type"] != "http":
             await (
                 self.app(scope, receive, send) if scope["type"] == "lifespan" else _refuse(send)
@@ -138,7 +140,7 @@ class Guard:
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = re.sub(r":\d+$", "", headers.get(b"host", ""))
-        own_origin = headers.get(b"origin", "").partition("://")[2] in ("", headers.get(b"host"))
+        own_origin = headers.get(b"origin") in (None, f"http://{headers.get(b'host')}")
         known = host in ("127.0.0.1", "localhost") and own_origin
         if not known or not OPEN_PATHS.fullmatch(scope["path"]) or ".." in scope["path"]:
             await _refuse(send)
@@ -150,7 +152,8 @@ class Guard:
                 message["headers"] = [*message["headers"], *_headers(fresh)]
             await send(message)
 
-        await self.app(scope, receive, answer)
+        with suppress(ClientDisconnect):  # a page that was closed during an upload
+            await self.app(scope, receive, answer)
 
 
 def create_app(desk: Desk) -> Any:  # noqa: ANN401
@@ -188,13 +191,15 @@ def create_app(desk: Desk) -> Any:  # noqa: ANN401
     download.__annotations__ = {"key": str, "name": str, "request": Request}
     app.get("/download/{key}/{name}", response_model=None)(download)
     app.add_middleware(Guard)
+    page = build_page(desk)
+    # Otherwise Gradio would open whatever file of this machine a page names as its upload.
+    page.has_launched = True
     return gradio.mount_gradio_app(
         app,
-        build_page(desk),
+        page,
         path="/",
         server_name="127.0.0.1",
         allowed_paths=[],
-        blocked_paths=[str(Path("/").resolve())],
         max_file_size=LARGEST_UPLOAD,
         footer_links=[],
         run_history=False,

@@ -119,15 +119,13 @@ def from_picture(picture: Image.Image) -> tuple[Metadata, bytes | None]:
     if isinstance(picture, ImageFile.ImageFile) and isinstance(info.get("comment"), bytes | str):
         comment = info["comment"]
         text[_COMMENT] = comment if isinstance(comment, str) else _decoded(comment)
-    packet = text.pop("XML:com.adobe.xmp", b"") or info.get("xmp", b"")
-    photoshop = info.get("photoshop")
+    packet = text.pop("XML:com.adobe.xmp", b"") or info.get("xmp") or b""
+    photoshop, dpi = info.get("photoshop"), info.get("dpi")
     metadata = Metadata(
-        exif=info.get("exif")
-        or _raw_profile(text.pop("Raw profile type exif", ""))
-        or _set_in_memory(picture),
+        exif=_exif(picture, _raw_profile(text.pop("Raw profile type exif", ""))),
         xmp=packet.encode() if isinstance(packet, str) else packet,
         iptc=photoshop.get(_IPTC, b"") if isinstance(photoshop, dict) else b"",
-        dpi=_resolution(*info["dpi"]) if "dpi" in info else None,
+        dpi=_resolution(*dpi) if isinstance(dpi, tuple) and len(dpi) == 2 else None,
         text={key: value for key, value in text.items() if not key.startswith("Raw profile")},
     )
     return metadata, info.get("icc_profile") or None
@@ -253,12 +251,12 @@ def _raw_profile(text: str) -> bytes:
     return b""
 
 
-def _set_in_memory(picture: Image.Image) -> bytes:
-    """EXIF tags that a TIFF file has as its own, or that somebody set by `getexif`."""
+def _exif(picture: Image.Image, raw: bytes) -> bytes:
+    """EXIF tags as Pillow has them: those of the file, and what was changed by `getexif`."""
     with suppress(Exception), quiet():  # whatever Pillow raises on damaged tags
         exif = picture.getexif()
         return exif.tobytes() if exif else b""
-    return b""
+    return picture.info.get("exif") or raw
 
 
 def _decoded(comment: bytes) -> str:

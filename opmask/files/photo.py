@@ -56,6 +56,8 @@ class Photo:
         if not isinstance(self.pixels, np.ndarray) or self.pixels.dtype.name not in _LEVELS:
             kind = getattr(self.pixels, "dtype", type(self.pixels).__name__)
             raise TypeError(f"'pixels' must be uint8, uint16 or float32, got {kind}.")
+        native = self.pixels.astype(self.pixels.dtype.newbyteorder("="), copy=False)
+        object.__setattr__(self, "pixels", native)
         if self.pixels.ndim != 3 or self.pixels.shape[2] not in _MODES or not self.pixels.size:
             raise ValueError(
                 "'pixels' must have shape (H, W, C) with 1 to 4 channels and at least 1 pixel, "

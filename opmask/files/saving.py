@@ -112,6 +112,7 @@ def check_writable(photo: Photo, path: str | Path) -> tuple[str, ...]:
         A sentence for each thing that will be left out.
 
     Raises:
+        TypeError: If `photo` is no :class:`Photo`.
         ValueError: If its ending is none of :data:`SUFFIXES`, pixels that can be seen through
             would go into a JPEG, a side is longer than the format can say, or colours would be
             others, because the format takes no colour profile.
@@ -122,6 +123,10 @@ def check_writable(photo: Photo, path: str | Path) -> tuple[str, ...]:
         >>> check_writable(photo, "a.png"), check_writable(photo, "a.jpg")
         ((), ('16 bits a channel become 8, as JPEG holds no more.',))
     """
+    if not isinstance(photo, Photo):
+        raise TypeError(
+            f"'photo' must be a Photo, got {type(photo).__name__}. See Photo and Photo.from_image."
+        )
     check_suffix(path)
     kind = _FORMATS[Path(path).suffix.lower()]
     height, width = photo.size
@@ -157,7 +162,8 @@ def write_photo(photo: Photo, path: str | Path) -> tuple[str, ...]:
         :func:`opmask.files.saving.check_writable`.
 
     Raises:
-        ValueError, ImportError: As for :func:`opmask.files.saving.check_writable`; ValueError also
+        TypeError, ValueError, ImportError: As for
+            :func:`opmask.files.saving.check_writable`; ValueError also
             if the format's library refuses the photo.
         OSError: If the file cannot be written; the message says what to do.
 

@@ -22,7 +22,7 @@ from opmask.checkpoints.metadata import Name, OperatorAbout
 from opmask.checkpoints.operators import build_retoucher, describe_operator
 from opmask.files import check_regular, replacing
 from opmask.files.typed_json import parse_json
-from opmask.inference.edit import Adjustment, Edit, Source
+from opmask.inference.edit import LARGEST_MASK, LARGEST_NUMBER, Adjustment, Edit, Source
 from opmask.retouch import Retoucher
 
 __all__ = ["load_edit", "save_edit"]
@@ -36,11 +36,8 @@ LARGEST = 2**30
 LARGEST_HEADER = 4 * 2**20
 """The longest header, in bytes."""
 
-LARGEST_MASK = 8192
-"""The longest side of a mask, in pixels."""
-
 Side = Annotated[int, Meta(ge=1, le=10**6)]
-Number = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Number = Annotated[float, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
 
 
 class SourceAbout(Struct, frozen=True):

@@ -9,7 +9,6 @@ Data flow: `plan -> Edit -> adjust, undo -> Edit -> render(photo) -> photo`.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,15 +20,23 @@ from PIL import Image
 from torch import Tensor
 
 from opmask.files.photo import Photo
+from opmask.files.reading import shorten
 from opmask.inference.explain import Explanation, compare
 from opmask.inference.images import Picture, like, profile_of, retouch, strips, to_stored
 from opmask.inference.pil import as_photo, as_pil
 from opmask.inference.regions import shrink, to_plane
+from opmask.operators import MaskRange
 from opmask.retouch import Retoucher
 
 __all__ = ["Adjustment", "Edit", "Source"]
 
 T = TypeVar("T", Photo, Image.Image, np.ndarray, Tensor)
+
+LARGEST_MASK = 8192
+"""The longest side of a mask, in pixels."""
+
+LARGEST_NUMBER = 1e6
+"""The largest strength or offset; files with larger ones are refused, too."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Source:
         kind = f"{height}x{width}x{channels} {str(stored.dtype).removeprefix('torch.')} "
         digest = hashlib.sha256(kind.encode())
         for rows in strips((height, width)):
-            bits = stored[rows].contiguous().cpu().view(torch.uint8)
+            bits = stored[rows].contiguous().cpu().flatten().view(torch.uint8)
             digest.update(memoryview(bits.numpy()))  # type: ignore[arg-type]
         return cls((height, width), digest.hexdigest())
 
@@ -128,7 +135,8 @@ class Edit:
             New masks by name, each ``float32``, with shape :math:`(1, 1, h, w)`, in operator
             units.
         """
-        masks = {name: mask.float() for name, mask in self.predicted.items()}
+        ranges = self.retoucher.ranges
+        masks = {name: _in_single(mask, ranges[name]) for name, mask in self.predicted.items()}
         for a in self.adjustments:
             region = 1.0 if a.region is None else a.region.float()
             masks = self.retoucher.edit(
@@ -159,8 +167,9 @@ class Edit:
 
         Raises:
             KeyError: If there is no mask of that name.
-            ValueError: If a number is not finite, or the region is not one of this photo.
-            TypeError: If the region is of another kind.
+            ValueError: If a number is not finite, or beyond a million; or the region is not one
+                of this photo.
+            TypeError: If a number or the region is of another kind.
 
         Example:
             >>> import opmask
@@ -171,8 +180,7 @@ class Edit:
         if name is not None and name not in self.predicted:
             raise KeyError(f"no mask named {name!r}; this edit has {list(self.predicted)}.")
         for argument, value in (("strength", strength), ("offset", offset)):
-            if not math.isfinite(value):
-                raise ValueError(f"{argument!r} must be finite, got {value}.")
+            check_number(argument, value, -LARGEST_NUMBER, "finite")
         where = None if region is None else self._shrunk(region)
         new = Adjustment(name, float(strength), float(offset), where)
         return replace(self, adjustments=(*self.adjustments, new))
@@ -299,3 +307,19 @@ class Edit:
         from opmask.inference.document import load_edit
 
         return load_edit(path, retoucher=retoucher)
+
+
+def check_number(argument: str, value: float, low: float, rule: str) -> None:
+    """Raises unless a strength or an offset is a number that a file holds, of `low` or more."""
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"{argument!r} must be a number, got {type(value).__name__}.")
+    if not low <= value <= LARGEST_NUMBER:
+        raise ValueError(
+            f"{argument!r} must be {rule}, got {shorten(value)}. The largest is "
+            f"{LARGEST_NUMBER:,.0f}."
+        )
+
+
+def _in_single(mask: Tensor, range: MaskRange) -> Tensor:
+    """A mask in single precision; where it is at its identity, which half precision rounds."""
+    return torch.where(mask == mask.new_tensor(range.identity), range.identity, mask.float())

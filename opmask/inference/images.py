@@ -49,6 +49,12 @@ STRIP = 2**16
 WHITE = {torch.uint8: 255, torch.uint16: 65535}
 """What white is stored as, in whole numbers."""
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""The other types of tensors that are read."""
+
+ARRAYS = ("uint8", "uint16", "float16", "float32", "float64")
+"""The types of arrays that are read, in either order of bytes."""
+
 LUMA = (0.299, 0.587, 0.114)
 """How bright red, green and blue count in grey (ITU-R BT.601, as in Pillow)."""
 
@@ -79,7 +85,8 @@ def to_stored(image: Picture) -> Tensor:
         image = as_photo(image)
     if isinstance(image, Photo):
         colors = image.pixels[..., : image.channels - (image.alpha is not None)]
-        return torch.from_numpy(colors if colors.flags.writeable else colors.copy())[None]
+        usable = colors.flags.writeable and min(colors.strides) >= 0  # to torch, without a warning
+        return torch.from_numpy(colors if usable else colors.copy())[None]
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if not isinstance(image, Tensor):
@@ -87,10 +94,13 @@ def to_stored(image: Picture) -> Tensor:
             "'image' must be a Photo, a PIL image, a NumPy array or a tensor, got "
             f"{type(image).__name__}."
         )
-    if image.ndim not in (3, 4) or image.shape[-3] != 3:
+    if image.ndim not in (3, 4) or image.shape[-3] != 3 or not len(image):
         raise ValueError(
             f"'image' must have shape (3, H, W) or (B, 3, H, W), got {tuple(image.shape)}."
         )
+    if image.is_meta or image.layout != torch.strided:
+        kind = "on the meta device" if image.is_meta else f"of layout {image.layout}"
+        raise TypeError(f"'image' must be a dense tensor that holds pixels, got one {kind}.")
     return _checked(image).reshape(-1, *image.shape[-3:]).permute(0, 2, 3, 1)
 
 
@@ -120,7 +130,7 @@ def like(image: T, stored: Tensor) -> T:
     if isinstance(image, Image.Image):
         photo = as_photo(image)
         return as_pil(photo.with_pixels(_beside_alpha(array, photo.alpha)), image)
-    return array.reshape(image.shape)
+    return array.reshape(image.shape).astype(image.dtype, copy=False)
 
 
 def profile_of(image: Picture) -> bytes | None:
@@ -152,7 +162,7 @@ def shrink_photo(stored: Tensor, size: tuple[int, int], profile: bytes | None = 
         resize(part, (part.shape[-2], size[1]))
         for part in (decode(stored[rows], profile).clamp(0, 1) for rows in strips((height, width)))
     ]
-    return resize(torch.cat(narrow, -2), size)
+    return resize(torch.cat(narrow, -2), size).clamp(0, 1)  # rounded, a mean of 1 is above it
 
 
 def retouch(
@@ -349,22 +359,24 @@ def _beside_alpha(colors: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
 
 
 def _from_array(image: np.ndarray) -> Tensor:
-    if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
+    native = image.dtype.newbyteorder("=")
+    if native.name not in ARRAYS:
         raise TypeError(
-            f"'image' must be uint8, uint16 or floating point as an array, got {image.dtype}."
+            "'image' must be uint8, uint16 or floating point as an array, of at most 64 bits, "
+            f"got {image.dtype}."
         )
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3):
         raise ValueError(f"'image' must have shape (H, W, 3) or (H, W), got {image.shape}.")
     # A copy: torch reads no negative strides, and warns of arrays that must not be written to.
-    return _checked(torch.from_numpy(np.array(image, order="C")))[None]
+    return _checked(torch.from_numpy(np.array(image, native, order="C")))[None]
 
 
 def _checked(image: Tensor) -> Tensor:
     if image.dtype in WHITE:
         return image
-    if not image.is_floating_point():
+    if image.dtype not in FLOATS:
         raise TypeError(
             f"'image' must be uint8, uint16 or floating point in [0, 1], got {image.dtype}."
         )

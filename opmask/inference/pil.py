@@ -12,7 +12,7 @@ from opmask.files.photo import Photo
 __all__ = ["MODES", "as_photo", "as_pil"]
 
 MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "I;16")
-"""The modes of PIL images that can be retouched."""
+"""The modes of PIL images that can be retouched; `I;16` stands for either order of bytes."""
 
 
 def as_photo(image: Image.Image) -> Photo:
@@ -34,7 +34,7 @@ def as_photo(image: Image.Image) -> Photo:
         >>> as_photo(Image.new("P", (3, 2))).pixels.shape
         (2, 3, 3)
     """
-    if image.mode not in MODES:
+    if image.mode not in MODES and not image.mode.startswith("I;16"):
         raise ValueError(
             f"'image' must have one of the modes {', '.join(MODES)}, got {image.mode!r}. "
             "Convert it to 8-bit RGB, by its colour profile if it has one."

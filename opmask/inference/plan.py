@@ -9,7 +9,6 @@ Data flow: `photo -> small copy -> model -> masks -> half precision -> Edit -> r
 from __future__ import annotations
 
 import copy
-import math
 from itertools import chain
 from typing import TypeVar
 
@@ -20,7 +19,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from opmask.files.photo import Photo
-from opmask.inference.edit import Adjustment, Edit, Source
+from opmask.files.reading import shorten
+from opmask.inference.edit import LARGEST_MASK, Adjustment, Edit, Source, check_number
 from opmask.inference.images import Picture, profile_of, shrink_photo, to_stored
 from opmask.inference.pil import as_photo
 from opmask.inference.regions import shrink, to_plane
@@ -73,16 +73,17 @@ def plan(
             the model's calibration says of each found region, and 1 without a calibration. It is
             the edit's first adjustment, so that it can be undone.
         work_size: The longer side at which masks are predicted, in pixels, at least 16. Smaller
-            photos are not enlarged.
+            photos are not enlarged. At most 8192.
 
     Returns:
         The edit; of a tensor with a batch, one for each image.
 
     Raises:
-        TypeError: If `model` predicts no masks, or `image`, `region` or `strength` is of another
-            kind or data type.
+        TypeError: If `model` predicts no masks, or `image`, `region`, `strength` or
+            `work_size` is of another kind or data type.
         ValueError: If a mode, shape, range or size is another one, the sizes of region and photo
-            do not fit, the model is blind and a region is given, or its weights are not finite.
+            do not fit, the model is blind and a region is given, or its weights or masks are not
+            finite.
 
     Example:
         >>> import opmask
@@ -168,10 +169,16 @@ def check_options(strength: float | str, work_size: int) -> None:
     if isinstance(strength, str):
         if strength != "auto":
             raise ValueError(f"'strength' must be 'auto' or a number, got {strength!r}.")
-    elif not 0 <= strength < math.inf:
-        raise ValueError(f"'strength' must be 'auto' or at least 0 and finite, got {strength}.")
+    else:
+        check_number("strength", strength, 0.0, "'auto' or at least 0 and finite")
+    if not hasattr(work_size, "__index__"):
+        raise TypeError(f"'work_size' must be a whole number, got {type(work_size).__name__}.")
     if work_size < SMALLEST:
         raise ValueError(f"'work_size' must be at least {SMALLEST} pixels, got {work_size}.")
+    if work_size > LARGEST_MASK:
+        raise ValueError(
+            f"'work_size' must be at most {LARGEST_MASK} pixels, got {shorten(work_size)}."
+        )
 
 
 def check_size(size: tuple[int, int]) -> None:
@@ -204,6 +211,12 @@ def _plans(
         near = F.max_pool2d((given != 0).float(), 3, stride=1, padding=1)
         masks = model.retoucher.edit(masks, strength=0, region=1 - near)
     predicted = {name: mask.half() for name, mask in masks.items()}
+    for name, mask in predicted.items():
+        if not mask.isfinite().all():
+            raise ValueError(
+                f"'model' must predict masks that half precision holds, but {name!r} has values "
+                "beyond 65504, or NaN."
+            )
     edits = []
     for i, one in enumerate(stored):
         own = {name: mask[i : i + 1] for name, mask in predicted.items()}

@@ -1,11 +1,12 @@
 """What the server lets through, asked without a browser."""
 
+import asyncio
 import json
 
 import pytest
 from quiet_gradio import importing_gradio
 
-from opmask.editor.server import MOST_SESSIONS, Desk, create_app, listen
+from opmask.editor.server import MOST_SESSIONS, Desk, Guard, create_app, listen
 
 ANNA, BERT = "a" * 43, "b" * 43
 
@@ -90,15 +91,24 @@ def test_a_download_is_for_the_browser_that_made_it(client, photo):
 
 @pytest.mark.parametrize(
     "headers",
-    [{"host": "evil.example:7860"}, {"host": "evil.example"}, {"origin": "https://evil.example"}],
+    [
+        {"host": "evil.example:7860"},
+        {"host": "evil.example"},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},  # a page in a sandbox
+        {"origin": "http://127.0.0.1:1"},
+    ],
 )
 def test_other_names_and_other_sites_are_not_answered(client, headers):
     assert client.get("/", headers=headers).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "house.png", "/gradio_api/../etc/passwd"])
-def test_a_page_cannot_name_a_file_of_this_machine_as_its_upload(client, path):
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "house.png", "docs/images/edit.jpg", "/gradio_api/../etc/passwd", None]
+)
+def test_a_page_cannot_name_a_file_of_this_machine_as_its_upload(client, path, photo):
     config = client.get("/config").json()
+    path = str(path or photo)  # a picture that can be read
     [opens] = [d["id"] for d in config["dependencies"] if d["targets"][0][1] == "upload"][:1]
     body = {
         "data": [{"path": path, "meta": {"_type": "gradio.FileData"}}],
@@ -110,6 +120,23 @@ def test_a_page_cannot_name_a_file_of_this_machine_as_its_upload(client, path):
     [done] = [one for one in said if one["msg"] == "process_completed"]
     assert not client.desk.session(ANNA, "page").is_open
     assert "root:" not in json.dumps(done)
+
+
+def test_a_page_that_is_closed_during_an_upload_says_nothing_in_the_terminal():
+    async def app(scope, receive, send):
+        await Request(scope, receive).body()
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        raise AssertionError("nobody is there to be answered")
+
+    from starlette.requests import Request
+
+    headers = [(b"host", b"127.0.0.1")]
+    scope = {"type": "http", "path": "/gradio_api/upload", "headers": headers}
+    asyncio.run(Guard(app)(scope, receive, send))
 
 
 def test_uploads_that_are_too_large_are_refused(client, monkeypatch):

@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from opmask.files.exif import upright
 from opmask.files.metadata import Metadata, chunk
@@ -396,6 +396,39 @@ def test_pillow_pictures_come_back(mode):
 def test_other_modes_become_grey_or_rgb(mode, channels):
     picture = Image.fromarray(smooth()).convert(mode if mode != "PA" else "P").convert(mode)
     assert Photo.from_image(picture).channels == channels
+
+
+@pytest.mark.parametrize(("stored", "now"), [(6, 1), (1, 6), (6, None), (None, 6)])
+def test_an_orientation_set_in_memory_goes_before_that_of_the_file(tmp_path, stored, now):
+    tags = Image.Exif()
+    tags[ExifTags.Base.Artist] = "A. Painter"
+    if stored:
+        tags[ExifTags.Base.Orientation] = stored
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=tags)
+    with Image.open(tmp_path / "a.jpg") as picture:
+        if now:
+            picture.getexif()[ExifTags.Base.Orientation] = now
+        else:
+            del picture.getexif()[ExifTags.Base.Orientation]
+        upright = ImageOps.exif_transpose(picture)
+        assert Photo.from_image(picture).size == (upright.height, upright.width)
+
+
+def test_what_a_picture_says_in_other_types_is_passed_over():
+    picture = Image.new("RGB", (30, 20))
+    picture.info = {"dpi": 72, "exif": None, "xmp": None, "icc_profile": None}
+    assert Photo.from_image(picture).metadata == Metadata()
+
+
+def test_bytes_in_the_other_order_become_those_of_the_machine(tmp_path):
+    levels = np.arange(24, dtype=">u2").reshape(2, 4, 3) * 1000
+    write_photo(Photo(levels), tmp_path / "a.png")
+    assert np.array_equal(read_photo(tmp_path / "a.png").pixels, levels)
+
+
+def test_what_is_no_photo_is_not_written(tmp_path):
+    with pytest.raises(TypeError, match="'photo' must be a Photo, got Image"):
+        write_photo(Image.new("RGB", (3, 2)), tmp_path / "a.png")
 
 
 def test_pictures_of_32_bits_are_refused():

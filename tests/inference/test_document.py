@@ -63,6 +63,8 @@ def test_operators_of_ones_own_need_the_retoucher(photo, tmp_path):
     assert torch.equal(loaded.render(photo), edit.render(photo))
     with pytest.raises(ValueError, match="'retoucher' must have the masks of the file"):
         Edit.load(tmp_path / "a.opmask", retoucher=opmask.lab_retoucher())
+    with pytest.raises(TypeError, match="'retoucher' must be a Retoucher, got Exposure"):
+        Edit.load(tmp_path / "a.opmask", retoucher=Exposure())
 
 
 # --- what is refused ---

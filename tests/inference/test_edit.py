@@ -5,9 +5,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import ExifTags, Image
+from torch import nn
 
 import opmask
-from opmask import Edit, harmonize, plan
+from opmask import (
+    RGB,
+    Edit,
+    MaskRange,
+    Mul,
+    Operator,
+    OperatorMaskWrapper,
+    Photo,
+    Retoucher,
+    harmonize,
+    plan,
+)
+from opmask.backbones import SmallUNet
 from opmask.inference import Source
 
 
@@ -35,6 +48,35 @@ def test_masks_are_in_half_precision_before_they_are_first_applied(edit):
     assert edit.size == (38, 64)
 
 
+class Gamma(Operator):
+    """A factor whose identity half precision rounds."""
+
+    space = RGB
+    ranges = {"gamma": MaskRange(2.2, low=0.2, high=5.0)}
+    pixelwise = True
+
+    def forward(self, image, mask):
+        return image * 2.2 / mask
+
+
+def test_identities_that_half_precision_rounds_still_change_nothing(photo):
+    model = OperatorMaskWrapper(SmallUNet(4, width=8), Retoucher(Gamma()), region=True).eval()
+    image, region = photo / 255, torch.zeros(120, 200)
+    assert torch.equal(harmonize(model, image), image)
+    nn.init.normal_(model.head.layer.weight, std=2.0)
+    region[40:80, 60:120] = 1
+    changed = (harmonize(model, image, region=region) != image).any(0)
+    assert changed[50:70, 70:110].any()
+    assert not (changed & (region == 0))[:30].any()
+
+
+def test_masks_that_half_precision_cannot_hold_are_refused(photo):
+    model = OperatorMaskWrapper(SmallUNet(width=8), Retoucher(Mul(RGB, range=MaskRange(1.0))))
+    nn.init.constant_(model.head.layer.bias, 1e6)
+    with pytest.raises(ValueError, match="'model' must predict masks that half"):
+        plan(model.eval(), photo)
+
+
 # --- which photo ---
 
 
@@ -49,6 +91,18 @@ def test_a_photo_is_known_whatever_kind_it_comes_in(gated_model, photo):
     results = [np.asarray(edit.render(image)).ravel() for image in kinds(array)]
     assert np.array_equal(results[0], results[1])
     assert np.array_equal(results[2], results[3])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_grey_of_every_type_is_known_again(gated_model, dtype):
+    array = np.random.default_rng(0).integers(0, 256, (40, 60)).astype(dtype)
+    array = array / dtype(255) if dtype == np.float32 else array
+    edit = plan(gated_model, array)
+    kinds = [array] if dtype == np.float32 else [array, Image.fromarray(array)]
+    for image in [*kinds, array[..., None]]:
+        assert np.array_equal(np.asarray(edit.render(image)).reshape(40, 60), edit.render(array))
+    photo = Photo(array[..., None])
+    assert np.array_equal(edit.render(photo).pixels[..., 0], edit.render(array))
 
 
 def test_a_photo_that_is_stored_turned_is_known_upright(gated_model, photo):
@@ -148,6 +202,9 @@ def test_what_a_calibration_does_not_trust_is_an_adjustment_too(gated_model, pho
         ({"name": "x_add"}, KeyError, "no mask named 'x_add'; this edit has"),
         ({"strength": float("nan")}, ValueError, "'strength' must be finite, got nan"),
         ({"offset": float("inf")}, ValueError, "'offset' must be finite, got inf"),
+        ({"strength": 10**400}, ValueError, "'strength' must be finite, got 1000"),
+        ({"offset": -1e7}, ValueError, "'offset' must be finite, got -10000000.0. The largest is"),
+        ({"strength": "1"}, TypeError, "'strength' must be a number, got str"),
         ({"region": torch.full((120, 200), -1.0)}, ValueError, "'region' must lie in"),
         ({"region": torch.zeros(7, 200)}, ValueError, "'region' must have the aspect ratio"),
         ({"region": "all"}, TypeError, "'region' must be a PIL image"),

@@ -84,6 +84,25 @@ def test_arrays_turned_around_or_read_only_are_fine():
     torch.testing.assert_close(to_pixels(array[::-1, :, ::-1]), to_pixels(array).flip(1, 2))
     array.flags.writeable = False
     assert to_pixels(array).shape == (1, 3, 5, 7)
+    torch.testing.assert_close(to_pixels(Photo(array[::-1])), to_pixels(array).flip(2))
+
+
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8", ">u2"])
+def test_bytes_in_the_other_order_are_fine_and_come_back_so(dtype):
+    array = (colours(5, 7, 3) / 255 if "f" in dtype else colours(5, 7, 3)).astype(dtype)
+    new = like(array, to_stored(array))
+    assert new.dtype == array.dtype
+    assert np.array_equal(new, array)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L", "I;16N"])
+def test_pil_images_of_16_bits_are_fine_in_every_order_of_bytes(mode):
+    levels = colours(20, 30).astype(np.uint16) * 257
+    order = ">u2" if mode == "I;16B" else "<u2"
+    picture = Image.frombytes(mode, (30, 20), levels.astype(order).tobytes())
+    new = like(picture, to_stored(picture))
+    assert new.mode == "I;16"
+    assert np.array_equal(new, levels)
 
 
 @pytest.mark.parametrize("mode", ["1", "CMYK", "I", "F", "YCbCr", "LAB", "HSV"])
@@ -120,6 +139,15 @@ def test_other_modes_are_refused(mode):
             TypeError,
             "must be uint8, uint16 or floating point in [0, 1], got torch.int32",
         ),
+        (torch.zeros(0, 3, 5, 7), ValueError, "must have shape (3, H, W) or (B, 3, H, W), got (0"),
+        (torch.zeros(3, 5, 7, device="meta"), TypeError, "must be a dense tensor that holds"),
+        (torch.zeros(3, 5, 7).to_sparse(), TypeError, "must be a dense tensor that holds pixels"),
+        (
+            torch.zeros(3, 5, 7).to(torch.float8_e4m3fn),
+            TypeError,
+            "must be uint8, uint16 or floating point in [0, 1], got torch.float8_e4m3fn",
+        ),
+        (np.zeros((5, 7, 3), np.longdouble), TypeError, "of at most 64 bits, got"),
         (torch.full((3, 5, 7), 9.0), ValueError, "must lie in [0, 1], got values in [9, 9]. Div"),
         (torch.full((3, 5, 7), -0.1), ValueError, "must lie in [0, 1], got values in [-0.1, -0.1"),
         (torch.full((3, 5, 7), torch.nan), ValueError, "must lie in [0, 1], got values in [nan,"),

@@ -262,7 +262,10 @@ def test_auto_trusts_regions_only_as_far_as_they_are_known():
             {"strength": float("inf")},
             "'strength' must be 'auto' or at least 0 and finite, got inf",
         ),
+        ({"strength": 10**400}, "'strength' must be 'auto' or at least 0 and finite, got 1000"),
+        ({"strength": 1e7}, "got 10000000.0. The largest is 1,000,000."),
         ({"work_size": 15}, "'work_size' must be at least 16 pixels, got 15."),
+        ({"work_size": 8193}, "'work_size' must be at most 8192 pixels, got 8193."),
         (
             {"region": 1},
             "'region' must be None for a blind model, one that was built without regi",
@@ -271,6 +274,12 @@ def test_auto_trusts_regions_only_as_far_as_they_are_known():
 )
 def test_what_makes_no_sense_is_refused_before_the_image_is_looked_at(options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
+        harmonize(shift(), "no image", **options)
+
+
+@pytest.mark.parametrize("options", [{"strength": None}, {"work_size": 17.5}, {"work_size": "9"}])
+def test_what_is_no_number_is_refused(options):
+    with pytest.raises(TypeError, match=f"'{next(iter(options))}' must be a (whole )?number, got"):
         harmonize(shift(), "no image", **options)
 
 

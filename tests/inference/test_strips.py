@@ -97,6 +97,11 @@ def test_the_small_copy_is_that_of_the_whole_photo(monkeypatch, size):
     torch.testing.assert_close(shrink_photo(stored, size), wanted)
 
 
+def test_the_small_copy_of_white_is_no_more_than_white():
+    white = torch.full((97, 131, 3), 255, dtype=torch.uint8)
+    assert shrink_photo(white, (33, 44)).max() == 1
+
+
 def test_a_compiled_retoucher_gives_the_same(monkeypatch):
     asked = []
     monkeypatch.setattr(torch, "compile", lambda f, **options: asked.append(options) or f)
