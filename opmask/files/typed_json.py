@@ -67,7 +67,7 @@ def _explaining(name: str) -> Iterator[None]:
         yield
     except RecursionError:
         raise ValueError(f"{name}: the JSON is nested too deeply.") from None
-    except (ValueError, msgspec.MsgspecError) as error:  # of a kind of its own before msgspec 0.20
+    except ValueError as error:
         raise ValueError(f"{name}: {_explained(shorten(error))}.") from None
 
 

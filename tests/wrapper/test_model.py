@@ -126,6 +126,7 @@ def test_a_wrapper_compiles_in_training_too():
 
 # PyTorch 2.7 warns of constants of its own making.
 @pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node")
+@pytest.mark.filterwarnings("ignore:Node retoucher_stages_0_lifted_tensor_0 target")
 @pytest.mark.parametrize("name", COMPILED)
 def test_a_wrapper_exports_saves_and_loads(name):
     model, image, file = wrap(name).eval(), torch.rand(1, 3, 128, 128), io.BytesIO()
