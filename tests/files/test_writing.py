@@ -77,6 +77,15 @@ def test_a_new_file_has_the_permissions_that_the_umask_allows(tmp_path, umask):
     assert mode(tmp_path / "file.txt") == 0o666 & ~umask
 
 
+@posix
+def test_a_writer_that_makes_a_file_of_its_own_does_not_change_the_permissions(tmp_path):
+    with replacing(tmp_path / "a") as temporary:
+        allowed = mode(temporary)
+        temporary.unlink()
+        temporary.touch(0o600)
+    assert mode(tmp_path / "a") == allowed
+
+
 def test_what_a_symbolic_link_points_to_is_written(tmp_path):
     (tmp_path / "disk").mkdir()
     link, target = tmp_path / "link.txt", tmp_path / "disk" / "file.dat"
