@@ -91,6 +91,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.chmod(mode)
         temporary.replace(target)
     except Exception as error:
+        mine = f"'{temporary}' cannot be written"  # as a writer says that comes here, too
+        if isinstance(error, OSError) and mine in (said := str(error.strerror)):
+            raise OSError(error.errno, said.replace(str(temporary), str(path))) from error
         if (reason := _reason(error, temporary)) is not None:
             raise _explained(reason, path) from error
         raise

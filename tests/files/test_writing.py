@@ -173,6 +173,15 @@ def test_errors_of_writing_say_what_to_do(tmp_path, number, advice):
     assert path.read_text() == "old"
 
 
+def test_a_writer_that_replaces_files_itself_names_the_file_that_was_asked_for(tmp_path):
+    def write_within():
+        with replacing(tmp_path / "a") as outer, replacing(outer):
+            raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError, match=r"^\[Errno 28\] '[^']*/a' cannot be written: full\. Free"):
+        write_within()
+
+
 def test_errors_of_reading_another_file_stay(tmp_path):
     def read_within():
         with replacing(tmp_path / "file.txt"):
