@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from opmask.cli.errors import in_words_of_the_command
 from opmask.cli.photos import is_clip
 from opmask.files import check_outputs
 from opmask.files.exif import upright
@@ -76,7 +77,8 @@ def harmonize_clip(
     check_outputs({"--out": out}, inputs=[clip, region], overwrite=overwrite)
     with open_clip(clip) as opened, _regions(region, opened.size) as regions:
         check_size(opened.size)
-        remarks = check_clip_output(opened, out)
+        with in_words_of_the_command({"'path'": "'--out'"}):
+            remarks = check_clip_output(opened, out)
         model = _fitting(open_model(), region)
         frames = harmonize_frames(
             model,

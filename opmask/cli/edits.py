@@ -6,14 +6,14 @@ Edit file, photo -> command -> edit file, photo, and a line about it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from opmask.cli import options
+from opmask.cli.errors import in_words_of_the_command
 from opmask.cli.photos import Job, check_ending, check_written
 from opmask.files import check_outputs, check_regular
 
@@ -46,7 +46,7 @@ def render(
 
     document, picture = Edit.load(edit), open_photo(photo, max_pixels)
     lost = check_out(picture, out)
-    with _flags_in_messages():
+    with in_words_of_the_command(_of(photo)):
         after = document.render(picture, force=force, compile=compile)
     write_photo(after, out)
     height, width = after.size
@@ -91,7 +91,7 @@ def explain(
     picture = open_photo(photo, max_pixels)
     settings = Settings(model, amount, work_size, device, told)
     document = plan_one(picture, region, settings) if edit is None else Edit.load(edit)
-    with _flags_in_messages():
+    with in_words_of_the_command(_of(photo)):
         found = document.explain(picture, force=force)
     if panel is not None:
         save_panel(found, panel)
@@ -123,6 +123,8 @@ def edit_file(
         raise ValueError("'--out' must say where the changed edit goes.")
     if undo < 0:
         raise ValueError(f"'--undo' must be a number from 0 on, got {undo}.")
+    if region is not None and not sets:
+        raise ValueError("'--region' must go with --set: it confines what is set.")
     changes = _changes(sets or ())
     if out is not None:
         check_ending("--out", out, (".opmask",))
@@ -132,12 +134,15 @@ def edit_file(
     from opmask.inference import Edit
 
     document = Edit.load(edit)
+    if undo > (count := len(document.adjustments)):
+        raise ValueError(f"'--undo' must be at most {count}, as {edit} has no more, got {undo}.")
     for _ in range(undo):
         document = document.undo()
     where = None if region is None else open_picture(region)
     for name, values in changes.items():
         try:
-            document = document.adjust(name or None, **values, region=where)
+            with in_words_of_the_command({"'region'": region}):
+                document = document.adjust(name or None, **values, region=where)
         except KeyError as error:
             raise ValueError(f"'--set': {error.args[0]}") from None
     if out is not None:
@@ -176,19 +181,24 @@ def paste(
         open_photo,
         write,
     )
-    from opmask.files.photo import read_photo
     from opmask.inference.pasting import paste_into
     from opmask.inference.plan import check_options
 
     check_options(amount, work_size)
     photo = open_photo(background, max_pixels)
-    composite, region = paste_into(photo, read_photo(foreground), at=corner, scale=scale)
+    cutout = open_photo(foreground, max_pixels, smallest=1)
+    if cutout.alpha is None:
+        raise ValueError(
+            f"{foreground} must be a cut-out: a picture with alpha, which it has not."
+        )
+    composite, region = paste_into(photo, cutout, at=corner, scale=scale)
     lost = check_out(composite, out)
     network = load_model(model, guided=True).to(find_device(device))
     edit = make_plan(network, composite, region, Settings(strength=amount, work_size=work_size))
     write(edit, composite, Job(background, None, out, save_edits, panel))
     height, width = composite.size
-    said = [f"Written: {out} ({width}x{height}).", *edit.explain(composite).sentences, *lost]
+    notes = [*photo.remarks, *lost]
+    said = [f"Written: {out} ({width}x{height}).", *edit.explain(composite).sentences, *notes]
     typer.echo(" ".join(said))
 
 
@@ -202,13 +212,9 @@ def _as_json(photo: Path, found: Explanation) -> str:
     return json.dumps({**about, "regions": regions, "clipped": clipped})
 
 
-@contextmanager
-def _flags_in_messages() -> Iterator[None]:
-    """What the library calls `force=True` is a flag of the command."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(str(error).replace("Pass force=True", "Pass --force")) from error
+def _of(photo: Path) -> dict[str, object]:
+    """What the library's words for a photo stand for here."""
+    return {"'image'": photo, "Pass force=True": "Pass --force"}
 
 
 def _changes(sets: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -226,7 +232,9 @@ def _changes(sets: Sequence[str]) -> dict[str, dict[str, float]]:
                 "'--set' must be NAME.strength=NUMBER or NAME.offset=NUMBER, or without a name "
                 f"for all masks, got {text!r}."
             )
-        changes.setdefault(name, {})[field] = value
+        if field in changes.setdefault(name, {}):
+            raise ValueError(f"'--set' must say each thing once, got {left}= twice.")
+        changes[name][field] = value
     return changes
 
 

@@ -5,6 +5,9 @@ Exception -> :func:`describe` -> a line of the standard error.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 from opmask.files import shorten
 
 EXPECTED = (OSError, ValueError, ImportError, MemoryError, RuntimeError)
@@ -13,7 +16,7 @@ EXPECTED = (OSError, ValueError, ImportError, MemoryError, RuntimeError)
 
 def describe(error: Exception) -> str:
     """An error of the library, in one line that says what to do."""
-    text = " ".join(_said(error).split())
+    text = printable(" ".join(_said(error).split()))
     # By its name, because to ask torch for its class would import torch. Of the processor's
     # memory torch says so in a RuntimeError, after the name of a file of its.
     no_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
@@ -21,6 +24,35 @@ def describe(error: Exception) -> str:
         advice = "there is not enough memory. Try a smaller photo or another --device."
         return f"{advice} {text}".strip()
     return text or type(error).__name__
+
+
+@contextmanager
+def in_words_of_the_command(words: Mapping[str, object]) -> Iterator[None]:
+    """Says of the library's refusals what the command calls things: files, and its options.
+
+    Args:
+        words: What messages say, such as `'region'`, and what stands for it here.
+
+    Raises:
+        ValueError: In place of one of the library.
+    """
+    try:
+        yield
+    except ValueError as error:
+        said = str(error)
+        for word, own in words.items():
+            said = said.replace(word, str(own))
+        raise ValueError(said) from error
+
+
+def printable(text: str) -> str:
+    r"""A text without line breaks and codes for the terminal, which names of files may hold.
+
+    Example:
+        >>> printable("a\nb")
+        'a\\nb'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _said(error: Exception) -> str:

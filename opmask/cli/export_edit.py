@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from opmask.cli.errors import in_words_of_the_command
+
 LAYERS, TABLES = ".ora", ".cube"
 
 
@@ -61,21 +63,25 @@ def export_edit(
     from opmask.files.photo import read_photo
     from opmask.inference import Edit
 
-    check = {LAYERS: ora_target, TABLES: cube_target}.get(suffix, masks_target)
-    target = check(out, overwrite=overwrite)
-    edit = Edit.load(file)
-    if photo is None:
-        wanted = edit.source.size if size == "photo" else edit.size
-        save_masks(edit, out, effective=effective, size=wanted, overwrite=overwrite)
-        said = f"{len(edit.masks(effective))} masks, {wanted[1]}x{wanted[0]}"
-    elif suffix == LAYERS:
-        left_out = to_openraster(edit, read_photo(photo), out, force=force, overwrite=overwrite)
-        said = " ".join(("layers", *left_out))
-    else:
-        made = to_cube(edit, read_photo(photo), out, force=force, overwrite=overwrite)
-        tables = "1 table" if len(made.regions) == 1 else f"{len(made.regions)} tables"
-        said = (
-            f"{tables}; {made.psnr:.1f} dB from the rendered photo, where the photo itself is "
-            f"{made.untouched:.1f} dB from it"
-        )
+    words = {"'path'": "'--out'", "'image'": photo, "Pass force=True": "Pass --force"}
+    with in_words_of_the_command(words):
+        check = {LAYERS: ora_target, TABLES: cube_target}.get(suffix, masks_target)
+        target = check(out, overwrite=overwrite)
+        edit = Edit.load(file)
+        if photo is None:
+            wanted = edit.source.size if size == "photo" else edit.size
+            save_masks(edit, out, effective=effective, size=wanted, overwrite=overwrite)
+            said = f"{len(edit.masks(effective))} masks, {wanted[1]}x{wanted[0]}"
+        elif suffix == LAYERS:
+            left_out = to_openraster(
+                edit, read_photo(photo), out, force=force, overwrite=overwrite
+            )
+            said = ". ".join(("layers", *left_out)).rstrip(".")
+        else:
+            made = to_cube(edit, read_photo(photo), out, force=force, overwrite=overwrite)
+            tables = "1 table" if len(made.regions) == 1 else f"{len(made.regions)} tables"
+            said = (
+                f"{tables}; {made.psnr:.1f} dB from the rendered photo, where the photo itself is "
+                f"{made.untouched:.1f} dB from it"
+            )
     typer.echo(f"Written: {target} ({said})")

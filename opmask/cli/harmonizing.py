@@ -8,6 +8,7 @@ Jobs -> :func:`harmonize_jobs` -> files, and a report.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from opmask.checkpoints import load
-from opmask.cli.errors import EXPECTED
+from opmask.cli.errors import EXPECTED, in_words_of_the_command
 from opmask.cli.options import RegionOptions
 from opmask.cli.photos import Job
 from opmask.cli.reporting import Report
@@ -31,10 +32,11 @@ from opmask.files.saving import check_writable, write_photo
 from opmask.inference import Edit, plan
 from opmask.inference.explain import Explanation
 from opmask.inference.panel import draw_panel
-from opmask.inference.plan import check_options, check_size
+from opmask.inference.plan import check_options
 from opmask.inference.regions import shrink, to_plane
 from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.model import fit_longer_side
+from opmask.wrapper.sizes import SMALLEST
 
 CHANGED = 4
 """The levels of 255 above which a pixel counts as changed, as in :mod:`opmask.metrics`."""
@@ -80,13 +82,16 @@ def harmonize_jobs(jobs: Sequence[Job], settings: Settings, report: Report) -> N
 
 
 def write(edit: Edit, photo: Photo, job: Job, *, compile: bool = False) -> Photo:
-    """Writes all that a job asks for; the photo as it was written."""
+    """Writes all that a job asks for, or nothing; the photo as it was written."""
     after = edit.render(photo, compile=compile)
-    write_photo(after, job.out)
-    if job.edit is not None:
-        edit.save(_in_folder(job.edit))
-    if job.panel is not None:
-        save_panel(edit.explain(photo), _in_folder(job.panel))
+    with ExitStack() as stack:
+        # What is begun first appears last: the photo, by which a folder tells what is finished.
+        target = stack.enter_context(replacing(job.out))
+        if job.edit is not None:
+            edit.save(stack.enter_context(replacing(job.edit)))
+        if job.panel is not None:
+            save_panel(edit.explain(photo), stack.enter_context(replacing(job.panel)))
+        write_photo(after, target)
     return after
 
 
@@ -113,13 +118,17 @@ def make_plan(
     return edit
 
 
-def open_photo(path: Path, max_pixels: int | None) -> Photo:
+def open_photo(path: Path, max_pixels: int | None, *, smallest: int = SMALLEST) -> Photo:
     """A photo that is large enough; `--max-pixels` lifts the limit of what is too large."""
     try:
         photo = read_photo(path, max_pixels=max_pixels or LARGEST)
     except ValueError as error:
         raise ValueError(str(error).replace("max_pixels", "--max-pixels")) from error
-    check_size(photo.size)
+    height, width = photo.size
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"{path} must be of at least {smallest}x{smallest} pixels, got {width}x{height}."
+        )
     return photo
 
 
@@ -135,7 +144,8 @@ def read_region(
     photo: Photo, path: Path | None, options: RegionOptions, work_size: int
 ) -> Tensor | None:
     """The region of a photo at the size of its masks; None if nothing is told of it."""
-    plane = _region(photo, path, options)
+    with in_words_of_the_command({"'region'": path} if path else {}):
+        plane = _region(photo, path, options)
     # Of the size of the photo it would take as much memory as that.
     return None if plane is None else shrink(plane, fit_longer_side(photo.size, work_size))
 
@@ -179,7 +189,7 @@ def find_device(name: str | None) -> torch.device:
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError) as error:  # the latter if torch was built without it
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")
         raise ValueError(
             f"'--device' must be one that works, got {name!r}: {reason}. Try cpu."
         ) from error
@@ -191,11 +201,6 @@ def save_panel(explanation: Explanation, path: Path) -> None:
     picture = draw_panel(explanation)
     with replacing(path) as temporary:
         picture.save(temporary, quality=95)
-
-
-def _in_folder(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def changed_share(before: np.ndarray, after: np.ndarray, white: float = 255) -> float:

@@ -54,7 +54,8 @@ Compile = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there.")]
 MaxPixels = Annotated[
-    int | None, typer.Option(help="Photos of more pixels are refused. Default: 500 million.")
+    int | None,
+    typer.Option(min=1, help="Photos of more pixels are refused. Default: 500 million."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one line for each photo.")]
 Force = Annotated[

@@ -120,6 +120,8 @@ def find_jobs(
             jobs.append(Job(photo, mask, out, edits, panels))
     _check_targets(jobs, model)
     finished = {job for job in jobs if job.out.is_file() and not overwrite}
+    if into_folder:
+        _check_beside([job for job in jobs if job not in finished], overwrite)
     return [job for job in jobs if job not in finished], [job for job in jobs if job in finished]
 
 
@@ -233,7 +235,8 @@ def check_written(
 def check_ending(name: str, path: Path, endings: Sequence[str]) -> None:
     """Refuses an output of another ending."""
     if path.suffix.lower() not in endings:
-        raise ValueError(f"'{name}' must end in one of {', '.join(endings)}, got {path}.")
+        one = "one of " if len(endings) > 1 else ""
+        raise ValueError(f"'{name}' must end in {one}{', '.join(endings)}, got {path}.")
 
 
 def _check_folder(name: str, out: Path) -> None:
@@ -263,6 +266,18 @@ def _check_targets(jobs: Sequence[Job], model: Path | None) -> None:
             raise ValueError(
                 f"'--out' must not hold files that are read, got {job.out}. Choose another folder."
             )
+
+
+def _check_beside(jobs: Sequence[Job], overwrite: bool) -> None:
+    """Raises if edits or panels are there already, of photos that are not."""
+    for job in jobs:
+        outputs = {"--save-edits": job.edit, "--panel": job.panel}
+        for name, path in outputs.items():
+            if path is not None and path.exists() and not overwrite:
+                raise ValueError(
+                    f"'{name}' must be a folder without what belongs to photos that are still to "
+                    f"be harmonized, got {path}. Choose another folder; --overwrite replaces it."
+                )
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import typer
 
-from opmask.cli.errors import describe
+from opmask.cli.errors import describe, printable
 from opmask.cli.photos import Job
 
 
@@ -85,4 +85,4 @@ def _echo(line: str, *, to_errors: bool = False) -> None:
     from tqdm import tqdm
 
     with tqdm.external_write_mode():
-        typer.echo(line, err=to_errors)
+        typer.echo(printable(line), err=to_errors)

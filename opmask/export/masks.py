@@ -23,6 +23,7 @@ from torch import Tensor
 
 from opmask._version import __version__
 from opmask.files import check_outputs, check_regular, replacing
+from opmask.files.decoding import LARGEST as LARGEST_PHOTO
 from opmask.files.folders import check_folder, replacing_folder
 from opmask.files.photo import Photo, read_photo
 from opmask.files.saving import write_photo
@@ -164,6 +165,11 @@ def save_masks(
         raise ValueError(f"'size' must be a height and a width of at least 1, got {size}.")
     masks = {name: mask.cpu() for name, mask in edit.masks(effective).items()}
     size = edit.size if size is None else size
+    if size[0] * size[1] > LARGEST_PHOTO:
+        raise ValueError(
+            f"'size' must be of at most {LARGEST_PHOTO:,} pixels, got {size[1]}x{size[0]}. "
+            "Export the masks at their own size."
+        )
     suffix = Path(path).suffix.lower()
     ending = PICTURES.get(suffix, ".npy")
     about = _describe(edit, masks, size, ending, effective)

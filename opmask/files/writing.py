@@ -81,14 +81,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
         _remove_old_leftovers(target.parent)
         # What others may not read in the old file they may not read in the new one either.
         temporary = _create(target.parent, path, 0o666 if mode is None else 0o600)
+        mode = stat.S_IMODE(temporary.stat().st_mode) if mode is None else mode
     except OSError as error:
         raise _explained(error, path) from error
     try:
         yield temporary
-        if mode is not None:
+        # Which the old file had, or the umask allows; safetensors would hide the new one.
+        if stat.S_IMODE(temporary.stat().st_mode) != mode:
             temporary.chmod(mode)
         temporary.replace(target)
     except Exception as error:
+        mine = f"'{temporary}' cannot be written"  # as a writer says that comes here, too
+        if isinstance(error, OSError) and mine in (said := str(error.strerror)):
+            raise OSError(error.errno, said.replace(str(temporary), str(path))) from error
         if (reason := _reason(error, temporary)) is not None:
             raise _explained(reason, path) from error
         raise

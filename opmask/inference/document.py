@@ -82,13 +82,25 @@ def save_edit(edit: Edit, path: str | Path) -> None:
         [describe_operator(operator) for operator in edit.retoucher.operators],
         [AdjustmentAbout(a.name, a.strength, a.offset, a.region is not None) for a in adjustments],
     )
+    text = msgspec.json.encode(about).decode()
     tensors = {f"mask.{name}": mask for name, mask in edit.predicted.items()}
+    _check_savable(text, max(edit.size))
     regions = {f"region.{i}": a.region for i, a in enumerate(adjustments) if a.region is not None}
     planes = {
         name: t.detach().cpu().contiguous().clone() for name, t in (tensors | regions).items()
     }
     with replacing(path) as temporary:
-        save_file(planes, temporary, metadata={"opmask_edit": msgspec.json.encode(about).decode()})
+        save_file(planes, temporary, metadata={"opmask_edit": text})
+
+
+def _check_savable(text: str, longest: int) -> None:
+    """Refuses what :func:`load_edit` would not read."""
+    if longest > LARGEST_MASK:
+        raise ValueError(
+            f"an edit with masks of at most {LARGEST_MASK} pixels a side can be saved, got "
+            f"{longest}. Plan it with a smaller work_size."
+        )
+    parse_json(text, EditAbout, "this edit cannot be saved")
 
 
 def load_edit(path: str | Path, *, retoucher: Retoucher | None = None) -> Edit:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from opmask.color import LAB
-from opmask.inference.images import acting, shrink_photo
+from opmask.inference.images import LUMA, acting, shrink_photo
 from opmask.wrapper.calibration import connected_regions
 from opmask.wrapper.model import resize
 
@@ -125,6 +125,9 @@ def compare(edit: Edit, stored: Tensor, profile: bytes | None) -> Explanation:
     before = shrink_photo(stored, size, profile).to(device, torch.float32)
     masks = {name: resize(mask, size) for name, mask in masks.items()}
     wanted = edit.retoucher.unclipped(before, masks)
+    if stored.shape[-1] < 3:  # grey, which a rendered photo stays
+        wanted = (wanted * wanted.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+        wanted = wanted.expand(-1, 3, -1, -1)
     after = wanted.clamp(0, 1)
     change = (LAB.from_rgb(after) - LAB.from_rgb(before)) * before.new_tensor(UNITS).view(3, 1, 1)
     beyond = (wanted - after).abs().amax(1, keepdim=True) > 1 / 255

@@ -17,6 +17,9 @@ from opmask.inference.images import decode, encode, profile_of, to_stored
 
 __all__ = ["paste_into"]
 
+LARGEST_CUTOUT = 200_000_000
+"""The most pixels of an enlarged cut-out, which is there in floats, as a whole."""
+
 
 def paste_into(
     photo: Photo, cutout: Photo, *, at: tuple[int, int] = (0, 0), scale: float = 1.0
@@ -39,7 +42,7 @@ def paste_into(
 
     Raises:
         ValueError: If the cut-out has no alpha, nothing of it lies in the photo, or `scale` makes
-            it less than a pixel or larger than 30,000.
+            it less than a pixel, larger than 30,000, or more than :data:`LARGEST_CUTOUT` in all.
 
     Example:
         >>> photo = Photo(np.full((40, 60, 3), 90, np.uint8))
@@ -57,6 +60,11 @@ def paste_into(
         raise ValueError(
             f"'scale' must make the cut-out 1 to 30000 pixels a side, got {scale}, which makes it "
             f"{width}x{height}."
+        )
+    if height * width > LARGEST_CUTOUT:
+        raise ValueError(
+            f"'scale' must make the cut-out at most {LARGEST_CUTOUT:,} pixels in all, got "
+            f"{scale}, which makes it {width}x{height}."
         )
     alpha = torch.from_numpy(cutout.alpha.astype(np.float32) / cutout.levels)[None, None]
     colors = decode(to_stored(cutout)[0], profile_of(cutout)).float() * alpha

@@ -156,7 +156,7 @@ REFUSED = {
     "box beyond": (["--box", "0,0,99,9"], "'boxes' must be x0,y0,x1,y1 with"),
     "invert alone": (["--invert"], "'--invert' must go with a region"),
     "no alpha": (["--alpha"], "'--alpha' must go with a photo that has alpha"),
-    "edits": (["--save-edits", "a.txt"], "'--save-edits' must end in one of .opmask"),
+    "edits": (["--save-edits", "a.txt"], "'--save-edits' must end in .opmask"),
     "panel": (["--panel", "a.txt"], "'--panel' must end in one of .png"),
     "one file": (["--save-edits", "out.png"], "'"),
     "pixels": (["--max-pixels", "100"], "--max-pixels"),
@@ -172,6 +172,25 @@ def test_what_makes_no_sense_is_refused_and_leaves_no_file(run, tmp_path, case):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.png", "region.png"]
 
 
+def test_refusals_name_the_file(run, saved):
+    Image.new("L", (30, 30), 255).save("square.png")
+    Image.new("RGB", (60, 40)).save("other.png")
+    assert (
+        "opmask: square.png must have the aspect ratio"
+        in run("harmonize", "photo.png", "-o", "b.png", "--region", "square.png")[2]
+    )
+    set_there = ("--set", "strength=0", "--region", "square.png")
+    errors = run("edit", "a.opmask", "-o", "b.opmask", *set_there)[2]
+    assert "opmask: square.png must have the aspect ratio" in errors
+    errors = run("render", "other.png", "a.opmask", "-o", "b.png")[2]
+    assert "opmask: other.png must be the photo that the edit was planned for" in errors
+
+
+@pytest.mark.parametrize("pixels", ["0", "-5"])
+def test_a_limit_on_pixels_is_at_least_one(run, pixels):
+    assert run("harmonize", "photo.png", "-o", "out.png", "--max-pixels", pixels)[0] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -179,9 +198,14 @@ def test_what_makes_no_sense_is_refused_and_leaves_no_file(run, tmp_path, case):
         (["-o", "b.opmask", "--set", "l_add=1"], "'--set' must be NAME.strength=NUMBER"),
         (["-o", "b.opmask", "--set", "l_add.offset=x"], "'--set' must be NAME.strength=NUMBER"),
         (["-o", "b.opmask", "--set", "x.offset=1"], "'--set': no mask named 'x'"),
-        (["-o", "b.opmask", "--undo", "9"], "there is no adjustment to undo"),
+        (
+            ["-o", "b.opmask", "--undo", "9"],
+            "'--undo' must be at most 0, as a.opmask has no more, got 9",
+        ),
+        (["-o", "b.opmask", "--region", "region.png"], "'--region' must go with --set"),
+        (["-o", "b.opmask", "--set", "strength=1", "--set", "strength=2"], "got strength= twice"),
         (["-o", "a.opmask", "--set", "strength=1"], "'--out' must not be a file that is read"),
-        (["-o", "b.txt", "--set", "strength=1"], "'--out' must end in one of .opmask"),
+        (["-o", "b.txt", "--set", "strength=1"], "'--out' must end in .opmask"),
     ],
 )
 def test_changes_that_make_no_sense_are_refused(run, saved, arguments, message):
@@ -229,6 +253,7 @@ def test_a_cut_out_is_pasted_and_harmonized(run, cutout, model):
         (["--at", "60,0"], "'at' must leave some of the cut-out in the photo"),
         (["--at", "x"], "'--at' must be X,Y in whole pixels"),
         (["--scale", "0.01"], "'scale' must make the cut-out 1 to 30000 pixels"),
+        (["--scale", "1400"], "'scale' must make the cut-out at most 200,000,000 pixels"),
         (["--scale", "0"], "'scale' must be a number above 0"),
         (["--scale", "nan"], "'scale' must"),
     ],
@@ -241,7 +266,13 @@ def test_a_cut_out_beyond_the_photo_is_refused(run, cutout, arguments, message):
 
 def test_a_picture_without_alpha_is_no_cut_out(run):
     errors = run("paste", "region.png", "photo.png", "-o", "out.png")[2]
-    assert "the cut-out must have alpha" in errors
+    assert "region.png must be a cut-out" in errors
+
+
+def test_what_reading_a_background_had_to_decide_is_said(run, cutout):
+    Image.new("CMYK", (60, 40)).save("cmyk.jpg")
+    output = run("paste", "cutout.png", "cmyk.jpg", "-o", "out.png")[1]
+    assert "CMYK was converted to sRGB" in output
 
 
 # --- pixels as they are ---

@@ -57,6 +57,16 @@ def test_masks_are_written_at_the_size_of_the_photo(capsys, edit, out):
     assert load_masks(out / "m.npz")["l_add"].shape == (1, 1, 64, 96)
 
 
+@pytest.mark.parametrize("name", ["m.ora", "m.cube"])
+def test_another_photo_is_refused_in_words_of_the_command(capsys, edit, tmp_path, out, name):
+    other = tmp_path / "other.png"
+    Image.new("RGB", (96, 64)).save(other)
+    status, _, errors = run(capsys, edit, other, "-o", out / name)
+    assert (status, list(out.iterdir())) == (1, [])
+    assert f"{other} must be the photo that the edit was planned for" in errors
+    assert "Pass --force to" in errors
+
+
 def test_layers_are_written(capsys, edit, photo, out):
     said = run(capsys, edit, photo, "-o", out / "a.ora")
     assert said == (0, f"Written: {out / 'a.ora'} (layers)\n", "")
@@ -97,7 +107,7 @@ def test_another_photo_is_refused_unless_forced(capsys, edit, tmp_path, out):
         (["x.png", "-o", "a.cube", "--size", "photo"], "'--out' must be of masks for --effective"),
         (["x.png", "-o", "a.npz"], "'--out' must end in .ora or .cube for a PHOTO and --force"),
         (["-o", "a.npz", "--force"], "'--out' must end in .ora or .cube for a PHOTO and --force"),
-        (["-o", "a.psd"], "'path' must end in .npz, .png or .tif, or be a folder"),
+        (["-o", "a.psd"], "'--out' must end in .npz, .png or .tif, or be a folder"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_before_anything_is_read(capsys, arguments, message):

@@ -258,7 +258,10 @@ REFUSED = {
     "no picture": (["text.png", *OUT, *MODEL], "text.png cannot be read: it is no picture,"),
     "half a photo": (["half.png", *OUT, *MODEL], "half.png cannot be read: "),
     "folder as photo": (["folder.png", *OUT, *MODEL], "'--out' must be a folder for several ph"),
-    "small": (["small.png", *OUT, *MODEL], "'image' must be at least 16x16 pixels, got 40x15."),
+    "small": (
+        ["small.png", *OUT, *MODEL],
+        "small.png must be of at least 16x16 pixels, got 15x40.",
+    ),
     "no model": (
         ["photo.png", *OUT, "--model", "gone"],
         "'path' must be a checkpoint file, got 'gone': there is no such file.",
@@ -283,11 +286,11 @@ REFUSED = {
     ),
     "colours": (
         ["photo.png", *OUT, *MODEL, "--region", "colour.png"],
-        "'region' must be grey, white",
+        "colour.png must be grey, white",
     ),
     "labels": (
         ["photo.png", *OUT, *MODEL, "--region", "labels.png"],
-        "'region' must be 0 and one other value, or soft with 255 for inside, got several",
+        "labels.png must be 0 and one other value, or soft with 255 for inside, got several",
     ),
     "a pipe": (["pipe.png", *OUT, *MODEL], "pipe.png cannot be read: it is no regular file"),
     "too wide for WebP": (
@@ -300,8 +303,8 @@ REFUSED = {
     ),
     "square": (
         ["photo.png", *OUT, *MODEL, "--region", "square.png"],
-        "'region' must have the aspect ratio of the photo, whose height and width are 40 and 60, "
-        "got 40 and 40.",
+        "square.png must have the aspect ratio of the photo, whose height and width are 40 and "
+        "60, got 40 and 40.",
     ),
 }
 

@@ -112,7 +112,7 @@ def test_a_bad_photo_is_reported_and_the_others_go_on(run):
     status, output, errors = run("photos", "-o", "out")
     assert (status, len(output), contents()) == (1, 2, ["a.png", "c.png"])
     assert errors[0].startswith("opmask: photos/b.png cannot be read: it is no picture")
-    assert errors[1].startswith("opmask: photos/small.png: 'image' must be at least 16x16")
+    assert errors[1].startswith("opmask: photos/small.png must be of at least 16x16")
     assert errors[2:] == ["opmask: 2 of 4 photos failed."]
 
 
@@ -189,6 +189,32 @@ def test_an_interrupted_run_goes_on_where_it_was(run, monkeypatch):
     monkeypatch.setattr(harmonizing, "plan", plan)
     assert len(run("photos", "-o", "out")[1]) == 3
     assert contents() == ["a.png", "b.png", "c.png"]
+
+
+def test_a_photo_whose_panel_fails_is_not_finished(run, monkeypatch):
+    def fail(*_):
+        raise OSError("no panel")
+
+    monkeypatch.setattr(harmonizing, "draw_panel", fail)
+    beside = ("--save-edits", "edits", "--panel", "panels")
+    assert run("photos", "-o", "out", *beside)[0] == 1
+    assert (contents(), os.listdir("edits"), os.listdir("panels")) == ([], [], [])
+    monkeypatch.undo()
+
+
+def test_edits_and_panels_of_before_are_replaced_on_request_only(run):
+    assert run("photos", "-o", "out", "--save-edits", "edits")[0] == 0
+    status, output, [line] = run("photos", "-o", "new", "--save-edits", "edits")
+    assert (status, output, os.path.exists("new")) == (1, [], False)
+    assert "got edits/a.png.opmask. Choose another folder; --overwrite replaces it." in line
+    assert run("photos", "-o", "new", "--save-edits", "edits", "--overwrite")[0] == 0
+
+
+def test_a_line_stays_one_whatever_the_name_of_a_photo(run):
+    os.rename("photos/a.png", "photos/a\n\x1b[31m.png")
+    status, output, errors = run("photos", "-o", "out")
+    assert (status, len(output), errors) == (0, 3, [])
+    assert output[0].startswith(r"Written: out/a\n\x1b[31m.png (60x40; ")
 
 
 def test_progress_is_shown_in_a_terminal_only_and_of_several_photos_only(run, monkeypatch):

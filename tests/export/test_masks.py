@@ -32,6 +32,12 @@ def assert_close(found, wanted, tolerance):
         torch.testing.assert_close(found[name], mask, rtol=0, atol=tolerance)
 
 
+def test_a_size_that_no_photo_has_is_refused(edit, tmp_path):
+    with pytest.raises(ValueError, match="at most 500,000,000 pixels, got 1000000x1000"):
+        save_masks(edit, tmp_path / "masks.npz", size=(1000, 10**6))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("effective", [False, True])
 def test_npz_holds_masks_to_the_bit(edit, tmp_path, effective):
     path = save_masks(edit, tmp_path / "masks.npz", effective=effective)

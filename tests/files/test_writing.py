@@ -77,6 +77,15 @@ def test_a_new_file_has_the_permissions_that_the_umask_allows(tmp_path, umask):
     assert mode(tmp_path / "file.txt") == 0o666 & ~umask
 
 
+@posix
+def test_a_writer_that_makes_a_file_of_its_own_does_not_change_the_permissions(tmp_path):
+    with replacing(tmp_path / "a") as temporary:
+        allowed = mode(temporary)
+        temporary.unlink()
+        temporary.touch(0o600)
+    assert mode(tmp_path / "a") == allowed
+
+
 def test_what_a_symbolic_link_points_to_is_written(tmp_path):
     (tmp_path / "disk").mkdir()
     link, target = tmp_path / "link.txt", tmp_path / "disk" / "file.dat"
@@ -162,6 +171,15 @@ def test_errors_of_writing_say_what_to_do(tmp_path, number, advice):
         raise OSError(number, os.strerror(number))
     assert caught.value.errno == number
     assert path.read_text() == "old"
+
+
+def test_a_writer_that_replaces_files_itself_names_the_file_that_was_asked_for(tmp_path):
+    def write_within():
+        with replacing(tmp_path / "a") as outer, replacing(outer):
+            raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError, match=r"^\[Errno 28\] '[^']*/a' cannot be written: full\. Free"):
+        write_within()
 
 
 def test_errors_of_reading_another_file_stay(tmp_path):

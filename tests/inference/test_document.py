@@ -44,6 +44,20 @@ def test_a_name_that_ends_otherwise_is_fine_and_a_file_is_replaced_whole(edit, t
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+@pytest.mark.parametrize("change", [{"strength": 1e9}, {"offset": -1e9}])
+def test_an_edit_that_could_not_be_loaded_is_not_saved(edit, tmp_path, change):
+    with pytest.raises(ValueError, match="cannot be saved: expected `float`"):
+        edit.adjust("l_add", **change).save(tmp_path / "a.opmask")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_masks_that_are_too_large_to_be_loaded_are_not_saved(gated_model, tmp_path):
+    edit = plan(gated_model, torch.rand(3, 16, 8208), work_size=8208)
+    with pytest.raises(ValueError, match="at most 8192 pixels a side can be saved, got 8208"):
+        edit.save(tmp_path / "a.opmask")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_operators_of_ones_own_need_the_retoucher(photo, tmp_path):
     class Exposure(opmask.Operator):
         space = opmask.LINEAR_RGB

@@ -36,6 +36,14 @@ def test_the_change_is_in_units_of_cielab(edit, grey):
     assert told.sentences == ["Region 1 (100% of the photo): darker by 12 L*, bluer by 9 b*."]
 
 
+def test_a_grey_photo_gets_no_colour(edit):
+    levels = np.full((96, 160), 0.466, np.float32)
+    edit = edit.adjust("l_add", offset=-0.12).adjust("b_add", offset=0.3)
+    told, rendered = edit.explain(levels, force=True), edit.render(levels, force=True)
+    assert told.change[:, 1:].abs().max() < 0.1
+    assert told.after.mean().item() == pytest.approx(rendered.mean(), abs=2e-3)
+
+
 def test_each_region_has_its_box_and_its_sentence(edit, grey):
     told = edit.adjust("l_add", offset=0.2, region=left())
     told = told.adjust("a_add", offset=0.1, region=left().flip(1)).explain(grey)
