@@ -91,7 +91,9 @@ def harmonize_clip(
         count = write_clip(opened, frames, out)
         height, width = opened.size
         remarks += opened.remarks
-    return " ".join([f"Written: {out} ({width}x{height}; {count} frames)", *remarks])
+    return " ".join(
+        [f"Written: {out} ({width}x{height}; {count} frame{'s' * (count != 1)})", *remarks]
+    )
 
 
 def _folder(

@@ -77,10 +77,14 @@ def explain(
     """Say what an edit changes in a photo, where, and by how much."""
     told = options.region_options(region, label, strokes, alpha, box, invert)
     amount = options.parse_strength(strength)
-    if edit is not None and (region, told, amount) != (None, options.RegionOptions(), "auto"):
+    planning = region, told, amount, model, work_size, device
+    if edit is not None and planning != (None, options.RegionOptions(), "auto", None, 256, None):
         raise ValueError(
-            "'--edit' must not go with a region or --strength: it is planned already."
+            "'--edit' must not go with a region, --strength, --model, --work-size or --device: it "
+            "is planned already."
         )
+    if force and edit is None:
+        raise ValueError("'--force' must go with --edit, a saved edit of another photo.")
     check_written({"--panel": panel}, [photo, edit, region, model], overwrite=overwrite)
 
     from opmask.cli.harmonizing import Settings, open_photo, plan_one, save_panel
@@ -159,7 +163,13 @@ def paste(
     ] = "0,0",
     scale: Annotated[float, typer.Option(help="The factor on the size of the cut-out.")] = 1.0,
     strength: options.Strength = "auto",
-    save_edits: Annotated[Path | None, typer.Option(help="The file for the edit.")] = None,
+    save_edits: Annotated[
+        Path | None,
+        typer.Option(help="The file for the edit, which belongs to the composite."),
+    ] = None,
+    save_composite: Annotated[
+        Path | None, typer.Option(help="The file for the photo as pasted, not yet harmonized.")
+    ] = None,
     panel: Annotated[Path | None, typer.Option(help="A picture of what was changed.")] = None,
     model: options.Model = None,
     work_size: options.WorkSize = 256,
@@ -169,6 +179,7 @@ def paste(
 ) -> None:
     """Paste a cut-out into a photo, and harmonize it with its surroundings."""
     outputs = {"--out": out, "--save-edits": save_edits, "--panel": panel}
+    outputs |= {"--save-composite": save_composite}
     check_written(outputs, [foreground, background, model], overwrite=overwrite)
     amount, corner = options.parse_strength(strength), _corner(at)
 
@@ -181,6 +192,7 @@ def paste(
         open_photo,
         write,
     )
+    from opmask.files.saving import write_photo
     from opmask.inference.pasting import paste_into
     from opmask.inference.plan import check_options
 
@@ -193,9 +205,13 @@ def paste(
         )
     composite, region = paste_into(photo, cutout, at=corner, scale=scale)
     lost = check_out(composite, out)
+    if save_composite is not None:
+        check_out(composite, save_composite, "--save-composite")
     network = load_model(model, guided=True).to(find_device(device))
     edit = make_plan(network, composite, region, Settings(strength=amount, work_size=work_size))
     write(edit, composite, Job(background, None, out, save_edits, panel))
+    if save_composite is not None:
+        write_photo(composite, save_composite)
     height, width = composite.size
     notes = [*photo.remarks, *lost]
     said = [f"Written: {out} ({width}x{height}).", *edit.explain(composite).sentences, *notes]

@@ -66,9 +66,11 @@ def harmonize_files(
     if frames or any(map(is_clip, photos)):
         if len(photos) > 1:
             raise ValueError("'PHOTO' must be one clip, or photos alone.")
-        if (told, save_edits, panel, as_json) != (options.RegionOptions(), None, None, False):
+        of_photos = told, save_edits, panel, compile, max_pixels, as_json
+        if of_photos != (options.RegionOptions(), None, None, False, None, False):
             raise ValueError(
-                "'PHOTO' must be a photo for these options; a clip has --region only."
+                "'PHOTO' must be a photo for these options; a clip has --region, --strength, "
+                "--model, --work-size, --device and --overwrite."
             )
         from opmask.cli.clips import harmonize_clip
         from opmask.cli.harmonizing import find_device, load_model

@@ -30,7 +30,12 @@ CLIPS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts
 PANELS = (".png", ".jpg", ".jpeg", ".webp")
 """The endings of panels."""
 
-ENDINGS = {"--out": WRITTEN, "--save-edits": (".opmask",), "--panel": PANELS}
+ENDINGS = {
+    "--out": WRITTEN,
+    "--save-edits": (".opmask",),
+    "--save-composite": WRITTEN,
+    "--panel": PANELS,
+}
 """The endings of the files that an option names."""
 
 MASK = "_mask"
@@ -236,7 +241,8 @@ def check_ending(name: str, path: Path, endings: Sequence[str]) -> None:
     """Refuses an output of another ending."""
     if path.suffix.lower() not in endings:
         one = "one of " if len(endings) > 1 else ""
-        raise ValueError(f"'{name}' must end in {one}{', '.join(endings)}, got {path}.")
+        folder = "" if path.suffix or name != "--out" else " A folder must be there already."
+        raise ValueError(f"'{name}' must end in {one}{', '.join(endings)}, got {path}.{folder}")
 
 
 def _check_folder(name: str, out: Path) -> None:

@@ -115,8 +115,8 @@ def harmonize(
 
     Colours are what the ICC profile of a photo or a PIL image says; those that sRGB does not have
     are kept. A PIL image comes back upright, with its EXIF orientation applied and removed; its
-    alpha, ICC profile and metadata are kept. Grey photos stay grey, and palettes become RGB or
-    RGBA, see :func:`opmask.inference.pil.as_photo`.
+    alpha, ICC profile, EXIF, XMP and resolution are kept. Grey photos stay grey, and palettes
+    become RGB or RGBA, see :func:`opmask.inference.pil.as_photo`.
 
     Args:
         model: As for :func:`plan`.

@@ -152,7 +152,9 @@ def test_the_command_takes_a_clip_or_a_folder_of_frames(folder, model, capsys):
     ("arguments", "message"),
     [
         (["clip.mp4", "region.png"], "'PHOTO' must be one clip, or photos alone."),
-        (["clip.mp4", "--box", "0,0,9,9"], "a clip has --region only."),
+        (["clip.mp4", "--box", "0,0,9,9"], "must be a photo for these options; a clip has --reg"),
+        (["clip.mp4", "--compile"], "must be a photo for these options; a clip has --region"),
+        (["clip.mp4", "--max-pixels", "9"], "must be a photo for these options; a clip has --reg"),
     ],
 )
 def test_what_a_clip_cannot_have_is_refused(folder, capsys, arguments, message):

@@ -247,6 +247,22 @@ def test_a_cut_out_is_pasted_and_harmonized(run, cutout, model):
     assert np.array_equal(Edit.load("a.opmask").render(composite), levels("out.png"))
 
 
+def test_the_composite_is_kept_if_asked_so_that_its_edit_can_be_rendered(run, cutout):
+    files = ["cutout.png", "photo.png", "-o", "out.png", "--save-edits", "a.opmask"]
+    assert run("paste", *files, "--at", "10,5", "--save-composite", "pasted.png")[0] == 0
+    assert levels("pasted.png")[10, 15].tolist() == [200, 120, 40]
+    assert run("render", "pasted.png", "a.opmask", "-o", "again.png")[0] == 0
+    assert np.array_equal(levels("again.png"), levels("out.png"))
+
+
+def test_a_saved_edit_is_explained_as_it_was_planned(run, saved):
+    for flag in (["--strength", "0.5"], ["--work-size", "64"], ["--device", "cpu"]):
+        status, _, errors = run("explain", "photo.png", "--edit", "a.opmask", *flag)
+        assert (status, "it is planned already" in errors) == (1, True)
+    status, _, errors = run("explain", "photo.png", "--force")
+    assert (status, "'--force' must go with --edit" in errors) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
