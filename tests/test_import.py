@@ -101,6 +101,7 @@ print(len(found), all(each[name] is found[0][name] for each in found for name in
     assert run(code) == "8 True"
 
 
+@pytest.mark.slow
 def test_pickles_need_no_import_and_exported_programs_that_of_what_they_return(tmp_path):
     space = pickle.dumps(opmask.LAB).hex()
     code = f"import pickle; print(pickle.loads(bytes.fromhex('{space}')).name)"

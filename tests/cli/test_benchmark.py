@@ -188,6 +188,7 @@ def test_one_process_for_each_processor_works_by_default(root, tmp_path, capsys,
     assert asked == [7, 3, 1]
 
 
+@pytest.mark.slow
 def test_the_command_runs_by_itself(root, tmp_path):
     program = [sys.executable, "-W", "error", "-c", "from opmask.cli import main; main()"]
     arguments = ["build-benchmark", "lip", str(root), str(tmp_path / "new/out"), "--images"]

@@ -30,6 +30,7 @@ def names(values):
     return [value.name for value in values]
 
 
+@pytest.mark.slow
 def test_a_part_of_a_checkpoint_becomes_a_file(capsys, model, out):
     status, said, errors = run(capsys, "--model", model, "--parts", "retoucher", "-o", out)
     size = f"{out.stat().st_size / 1e6:.1f}"

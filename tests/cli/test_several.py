@@ -223,6 +223,7 @@ def test_progress_is_shown_in_a_terminal_only_and_of_several_photos_only(run, mo
     assert run("photos/a.png", "-o", "new.png")[2] == []
 
 
+@pytest.mark.slow
 def test_the_command_does_a_folder_by_itself(folder, model):
     program = [sys.executable, "-W", "error", "-m", "opmask", "harmonize", "photos", "-o", "out"]
     done = subprocess.run(

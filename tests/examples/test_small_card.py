@@ -173,6 +173,7 @@ def test_a_panel_shows_the_composites_that_were_scored(listed_photos, model):
         torch.testing.assert_close(row.images["photo"], scene.made.real[place])
 
 
+@pytest.mark.slow
 def test_the_card_holds_a_calibrated_model_tables_and_pictures(listed_photos, model, monkeypatch):
     root = listed_photos
     for split in card.SPLITS:

@@ -67,6 +67,7 @@ def test_the_log_has_a_row_for_each_step(monkeypatch, tmp_path):
     assert float(rows[0]["change"]) < 0.01  # the first output is the input
 
 
+@pytest.mark.slow
 def test_the_paper_s_network_trains_as_every_model(monkeypatch, tmp_path):
     run(monkeypatch, tmp_path, "--backbone", "attention-unet", "--model", *recipes.CHOICES)
     for name in recipes.CHOICES:
@@ -139,6 +140,7 @@ def test_bad_arguments_are_refused_at_once(monkeypatch, tmp_path, capsys, flag, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_to_the_same_weights(monkeypatch, tmp_path):
     run(monkeypatch, tmp_path / "whole", "--model", "om")
     step = loop.advance
@@ -164,6 +166,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(monkeypatch, tmp_path):
         assert parts.read_text() == whole.read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_from_the_last_checkpoint(monkeypatch, tmp_path):
     run(monkeypatch, tmp_path / "whole", "--model", "om")
     run(monkeypatch, tmp_path / "parts", "--model", "om", "--save-every", "4")
@@ -222,6 +225,7 @@ def test_a_step_that_takes_several_times_the_median_is_called_slow():
     assert loop.describe_pace([0.5, 0.5, 0.5, 1.4]) == loop.describe_pace([9.0]) == ""
 
 
+@pytest.mark.slow
 def test_the_check_runs_at_its_step_both_ways(monkeypatch, tmp_path):
     monkeypatch.setattr(train, "CHECK_STEP", 5)
     monkeypatch.setitem(recipes.RATES, "small", 0.0)

@@ -185,6 +185,7 @@ def test_add_alone_has_three_masks(recipe, space):
     assert model.region
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", [train_hscene, train_hlip])
 def test_the_reference_trains_all_models_and_omgan_from_om(monkeypatch, tmp_path, script):
     monkeypatch.setattr(script, "SCENES", 8)

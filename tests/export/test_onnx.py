@@ -108,6 +108,7 @@ def test_every_retoucher_gives_the_same_picture(name, path):
         torch.testing.assert_close(output, retoucher(image, masks), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_add_and_mul_are_not_folded_into_another_picture(path):
     """The optimiser of torch.onnx folds index_add and index_copy: the picture was off by 1."""
     retoucher = Retoucher(Mul(RGB, "b", "r"), Add(RGB))
@@ -296,6 +297,7 @@ class Halves(nn.Module):
         return self.last(x if len(x) * int(x.shape[2]) > 10**6 else sum(x.relu() for _ in x[0, 0]))
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_exported_says_why(path):
     model = trained(OperatorMaskWrapper(Halves()))
     with pytest.raises(ValueError, match=r"'model' cannot be exported: .*Pass size=\(height"):
