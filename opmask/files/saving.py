@@ -112,7 +112,7 @@ def check_writable(photo: Photo, path: str | Path) -> tuple[str, ...]:
         A sentence for each thing that will be left out.
 
     Raises:
-        TypeError: If `photo` is no :class:`Photo`.
+        TypeError: If `photo` is no :class:`~opmask.files.photo.Photo`.
         ValueError: If its ending is none of :data:`SUFFIXES`, pixels that can be seen through
             would go into a JPEG, a side is longer than the format can say, or colours would be
             others, because the format takes no colour profile.

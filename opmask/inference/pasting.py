@@ -42,7 +42,7 @@ def paste_into(
 
     Raises:
         ValueError: If the cut-out has no alpha, nothing of it lies in the photo, or `scale` makes
-            it less than a pixel, larger than 30,000, or more than :data:`LARGEST_CUTOUT` in all.
+            it less than a pixel, larger than 30,000, or more than `LARGEST_CUTOUT` in all.
 
     Example:
         >>> photo = Photo(np.full((40, 60, 3), 90, np.uint8))
