@@ -52,7 +52,9 @@ def pytest_runtest_setup(item):
 
 def pytest_terminal_summary(terminalreporter):
     """Say how many tests the missing photographs cost."""
-    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "data" in r.keywords]
+    reports = terminalreporter.stats.get("skipped", [])
+    # A module that is skipped as a whole has no keywords.
+    skipped = [report for report in reports if "data" in getattr(report, "keywords", ())]
     if skipped:
         terminalreporter.write_line(
             f"{len(skipped)} tests on real photographs were SKIPPED: {skipped[0].longrepr[2]}",
