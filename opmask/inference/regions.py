@@ -16,7 +16,8 @@ from opmask.files.regions import soft, to_region
 
 __all__ = ["shrink", "to_plane"]
 
-SLACK = 2  # pixels by which a side may differ between sizes of the same aspect ratio
+SLACK = 2  # pixels by which a side may differ between sizes of the same aspect ratio, and
+SHARE = 0.25  # the most of a side that this may be, so that a pixel does not fit every photo
 
 
 def to_plane(
@@ -101,4 +102,6 @@ def _soft(region: Tensor) -> Tensor:
 def _same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
     small, large = sorted((size, other), key=max)
     scale = max(small) / max(large)
-    return all(abs(s - scale * n) <= SLACK for s, n in zip(small, large, strict=True))
+    return all(
+        abs(s - scale * n) <= min(SLACK, SHARE * s) for s, n in zip(small, large, strict=True)
+    )

@@ -372,7 +372,9 @@ def test_a_region_of_the_same_aspect_ratio_is_resized(size):
     torch.testing.assert_close(seen[:, 18:], torch.ones(24, 14))
 
 
-@pytest.mark.parametrize("size", [(32, 24), (15, 16), (9, 16), (27, 32), (21, 32), (480, 590)])
+@pytest.mark.parametrize(
+    "size", [(32, 24), (15, 16), (9, 16), (27, 32), (21, 32), (480, 590), (3, 3), (2, 4)]
+)
 def test_a_region_of_another_aspect_ratio_is_refused(size):
     message = (
         "'region' must have the aspect ratio of the photo, whose height and width are 24 and 32, "
