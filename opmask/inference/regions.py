@@ -17,7 +17,7 @@ from opmask.files.regions import soft, to_region
 __all__ = ["shrink", "to_plane"]
 
 SLACK = 2  # pixels by which a side may differ between sizes of the same aspect ratio, and
-SHARE = 0.25  # the most of a side that this may be, so that a pixel does not fit every photo
+SHARE = 0.2  # the most of a side that this may be, so that a pixel does not fit every photo
 
 
 def to_plane(
