@@ -13,7 +13,14 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["INTERRUPTED", "interrupt", "interrupt_or_leave", "leave", "let_threads_sleep"]
+__all__ = [
+    "INTERRUPTED",
+    "interrupt",
+    "interrupt_or_leave",
+    "leave",
+    "let_threads_sleep",
+    "was_interrupted",
+]
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit status after Ctrl-C that shells know."""
@@ -53,6 +60,24 @@ def interrupt_or_leave(number: int, frame: FrameType | None) -> None:
     if os.getpid() == _PROCESS and _is_importing(frame):
         leave()
     interrupt(number, frame)
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    r"""Whether an exception comes of Ctrl-C, which Python itself may turn into another one.
+
+    Args:
+        error: The exception.
+
+    Returns:
+        Whether it, or what it was raised from, is a `KeyboardInterrupt`.
+
+    Example:
+        >>> was_interrupted(ValueError())
+        False
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _is_importing(frame: FrameType | None) -> bool:

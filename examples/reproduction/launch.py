@@ -13,7 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from opmask.launching import INTERRUPTED, interrupt, leave, let_threads_sleep
+from opmask.launching import (
+    INTERRUPTED,
+    interrupt,
+    leave,
+    let_threads_sleep,
+    was_interrupted,
+)
 
 let_threads_sleep()
 
@@ -31,6 +37,8 @@ def run(main: Callable[[], object]) -> None:
     except KeyboardInterrupt as error:
         _end(error, INTERRUPTED, f"Interrupted {error}".strip() + ".")
     except (OSError, ValueError, ImportError, RuntimeError, MemoryError) as error:
+        if was_interrupted(error):  # within a class that was being made, say
+            _end(error, INTERRUPTED, "Interrupted.")
         if sys.flags.dev_mode:
             raise
         _end(error, 1, f"{Path(sys.argv[0]).name}: {_describe(error)}")

@@ -26,7 +26,7 @@ from opmask.cli.export import export_model
 from opmask.cli.export_edit import export_edit
 from opmask.cli.harmonize import harmonize_files
 from opmask.cli.study import app as study
-from opmask.launching import INTERRUPTED
+from opmask.launching import INTERRUPTED, was_interrupted
 
 app = typer.Typer(
     help="Operator masks: editable maps that say where and how much to change a photo.",
@@ -73,6 +73,9 @@ def run(arguments: Sequence[str] | None) -> None:
     try:
         app(arguments, prog_name="opmask")
     except EXPECTED as error:
+        if was_interrupted(error):
+            print("Interrupted.", file=sys.stderr)
+            sys.exit(INTERRUPTED)
         print("opmask:", describe(error), file=sys.stderr)
         sys.exit(1)
     except SystemExit as end:  # which typer makes of Ctrl-C

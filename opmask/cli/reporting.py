@@ -13,6 +13,7 @@ import typer
 
 from opmask.cli.errors import describe, printable
 from opmask.cli.photos import Job
+from opmask.launching import was_interrupted
 
 
 @dataclass
@@ -56,7 +57,13 @@ class Report:
             _echo(f"Written: {job.out} ({width}x{height}; {remark}){said}")
 
     def failed(self, job: Job, error: Exception) -> None:
-        """Says why there is no output, and which photo is to blame if there are others."""
+        """Says why there is no output, and which photo is to blame if there are others.
+
+        Raises:
+            KeyboardInterrupt: If it is not the photo's fault, but Ctrl-C.
+        """
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
         self.failed_jobs.append(job)
         line = describe(error)
         if self.as_json:

@@ -112,6 +112,16 @@ def test_an_interrupt_of_the_work_is_one_line_and_status_130(capsys, monkeypatch
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_an_interrupt_that_python_turns_into_another_error_is_one(capsys, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    monkeypatch.setattr(app, "app", fail)
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert (end.value.code, *capsys.readouterr()) == (130, "", "Interrupted.\n")
+
+
 def test_an_interrupt_while_torch_is_imported_is_one_line_and_status_130(tmp_path):
     slow = "import signal\ntry: signal.raise_signal(signal.SIGINT)\nexcept BaseException: 1 / 0"
     (tmp_path / "torch.py").write_text(slow)

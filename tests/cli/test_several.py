@@ -131,6 +131,15 @@ def test_a_failure_on_the_way_costs_one_photo(run, monkeypatch):
     assert errors[0].startswith("opmask: photos/b.png: there is not enough memory.")
 
 
+def test_ctrl_c_that_python_turns_into_another_error_ends_all(run, monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    monkeypatch.setattr(harmonizing, "plan", fail)
+    status, output, errors = run("photos", "-o", "out")
+    assert (status, output, errors[-1], contents()) == (130, [], "Interrupted.", [])
+
+
 def test_a_model_or_a_setting_that_is_refused_ends_all(run):
     status, output, errors = run("photos", "-o", "out", model="gone")
     assert (status, output, len(errors), contents()) == (1, [], 1, [])

@@ -49,6 +49,19 @@ def test_an_interrupt_says_where_and_how_to_go_on():
     assert (done.returncode, done.stderr) == (130, "Interrupted at step 4.\n")
 
 
+def test_an_interrupt_that_python_turns_into_another_error_is_one():
+    made = """
+def main():
+    class Name:
+        def __set_name__(self, owner, name): raise KeyboardInterrupt
+    class Owner: name = Name()
+launch.run(main)"""
+    plain = "def main(): raise RuntimeError('cause') from KeyboardInterrupt()\nlaunch.run(main)"
+    for code in made, plain:
+        done = run(code)
+        assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+
+
 def test_an_interrupt_before_main_ends_at_once_and_after_it_with_all_that_is_open_closed():
     raised = "signal.raise_signal(signal.SIGINT)"
     code = f"""
