@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -29,6 +28,9 @@ sys.path.insert(0, str(ROOT / "examples"))
 
 from reproduction.small.pool import Pool  # noqa: E402
 
+from opmask.color import to_levels  # noqa: E402
+from opmask.datasets import read_image  # noqa: E402
+from opmask.files.pictures import picture_files  # noqa: E402
 from opmask.markdown import markdown_table  # noqa: E402
 from opmask.metrics import bootstrap, interval, mse, psnr  # noqa: E402
 from opmask.perturb import Perturber, sample_seed  # noqa: E402
@@ -51,15 +53,12 @@ def write_composites(data: Path, folder: Path, count: int, size: int) -> None:
         region = (made.applied[0].region_map(photo.label_map) > 0).float()
         pictures = made.real[0], made.composite[0], region.expand(3, -1, -1)
         for name, picture in zip(FOLDERS, pictures, strict=True):
-            levels = (picture * 255).round().byte().permute(1, 2, 0).numpy()
+            levels = to_levels(picture).permute(1, 2, 0).numpy()
             Image.fromarray(levels).save(folder / name / f"{i:03}.png")
 
 
 def read(folder: Path) -> list[Tensor]:
-    return [
-        torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None] / 255
-        for path in sorted(folder.glob("*.png"))
-    ]
+    return [read_image(path)[None] / 255 for path in picture_files(folder)]
 
 
 def scores(outputs: Sequence[Tensor], real: Sequence[Tensor]) -> np.ndarray:

@@ -15,7 +15,6 @@ if __name__ == "__main__":
 import argparse
 from pathlib import Path
 
-import numpy as np
 import skimage.data
 import torch
 from PIL import Image
@@ -23,8 +22,7 @@ from reproduction.flags import add_overwrite, check_files, files_of
 from torch import Tensor
 
 import opmask
-from opmask.datasets import segment
-from opmask.files.exif import upright
+from opmask.datasets import read_image, segment
 from opmask.files.pictures import open_picture
 from opmask.inference.panel import LIMIT
 from opmask.perturb import Filter
@@ -82,9 +80,8 @@ def main(arguments: list[str] | None = None) -> None:
     check_files({"--out": args.out}, read, overwrite=args.overwrite)
     model = opmask.load(args.model)
     if args.photo:
-        picture = upright(open_picture(args.photo)).convert("RGB")
-        photo = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-        region: Tensor | Image.Image | None = args.region and upright(open_picture(args.region))
+        photo = read_image(args.photo)
+        region: Tensor | Image.Image | None = args.region and open_picture(args.region)
     else:
         photo, region = sample()
     save_panel(

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from opmask.editor.labels import label
 from opmask.editor.layers import Draft
-from opmask.files.exif import upright
 from opmask.files.pictures import open_picture
 from opmask.files.saving import SUFFIXES, check_writable
 from opmask.inference import Edit, Photo, Source, plan, read_photo, write_photo
@@ -168,7 +167,7 @@ class Session:
         Raises:
             ValueError: If it cannot be read, does not fit, or the model takes none.
         """
-        self._plan_again(plan(self.model, self.photo, region=upright(open_picture(path))))
+        self._plan_again(plan(self.model, self.photo, region=open_picture(path)))
 
     def match_area(self) -> None:
         """Plans anew, told that the chosen area is what was changed.

@@ -41,8 +41,7 @@ def draw_panel(explanation: Explanation) -> Image.Image:
 
     Returns:
         A picture with the photo before, and after with the largest changed regions numbered; the
-        signed
-        change of L*, a* and b*; the scale of these maps; and the sentences.
+        signed change of L*, a* and b*; the scale of these maps; and the sentences.
 
     Example:
         >>> import opmask
