@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         LAB_CENTERED,
         LAB_UNIT,
         LINEAR_RGB,
+        OKLAB,
         RGB,
         ColorSpace,
     )
@@ -41,6 +42,7 @@ __all__ = [
     "LAB_CENTERED",
     "LAB_UNIT",
     "LINEAR_RGB",
+    "OKLAB",
     "RGB",
     "Add",
     "Calibration",
@@ -85,8 +87,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "backbones": (),
     "checkpoints": ("load", "save"),
     "color": (
-        *("HLS", "HLS_CLAMPED", "HSV", "LAB", "LAB_CENTERED", "LAB_UNIT", "LINEAR_RGB", "RGB"),
-        "ColorSpace",
+        *("HLS", "HLS_CLAMPED", "HSV", "LAB", "LAB_CENTERED", "LAB_UNIT", "LINEAR_RGB", "OKLAB"),
+        *("RGB", "ColorSpace"),
     ),
     "datasets": (),
     "discriminator": ("PatchDiscriminator",),

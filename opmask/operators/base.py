@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -145,6 +145,18 @@ class Operator(nn.Module, ABC):
         Returns:
             The changed image, with the shape and space of `image`. Not clipped.
         """
+
+    def by_channel(self, channels: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+        r"""The same as :meth:`forward`, in a form of which compilers make one loop.
+
+        Args:
+            channels: The channels of the image, each with shape :math:`(B, 1, H, W)`.
+            masks: The masks in the order of `ranges`, likewise.
+
+        Returns:
+            The changed channels.
+        """
+        return [*self(torch.cat([*channels], 1), torch.cat([*masks], 1)).split(1, 1)]
 
     def effective(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         r"""What the masks come to, with gates multiplied in.

@@ -5,7 +5,7 @@ Data flow: `(image, mask)`, both in the operator's colour space, `-> image`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,9 +41,14 @@ class _Channelwise(Operator):
         self.places = [channels.index(c) if c in channels else None for c in space.channels]
         """For each channel of the space the number of its mask, if it has one."""
 
+    def by_channel(self, channels: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+        """See :meth:`Operator.by_channel`."""
+        places = zip(channels, self.places, strict=True)
+        return [x if i is None else self(x, masks[i]) for x, i in places]
+
     def change(self, how: How, image: Tensor, mask: Tensor) -> Tensor:
         """Changes each channel that has a mask by it; the others stay as they are."""
-        if self.places == [*range(image.shape[1])]:
+        if image.shape[1] == mask.shape[1]:
             return how(image, mask)
         # In slices, which compilers fuse. (The exporter to ONNX gets index_add wrong.)
         channels = zip(image.split(1, 1), self.places, strict=True)
