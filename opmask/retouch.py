@@ -33,6 +33,7 @@ class Stage(nn.Module):
         self.space = space
         self.operators = nn.ModuleList(operators)
         self.names = [name for op in operators for name in op.ranges]
+        self.counts = [len(op.ranges) for op in operators]
 
     def forward(
         self, image: Tensor, masks: Mapping[str, Tensor], finish: Finish | None = None
@@ -56,14 +57,12 @@ class Stage(nn.Module):
 
     def _by_channel(self, image: Tensor, planes: list[Tensor], finish: Finish | None) -> Tensor:
         """The same in a form of which compilers make one loop."""
-        channels = channels_of(self.space.from_rgb, image.split(1, 1))
-        planes = list(planes)
-        for operator in self.operators:
-            count = len(operator.ranges)
-            channels = operator.by_channel(channels, planes[:count])
-            planes = planes[count:]
+        channels = channels_of(self.space.from_rgb, image.unbind(1))
+        rest = [plane[:, 0] for plane in planes]
+        for operator, count in zip(self.operators, self.counts, strict=True):
+            channels, rest = operator.by_channel(channels, rest[:count]), rest[count:]  # type: ignore[operator]
         channels = channels_of(self.space.to_rgb, channels)
-        return torch.cat(channels if finish is None else [finish(c) for c in channels], 1)
+        return torch.stack(channels if finish is None else [finish(c) for c in channels], 1)
 
     def extra_repr(self) -> str:
         """The colour space, for printing."""
@@ -191,7 +190,7 @@ class Retoucher(nn.Module):
             ValueError: If a shape does not fit.
             TypeError: If the image is not of a floating-point type.
         """
-        return self._apply(image, masks, saturate)
+        return self._retouch(image, masks, saturate)
 
     def unclipped(self, image: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
         r"""Applies the masks without the clamp at the end, for colours of a wider gamut.
@@ -208,9 +207,9 @@ class Retoucher(nn.Module):
             ValueError: As for :meth:`forward`.
             TypeError: As for :meth:`forward`.
         """
-        return self._apply(image, masks)
+        return self._retouch(image, masks)
 
-    def _apply(
+    def _retouch(
         self, image: Tensor, masks: Mapping[str, Tensor], finish: Finish | None = None
     ) -> Tensor:
         check_image(image)

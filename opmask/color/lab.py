@@ -116,10 +116,10 @@ class Conversion:
 def channels_of(
     conversion: Callable[[Tensor], Tensor], channels: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Converts channels of shape (B, 1, H, W), by themselves if there is a way."""
+    """Converts channels of shape (B, H, W), each by itself if there is a way."""
     if isinstance(conversion, Conversion):
         return conversion.each(channels)
-    return [*conversion(torch.cat([*channels], 1)).split(1, 1)]
+    return [*conversion(torch.stack([*channels], 1)).unbind(1)]
 
 
 def both_ways(

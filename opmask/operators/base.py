@@ -150,13 +150,13 @@ class Operator(nn.Module, ABC):
         r"""The same as :meth:`forward`, in a form of which compilers make one loop.
 
         Args:
-            channels: The channels of the image, each with shape :math:`(B, 1, H, W)`.
+            channels: The channels of the image, each with shape :math:`(B, H, W)`.
             masks: The masks in the order of `ranges`, likewise.
 
         Returns:
             The changed channels.
         """
-        return [*self(torch.cat([*channels], 1), torch.cat([*masks], 1)).split(1, 1)]
+        return [*self(torch.stack([*channels], 1), torch.stack([*masks], 1)).unbind(1)]
 
     def effective(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         r"""What the masks come to, with gates multiplied in.

@@ -15,13 +15,12 @@ from opmask.operators.base import MaskRange, Operator
 
 __all__ = ["Add", "Gated", "Mul"]
 
-How = Callable[[Tensor, Tensor], Tensor]
-
 
 class _Channelwise(Operator):
     """One mask for each chosen channel of a colour space."""
 
     operation: str
+    change: Callable[[Tensor, Tensor], Tensor]
     pixelwise = True
 
     def __init__(
@@ -41,19 +40,17 @@ class _Channelwise(Operator):
         self.places = [channels.index(c) if c in channels else None for c in space.channels]
         """For each channel of the space the number of its mask, if it has one."""
 
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """See :meth:`Operator.forward`."""
+        if self.places == [*range(image.shape[1])]:
+            return self.change(image, mask)
+        # In slices, which compilers fuse. (The exporter to ONNX gets index_add wrong.)
+        return torch.cat(self.by_channel(image.split(1, 1), mask.split(1, 1)), 1)
+
     def by_channel(self, channels: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
         """See :meth:`Operator.by_channel`."""
         places = zip(channels, self.places, strict=True)
-        return [x if i is None else self(x, masks[i]) for x, i in places]
-
-    def change(self, how: How, image: Tensor, mask: Tensor) -> Tensor:
-        """Changes each channel that has a mask by it; the others stay as they are."""
-        if image.shape[1] == mask.shape[1]:
-            return how(image, mask)
-        # In slices, which compilers fuse. (The exporter to ONNX gets index_add wrong.)
-        channels = zip(image.split(1, 1), self.places, strict=True)
-        changed = [x if i is None else how(x, mask[:, i : i + 1]) for x, i in channels]
-        return torch.cat(changed, 1)
+        return [x if i is None else self.change(x, masks[i]) for x, i in places]
 
 
 class Add(_Channelwise):
@@ -81,6 +78,7 @@ class Add(_Channelwise):
     """
 
     operation = "add"
+    change = staticmethod(torch.add)
 
     def __init__(
         self,
@@ -90,10 +88,6 @@ class Add(_Channelwise):
         prefix: str = "",
     ) -> None:
         super().__init__(space, channels, range, prefix)
-
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """See :meth:`Operator.forward`."""
-        return self.change(torch.add, image, mask)
 
 
 class Mul(_Channelwise):
@@ -124,6 +118,7 @@ class Mul(_Channelwise):
     """
 
     operation = "mul"
+    change = staticmethod(torch.mul)
 
     def __init__(
         self,
@@ -133,10 +128,6 @@ class Mul(_Channelwise):
         prefix: str = "",
     ) -> None:
         super().__init__(space, channels, range, prefix)
-
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """See :meth:`Operator.forward`."""
-        return self.change(torch.mul, image, mask)
 
 
 class Gated(Operator):
@@ -192,6 +183,18 @@ class Gated(Operator):
             inner |= operator.effective(masks)  # type: ignore[operator]
         identity = {name: self.ranges[name].identity for name in inner}
         return {name: identity[name] + gate * (m - identity[name]) for name, m in inner.items()}
+
+    def by_channel(self, channels: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+        """See :meth:`Operator.by_channel`."""
+        *rest, gate = masks
+        for operator in self.operators:
+            ranges = operator.ranges.values()  # type: ignore[union-attr]
+            own, rest = rest[: len(ranges)], rest[len(ranges) :]
+            effective = [
+                r.identity + gate * (m - r.identity) for r, m in zip(ranges, own, strict=True)
+            ]
+            channels = operator.by_channel(channels, effective)  # type: ignore[operator]
+        return [*channels]
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
