@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opmask._version import __version__
 from opmask.export.graphs import Graph, Parts, Size
-from opmask.operators import Gated, Operator
+from opmask.operators import Operator
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
 
@@ -64,7 +64,7 @@ def describe(
 
 def _about_operator(operator: Operator) -> dict[str, Any]:
     """An operator; bounds that are infinite, which JSON does not have, are null."""
-    inner: Any = operator.operators if isinstance(operator, Gated) else []
+    inner: Any = getattr(operator, "operators", [])
     return {
         "type": type(operator).__name__,
         "space": operator.space.name,
@@ -76,5 +76,6 @@ def _about_operator(operator: Operator) -> dict[str, Any]:
             }
             for name, r in operator.ranges.items()
         },
+        "arguments": operator.arguments,
         "operators": [_about_operator(op) for op in inner],
     }
