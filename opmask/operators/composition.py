@@ -42,7 +42,7 @@ class Gated(Operator):
     """
 
     ranges = {"gate": MaskRange(0.5, low=0.0, high=1.0)}
-    gates = ("gate",)
+    gates: tuple[str, ...] = ("gate",)
 
     def __init__(
         self,
