@@ -191,7 +191,8 @@ class Affine(Operator):
             for name, r in [(f"{c}_scale", scale), (f"{c}_offset", offset)]
         }
         super().__init__(ranges=ranges, prefix=prefix)
-        point = torch.tensor(color, dtype=torch.float64).view(1, 3, 1, 1)
+        # On the CPU, because models are loaded where tensors have no values.
+        point = torch.tensor(color, dtype=torch.float64, device="cpu").view(1, 3, 1, 1)
         self.center = space.from_rgb(point).flatten().tolist()
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -246,8 +247,8 @@ class HueShift(Operator):
             raise ValueError(
                 f"'space' must have a channel 'h', got {space.name}, {space.channels}."
             )
-        super().__init__(ranges=ranges, prefix=prefix)
         self.space = space
+        super().__init__(ranges=ranges, prefix=prefix)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""

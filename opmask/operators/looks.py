@@ -60,9 +60,9 @@ class PhotoFilter(Operator):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        super().__init__(ranges=ranges, prefix=prefix)
         self.color = check_color("color", color)
-        shown = torch.tensor(self.color, dtype=torch.float64).view(1, 3, 1, 1)
+        super().__init__(ranges=ranges, prefix=prefix)
+        shown = torch.tensor(self.color, dtype=torch.float64, device="cpu").view(1, 3, 1, 1)
         light = LINEAR_RGB.from_rgb(shown).clamp(min=0.02)
         self.densities = light.log().flatten().tolist()
 
@@ -143,10 +143,11 @@ class Duotone(Operator):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        super().__init__(ranges=ranges, prefix=prefix)
         self.dark, self.bright = dark, bright
-        inks = zip(check_color("dark", dark), check_color("bright", bright), strict=True)
-        self.inks = list(inks)
+        self.inks = list(
+            zip(check_color("dark", dark), check_color("bright", bright), strict=True)
+        )
+        super().__init__(ranges=ranges, prefix=prefix)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""

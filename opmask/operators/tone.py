@@ -151,10 +151,10 @@ class Contrast(Operator):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        super().__init__(ranges=ranges, prefix=prefix)
         if not 0 <= pivot <= 1:
             raise ValueError(f"'pivot' must be in [0, 1], got {pivot}.")
         self.pivot = pivot
+        super().__init__(ranges=ranges, prefix=prefix)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
@@ -322,13 +322,13 @@ class Dehaze(Operator):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        super().__init__(ranges=ranges, prefix=prefix)
         if not 0 < airlight <= 1:
             raise ValueError(f"'airlight' must be in (0, 1], got {airlight}.")
+        self.airlight = airlight
+        super().__init__(ranges=ranges, prefix=prefix)
         (most,) = (r.high for r in self.ranges.values())
         if not most < 1:
             raise ValueError(f"'ranges' must keep 'dehaze' below 1, got up to {most}.")
-        self.airlight = airlight
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""

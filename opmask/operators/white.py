@@ -29,12 +29,14 @@ _RGB_TO_XYZ = torch.tensor(
         [0.0193339, 0.1191920, 0.9503041],
     ],
     dtype=torch.float64,
+    device="cpu",
 )
 """Linear sRGB to CIE XYZ (IEC 61966-2-1, 1999)."""
 
 _BRADFORD = torch.tensor(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]],
     dtype=torch.float64,
+    device="cpu",
 )
 """CIE XYZ to the responses of cones (Lam, 1985)."""
 
@@ -81,8 +83,12 @@ def planckian(mired: Tensor) -> tuple[Tensor, Tensor]:
     return u, v
 
 
-_ON_LOCUS = tuple(c.item() for c in planckian(torch.tensor(MIRED, dtype=torch.float64)))
-_AHEAD = tuple(c.item() for c in planckian(torch.tensor(MIRED + 1, dtype=torch.float64)))
+_ON_LOCUS = tuple(
+    c.item() for c in planckian(torch.tensor(MIRED, dtype=torch.float64, device="cpu"))
+)
+_AHEAD = tuple(
+    c.item() for c in planckian(torch.tensor(MIRED + 1, dtype=torch.float64, device="cpu"))
+)
 _SLOPE = math.atan2(_AHEAD[1] - _ON_LOCUS[1], _AHEAD[0] - _ON_LOCUS[0])
 ACROSS = math.sin(_SLOPE), -math.cos(_SLOPE)
 """The direction in (u, v) across the colours of glowing bodies, from green to magenta."""

@@ -150,6 +150,7 @@ def test_it_compiles_as_one_graph(name):
     compiled_equals_eager(name, "inductor")
 
 
+@pytest.mark.slow
 @every_operator
 def test_torch_export_takes_it_at_any_size(name):
     retoucher, x = Retoucher(build(name)), image()
