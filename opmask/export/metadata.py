@@ -18,7 +18,7 @@ from opmask.wrapper import OperatorMaskWrapper
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["describe", "tidy"]
+__all__ = ["about_operator", "describe", "tidy"]
 
 
 def tidy(proto: onnx.ModelProto, fixed: Size | None) -> None:
@@ -55,14 +55,14 @@ def describe(
     about = {
         "version": __version__,
         "parts": parts,
-        "operators": [_about_operator(operator) for operator in retoucher.operators],
+        "operators": [about_operator(operator) for operator in retoucher.operators],
         "size": {"fixed": fixed, "smallest": graph.smallest, "multiple_of": graph.multiple},
     }
     entry = proto.metadata_props.add()
     entry.key, entry.value = "opmask", json.dumps(about)
 
 
-def _about_operator(operator: Operator) -> dict[str, Any]:
+def about_operator(operator: Operator) -> dict[str, Any]:
     """An operator; bounds that are infinite, which JSON does not have, are null."""
     inner: Any = getattr(operator, "operators", [])
     return {
@@ -77,5 +77,5 @@ def _about_operator(operator: Operator) -> dict[str, Any]:
             for name, r in operator.ranges.items()
         },
         "arguments": operator.arguments,
-        "operators": [_about_operator(op) for op in inner],
+        "operators": [about_operator(op) for op in inner],
     }

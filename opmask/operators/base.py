@@ -197,7 +197,7 @@ class Operator(nn.Module, ABC):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The operator's own parameters by name: numbers, texts and tuples of them.
+        """What the operator's own parameters are, by name; numbers, texts and tuples of them.
 
         They are what its constructor takes besides space, operators, ranges and prefix, and stand
         in files that describe it.

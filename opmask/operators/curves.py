@@ -81,10 +81,10 @@ def curve(image: Tensor, slopes: Tensor) -> Tensor:
 
 
 class ColorCurve(Operator):
-    r"""A curve of its own for each of red, green and blue; see :class:`ToneCurve`.
+    r"""A curve of its own for each of red, green and blue.
 
-    The masks are `red_curve_1` to `red_curve_K`, then green and blue: slopes in octaves, within 2
-    of their identity 0, in :data:`opmask.RGB`.
+    Each has the formula of :class:`ToneCurve`. The masks are `red_curve_1` to `red_curve_K`, then
+    green and blue: slopes in octaves, within 2 of their identity 0, in :data:`opmask.RGB`.
 
     Args:
         knots: The number :math:`K` of pieces of each curve, at least 2.
@@ -134,13 +134,13 @@ class LiftGammaGain(Operator):
 
     and straight on below 1/256, in :data:`opmask.RGB`. Lift leaves white, gain leaves black.
 
-    ========================== ========== ==================== ==========================
-    mask                       identity   range                unit
-    ========================== ========== ==================== ==========================
+    ========================== ========== ===================== ========================
+    mask                       identity   range                 unit
+    ========================== ========== ===================== ========================
     `lift_red`, ... `_blue`    0          :math:`[-0.25, 0.25]` :math:`l`, displayed RGB
-    `gamma_red`, ... `_blue`   0          :math:`[-1, 1]`      :math:`m`, octaves
-    `gain_red`, ... `_blue`    1          :math:`[0.5, 1.5]`   :math:`g`, a factor
-    ========================== ========== ==================== ==========================
+    `gamma_red`, ... `_blue`   0          :math:`[-1, 1]`       :math:`m`, octaves
+    `gain_red`, ... `_blue`    1          :math:`[0.5, 1.5]`    :math:`g`, a factor
+    ========================== ========== ===================== ========================
 
     Args:
         ranges: See :class:`Operator`.
@@ -187,7 +187,7 @@ class CDL(Operator):
     mask                       identity   range                 unit
     ========================== ========== ===================== =======================
     `slope_red`, ... `_blue`   1          :math:`[0, 2]`        :math:`s`, a factor
-    `offset_red`, ... `_blue`  0          :math:`[-0.25, 0.25]` :math:`o`, displayed RGB
+    `offset_red`, ... `_blue`  0          :math:`[-0.25, 0.25]` :math:`o`, of RGB
     `power_red`, ... `_blue`   1          :math:`[0.5, 2]`      :math:`p`, an exponent
     `cdl_saturation`           1          :math:`[0, 2]`        :math:`m`, a factor
     ========================== ========== ===================== =======================

@@ -166,9 +166,8 @@ class Gamma(Operator):
 
     .. math:: y = x^{1/\gamma}, \qquad \gamma = 2^m
 
-    and straight on below 1/256 (:func:`opmask.operators.tone.power`), so that gradients are
-    finite. The mask `gamma` is in octaves, within 1 of its identity 0, in :data:`opmask.RGB`: 1 is
-    a gamma of 2, and brightens.
+    and straight on below 1/256, so that gradients are finite. The mask `gamma` is in octaves,
+    within 1 of its identity 0, in :data:`opmask.RGB`: 1 is a gamma of 2, and brightens.
 
     Args:
         ranges: See :class:`Operator`.

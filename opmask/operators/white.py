@@ -134,10 +134,10 @@ class Temperature(Operator):
 
     .. math:: w = w_{D65} + p(153.8 + 100\,m) - p(153.8)
 
-    with :math:`p` the colour of a glowing body (:func:`planckian`) and :math:`w` the new white
-    (:func:`adapt`). The mask `temperature` is in hundreds of mired, within 1 of its identity 0, in
-    :data:`opmask.LINEAR_RGB`. Above 0 it warms, as a filter of positive mired does: 1 is D65 seen
-    as 3940 kelvins, -1 as 18600.
+    with :math:`p` the colour of a glowing body (Krystek, 1985) in CIE 1960 (u, v) and :math:`w`
+    the new white, to which all colours are adapted (Lam, 1985). The mask `temperature` is in
+    hundreds of mired, within 1 of its identity 0, in :data:`opmask.LINEAR_RGB`. Above 0 it warms,
+    as a filter of positive mired does: 1 is D65 seen as 3940 kelvins, -1 as 18600.
 
     Args:
         ranges: See :class:`Operator`.
@@ -146,6 +146,8 @@ class Temperature(Operator):
     References:
         | Colorimetry (CIE 15, 2004), for D65 and (u, v); Kodak Wratten filters, in mired: 85
           shifts by +112, 80A by -131
+        | An Algorithm to Calculate Correlated Colour Temperature (Krystek, 1985)
+        | Metamerism and Colour Constancy (Lam, 1985), known as the method of Bradford
 
     Example:
         >>> Temperature()(torch.full((1, 3, 1, 1), 0.5), torch.full((1, 1, 1, 1), 0.5)).flatten()
@@ -169,8 +171,8 @@ class Tint(Operator):
     .. math:: w = w_{D65} + 0.03\,m\,n
 
     with :math:`n` the unit vector across the colours of glowing bodies at D65, in CIE 1960 (u, v),
-    towards magenta, and :math:`w` the new white (:func:`adapt`). The mask `tint` is a slider
-    within 1 of its identity 0, in :data:`opmask.LINEAR_RGB`; 1 is a Duv of -0.03, about the
+    towards magenta, and :math:`w` the new white, as for :class:`Temperature`. The mask `tint` is a
+    slider within 1 of its identity 0, in :data:`opmask.LINEAR_RGB`; 1 is a Duv of -0.03, about the
     distance of a bad fluorescent lamp.
 
     Args:
