@@ -69,12 +69,20 @@ def build_retoucher(
     """
     if retoucher is not None and not isinstance(retoucher, Retoucher):
         raise TypeError(f"'retoucher' must be a Retoucher, got {type(retoucher).__name__}.")
-    retoucher = retoucher or Retoucher(*map(_build_operator, operators))
+    if retoucher is None:
+        return Retoucher(*map(_build_operator, operators))
     stored = {name: r for about in operators for name, r in about.mask_ranges().items()}
     if retoucher.ranges != stored:
         raise ValueError(
             f"'retoucher' must have the masks of the file {stored}, got {retoucher.ranges}."
         )
+    for about, found in zip(operators, map(describe_operator, retoucher.operators), strict=False):
+        # Older files say nothing of arguments.
+        if found.type == about.type and about.arguments not in ({}, found.arguments):
+            raise ValueError(
+                f"'retoucher' must have the {about.type} of the file, with {about.arguments}, got "
+                f"one with {found.arguments}."
+            )
     return retoucher
 
 

@@ -70,3 +70,11 @@ def test_an_operator_described_in_another_space_is_refused():
     )
     with pytest.raises(ValueError, match=message):
         build_retoucher([about])
+
+
+def test_a_retoucher_that_is_handed_in_must_have_the_arguments_of_the_file():
+    about = [describe_operator(opmask.operators.Contrast(pivot=0.25))]
+    same = Retoucher(opmask.operators.Contrast(pivot=0.25))
+    assert build_retoucher(about, same) is same
+    with pytest.raises(ValueError, match=r"the Contrast of the file, with \{'pivot': 0.25\}, got"):
+        build_retoucher(about, Retoucher(opmask.operators.Contrast()))

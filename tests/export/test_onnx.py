@@ -30,8 +30,8 @@ from opmask import (
     Retoucher,
 )
 from opmask.backbones import AttentionUNet, RegionUNet, SmallUNet
-from opmask.export import onnx as exporting
 from opmask.export import metadata as exporting_metadata
+from opmask.export import onnx as exporting
 from opmask.export import to_onnx
 
 
