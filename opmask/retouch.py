@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from opmask.color import HLS, HLS_CLAMPED, LAB, ColorSpace, check_image
 from opmask.operators import Add, MaskRange, Mul, Operator
-from opmask.operators.channel import join_ranges, split_masks
+from opmask.operators.composition import join_ranges, split_masks
 
 __all__ = ["Retoucher", "hls_retoucher", "lab_retoucher", "paper_hls_retoucher"]
 
