@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 import opmask
-from opmask import Add, Gated, Mul, OperatorMaskWrapper, Retoucher
+from opmask import Add, Gated, Mul, OperatorMaskWrapper, Retoucher, operators
 from opmask.backbones import AttentionUNet, SmallUNet
 from opmask.datasets import SyntheticScenes
 from opmask.export import to_onnx
@@ -31,12 +31,19 @@ SPACES = (
     *(opmask.RGB, opmask.LINEAR_RGB, opmask.LAB, opmask.LAB_CENTERED, opmask.LAB_UNIT),
     *(opmask.HLS, opmask.HLS_CLAMPED, opmask.HSV),
 )
+OPERATORS = [
+    kind()
+    for name in operators.__all__
+    if name not in ("Add", "Mul", "Gated", "MaskRange", "Operator")
+    for kind in [getattr(operators, name)]
+]
 RETOUCHERS: dict[str, Retoucher] = {
     "lab_retoucher": opmask.lab_retoucher(),
     "hls_retoucher": opmask.hls_retoucher(),
     "paper_hls_retoucher": opmask.paper_hls_retoucher(),
     **{f"Mul, Add in {space.name}": Retoucher(Mul(space), Add(space)) for space in SPACES},
     "Gated(Mul, Add) in lab": Retoucher(Gated(Mul(opmask.LAB), Add(opmask.LAB))),
+    **{type(operator).__name__: Retoucher(operator) for operator in OPERATORS},
 }
 SIZES = ((1, 256, 256), (2, 97, 131))
 
@@ -71,7 +78,7 @@ def colors(batch: int, height: int, width: int) -> Tensor:
 def masks(retoucher: Retoucher, batch: int, height: int, width: int) -> dict[str, Tensor]:
     drawn = {}
     for name, r in retoucher.ranges.items():
-        low, high = max(r.low, r.identity - 1), min(r.high, r.identity + 1)
+        low, high = max(r.low, r.identity - 2), min(r.high, r.identity + 2)
         drawn[name] = low + (high - low) * torch.rand(batch, 1, height, width)
     return drawn
 

@@ -17,7 +17,7 @@ from opmask.color import HLS, HLS_CLAMPED, LAB, ColorSpace, check_image
 from opmask.color.blocks import in_blocks
 from opmask.color.lab import channels_of
 from opmask.operators import Add, MaskRange, Mul, Operator
-from opmask.operators.channel import join_ranges, split_masks
+from opmask.operators.composition import join_ranges, split_masks
 
 __all__ = ["Retoucher", "hls_retoucher", "lab_retoucher", "paper_hls_retoucher"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -21,10 +22,12 @@ __all__ = ["check_operator"]
 def check_operator(operator: Operator) -> None:
     r"""Checks that an operator keeps the contract on which the library relies.
 
-    Checked are: names and ranges; identity masks leave any image as it is; shape, dtype (float32
+    Checked are: names and ranges; shape; identity masks leave any image as it is; dtype (float32
     and float64) and finiteness over the whole range; no change in place; no effect of one image of
     a batch on another, nor, if the operator is pixelwise, of one pixel; gradients against finite
-    differences; that a deep copy computes the same.
+    differences; finite results and gradients for black, white, greys, pure colours and colours out
+    of gamut, with masks at their identity and at the ends of their ranges; that a deep copy
+    computes the same.
 
     Args:
         operator: The operator to check.
@@ -48,6 +51,7 @@ def check_operator(operator: Operator) -> None:
     _check_output(operator, image, mask)
     _check_independence(operator, image, mask)
     _check_gradients(operator, image, mask)
+    _check_hard_colors(operator)
     torch.testing.assert_close(
         copy.deepcopy(operator)(image, mask),
         operator(image, mask),
@@ -64,12 +68,22 @@ def _check_declaration(operator: Operator) -> None:
         assert isinstance(mask_range, MaskRange), rule
 
 
+def _bounds(r: MaskRange) -> tuple[float, float]:
+    """The ends of a range, or what is 1 from the identity where it has none."""
+    low = r.identity - 1 if math.isinf(r.low) else r.low
+    return low, r.identity + 1 if math.isinf(r.high) else r.high
+
+
+def _constant_masks(values: Sequence[float], image: Tensor) -> Tensor:
+    shape = (image.shape[0], len(values), *image.shape[-2:])
+    return image.new_tensor(values).view(1, -1, 1, 1).expand(shape).clone()
+
+
 def _random_masks(operator: Operator, generator: torch.Generator, image: Tensor) -> Tensor:
     """Masks from all over their ranges, or within 1 of the identity where unbounded."""
     masks = []
     for r in operator.ranges.values():
-        low = r.identity - 1 if math.isinf(r.low) else r.low
-        high = r.identity + 1 if math.isinf(r.high) else r.high
+        low, high = _bounds(r)
         shape = (image.shape[0], 1, *image.shape[-2:])
         share = torch.rand(shape, generator=generator, dtype=image.dtype)
         masks.append(low + (high - low) * (0.02 + 0.96 * share))
@@ -78,10 +92,11 @@ def _random_masks(operator: Operator, generator: torch.Generator, image: Tensor)
 
 def _check_identity(operator: Operator, image: Tensor) -> None:
     values = [r.identity for r in operator.ranges.values()]
-    shape = (image.shape[0], len(values), *image.shape[-2:])
-    mask = image.new_tensor(values).view(1, -1, 1, 1).expand(shape).clone()
+    output = operator(image.clone(), _constant_masks(values, image))
+    same = output.shape == image.shape
+    assert same, f"shape must stay {tuple(image.shape)}, got {tuple(output.shape)}"
     torch.testing.assert_close(
-        operator(image.clone(), mask), image, rtol=0, atol=1e-6,
+        output, image, rtol=0, atol=1e-6,
         msg=lambda m: f"masks at their identity {values} must leave the image as it is. {m}",
     )  # fmt: skip
 
@@ -117,3 +132,23 @@ def _check_gradients(operator: Operator, image: Tensor, mask: Tensor) -> None:
         tensor.requires_grad_()
     right = torch.autograd.gradcheck(operator, inputs, raise_exception=False)
     assert right, "gradients must agree with finite differences, for the image and every mask"
+
+
+HARD = [(0, 0, 0), (1, 1, 1), (0.5, 0.5, 0.5), (0.0, 0.5, 0.5), (-0.5, 1.5, 0.3), (1.5, 1.5, 1.5)]
+PURE = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1, 0), (-0.5, -0.5, -0.5)]
+
+
+def _check_hard_colors(operator: Operator) -> None:
+    """Where roots, quotients and angles may fail."""
+    rgb = torch.tensor(HARD + PURE, dtype=torch.float32).T.reshape(1, 3, 1, -1)
+    image = operator.space.from_rgb(rgb)
+    ranges = operator.ranges.values()
+    ends = [_bounds(r) for r in ranges]
+    for values in ([r.identity for r in ranges], *map(list, zip(*ends, strict=True))):
+        x, m = (t.requires_grad_() for t in (image.clone(), _constant_masks(values, image)))
+        y = operator(x, m)
+        found = (y, *torch.autograd.grad(y.sum(), (x, m), materialize_grads=True))
+        assert all(t.isfinite().all() for t in found), (
+            "results and gradients must be finite for black, white, greys, pure colours and "
+            f"colours out of gamut, with masks at {values}"
+        )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -39,6 +39,7 @@ LARGEST = 4 * 2**20
 """The longest metadata, in bytes."""
 
 Name = Annotated[str, Meta(max_length=1000)]
+Names = Annotated[tuple[Name, ...], Meta(max_length=64)]
 Side = Annotated[int, Meta(ge=1, le=1024)]  # of an image, in pixels
 Channels = Annotated[int, Meta(ge=1, le=65536)]
 Few = Annotated[int, Meta(ge=1, le=64)]
@@ -47,8 +48,8 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Pair = tuple[Few, Few]
 # Not tuple[Side, Side]: in a union with a bounded number that crashes msgspec 0.22.
 Sides = Annotated[tuple[Side, ...], Meta(min_length=2, max_length=2)]
-BOUNDS = {"depth": Annotated[int, Meta(ge=1, le=10)]}
-"""Of arguments of networks that cost more than others; all others are at most 4096."""
+BOUNDS = {"depth": Annotated[int, Meta(ge=1, le=10)], "knots": Few, "zones": Few}
+"""Of arguments that cost more than others; all others are at most 4096."""
 NESTED = 8
 """How deep gates may stand in gates."""
 
@@ -61,12 +62,18 @@ class BackboneAbout(Struct, frozen=True):
 
 
 class OperatorAbout(Struct, frozen=True, omit_defaults=True):
-    """An operator; the bounds of its masks as text, because JSON has no infinity."""
+    """An operator; the bounds of its masks as text, because JSON has no infinity.
+
+    Files of the first versions have neither arguments nor prefix: `Add`, `Mul` and `Gated` were
+    the only operators, and the names of their masks say the same.
+    """
 
     type: Name
     space: Name
     ranges: Annotated[dict[Name, tuple[Name, Name, Name]], Meta(min_length=1, max_length=64)]
     operators: Annotated[list[OperatorAbout], Meta(max_length=64)] = []
+    arguments: Annotated[dict[Name, Any], Meta(max_length=64)] = {}
+    prefix: Name = ""
 
     def __post_init__(self) -> None:
         """Refuses what is no range, and gates in gates without end."""
@@ -172,23 +179,34 @@ def parse(text: str, name: str) -> WrapperAbout | DirectAbout:
     return about
 
 
-def convert_arguments(network: type[nn.Module], arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a network of opmask, checked by the types of its constructor."""
-    kind = _arguments_of(network)  # type: ignore[arg-type]
-    return msgspec.structs.asdict(convert(arguments, kind, f"the arguments of {network.__name__}"))
+def convert_arguments(
+    kind: type[nn.Module], arguments: dict[str, Any], leave: Collection[str] = ()
+) -> dict[str, Any]:
+    """Arguments of a class of opmask, checked by the types of its constructor.
+
+    Those to `leave` out are not among them.
+    """
+    fields = _arguments_of(kind, frozenset(leave))  # type: ignore[arg-type]
+    checked = convert(arguments, fields, f"the arguments of {kind.__name__}")
+    return msgspec.structs.asdict(checked)
 
 
 @lru_cache(maxsize=64)
-def _arguments_of(network: Callable[..., nn.Module]) -> type[Struct]:
-    """What a network can be built with, as a type with bounds."""
-    hints = get_type_hints(network.__init__)
-    fields = []
-    for name, parameter in inspect.signature(network).parameters.items():
+def _arguments_of(kind: Callable[..., nn.Module], leave: frozenset[str]) -> type[Struct]:
+    """What a class can be built with, as a type with bounds."""
+    hints = get_type_hints(kind.__init__)
+    fields: list[tuple[str, Any, Any]] = []
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if name in leave:
+            continue
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            fields.append((name, Names, ()))  # such as the channels of a colour space
+            continue
         hint = BOUNDS.get(name, Annotated[int, Meta(ge=1, le=4096)])
         hint = hint if hints[name] is int else hints[name]
         default = parameter.default
         fields.append((name, hint, msgspec.field() if default is parameter.empty else default))
-    return msgspec.defstruct(network.__name__, fields, kw_only=True, forbid_unknown_fields=True)
+    return msgspec.defstruct(kind.__name__, fields, kw_only=True, forbid_unknown_fields=True)
 
 
 def _mask_range(name: str, values: tuple[str, str, str]) -> MaskRange:

@@ -1,7 +1,7 @@
 r"""What the masks of a retoucher are called on the page, and how far their controls go.
 
-Names that people know: the channel of the colour space, and what is done to it. A mask of an
-operator of one's own is called by its name.
+Names that people know: the channel of the colour space, and what is done to it. Masks of operators
+that do not work channel by channel are called by their names, in the operator's `unit`.
 
 Data flow: `(Retoucher, name) -> Label -> page`.
 """
@@ -82,7 +82,7 @@ def _words(operator: Operator, name: str) -> tuple[str, str, float, str]:
     space = operator.space.name
     known = next((c for start, c in CHANNELS.items() if space.startswith(start)), {})
     if channel not in known or kind not in OPERATIONS:
-        return name.replace("_", " ").capitalize(), "", 1.0, ""
+        return name.replace("_", " ").capitalize(), "", *operator.unit
     scale, unit = 1.0, ""
     if kind == "mul":
         scale, unit = 100.0, "%"

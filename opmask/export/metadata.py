@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from opmask._version import __version__
 from opmask.export.graphs import Graph, Parts, Size
-from opmask.operators import Gated, Operator
+from opmask.operators import Operator
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["describe", "tidy"]
+__all__ = ["about_operator", "describe", "tidy"]
 
 
 def tidy(proto: onnx.ModelProto, fixed: Size | None) -> None:
@@ -55,16 +55,16 @@ def describe(
     about = {
         "version": __version__,
         "parts": parts,
-        "operators": [_about_operator(operator) for operator in retoucher.operators],
+        "operators": [about_operator(operator) for operator in retoucher.operators],
         "size": {"fixed": fixed, "smallest": graph.smallest, "multiple_of": graph.multiple},
     }
     entry = proto.metadata_props.add()
     entry.key, entry.value = "opmask", json.dumps(about)
 
 
-def _about_operator(operator: Operator) -> dict[str, Any]:
+def about_operator(operator: Operator) -> dict[str, Any]:
     """An operator; bounds that are infinite, which JSON does not have, are null."""
-    inner: Any = operator.operators if isinstance(operator, Gated) else []
+    inner: Any = getattr(operator, "operators", [])
     return {
         "type": type(operator).__name__,
         "space": operator.space.name,
@@ -76,5 +76,6 @@ def _about_operator(operator: Operator) -> dict[str, Any]:
             }
             for name, r in operator.ranges.items()
         },
-        "operators": [_about_operator(op) for op in inner],
+        "arguments": operator.arguments,
+        "operators": [about_operator(op) for op in inner],
     }

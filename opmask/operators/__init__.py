@@ -1,6 +1,69 @@
-"""Operators: the editing operations that masks steer."""
+"""Operators: the editing operations that masks steer.
+
+`__all__` is the one table of them. Files describe an operator by its name there.
+"""
 
 from opmask.operators.base import MaskRange, Operator
-from opmask.operators.channel import Add, Gated, Mul
+from opmask.operators.channel import Add, Affine, HueShift, Mul
+from opmask.operators.color import (
+    ChannelMixer,
+    HueRotate,
+    Saturation,
+    SelectiveColor,
+    Vibrance,
+)
+from opmask.operators.composition import Gated
+from opmask.operators.curves import CDL, ColorCurve, LiftGammaGain, ToneCurve
+from opmask.operators.looks import BleachBypass, Duotone, PhotoFilter, Sepia
+from opmask.operators.tone import Brightness, Contrast, Dehaze, Exposure, Gamma, Levels, ToneMap
+from opmask.operators.white import Temperature, Tint
+from opmask.operators.zones import (
+    Blacks,
+    ColorBalance,
+    Highlights,
+    Midtones,
+    Shadows,
+    SplitToning,
+    ToneEqualizer,
+    Whites,
+)
 
-__all__ = ["Add", "Gated", "MaskRange", "Mul", "Operator"]
+__all__ = [
+    "CDL",
+    "Add",
+    "Affine",
+    "Blacks",
+    "BleachBypass",
+    "Brightness",
+    "ChannelMixer",
+    "ColorBalance",
+    "ColorCurve",
+    "Contrast",
+    "Dehaze",
+    "Duotone",
+    "Exposure",
+    "Gamma",
+    "Gated",
+    "Highlights",
+    "HueRotate",
+    "HueShift",
+    "Levels",
+    "LiftGammaGain",
+    "MaskRange",
+    "Midtones",
+    "Mul",
+    "Operator",
+    "PhotoFilter",
+    "Saturation",
+    "SelectiveColor",
+    "Sepia",
+    "Shadows",
+    "SplitToning",
+    "Temperature",
+    "Tint",
+    "ToneCurve",
+    "ToneEqualizer",
+    "ToneMap",
+    "Vibrance",
+    "Whites",
+]

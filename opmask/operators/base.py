@@ -7,10 +7,12 @@ only `forward` is code, and the :class:`~opmask.Retoucher` does the bookkeeping.
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,9 @@ from torch import Tensor, nn
 from opmask.color import ColorSpace
 
 __all__ = ["MaskRange", "Operator"]
+
+STRUCTURE = {"space", "operators", "range", "ranges", "prefix"}
+"""Arguments of operators that stand for themselves; all others are their own parameters."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,18 @@ class Operator(nn.Module, ABC):
     r"""One editing operation with per-pixel masks.
 
     Subclass it, declare `space` and `ranges`, and write `forward`;
-    :func:`opmask.testing.check_operator` checks the result.
+    :func:`opmask.testing.check_operator` checks the result. An operator with parameters of its own
+    keeps them under their names, declares what depends on them, and then lets this class do the
+    rest, as :class:`opmask.operators.ToneCurve` does.
+
+    Args:
+        ranges: Other ranges for some of the masks, by the names that the operator declares.
+        prefix: Goes before each mask name, such as `"sky_"`, to keep the names in a retoucher
+            apart.
+
+    Raises:
+        ValueError: If `ranges` names a mask that the operator does not have.
+        TypeError: If `ranges` holds something else than ranges.
 
     Attributes:
         space: The colour space in which `forward` works.
@@ -106,6 +122,8 @@ class Operator(nn.Module, ABC):
         pixelwise: Whether each pixel of the result depends on that pixel and its masks alone.
             Large photos are then retouched in strips, which takes little memory. An operator that
             looks at neighbours, such as a blur, must leave it False.
+        unit: What a mask of 1 is to people, such as `(360.0, "°")` for a turn. The editor shows
+            it.
 
     Example:
         >>> import opmask
@@ -126,12 +144,30 @@ class Operator(nn.Module, ABC):
             )
           )
         )
+        >>> Exposure(ranges={"exposure": opmask.MaskRange(0.0, -1.0, 4.0)}, prefix="sky_").ranges
+        {'sky_exposure': MaskRange(identity=0.0, low=-1.0, high=4.0)}
     """
 
     space: ColorSpace
     ranges: Mapping[str, MaskRange]
     gates: tuple[str, ...] = ()
     pixelwise: bool = False
+    unit: tuple[float, str] = (1.0, "")
+
+    def __init__(self, *, ranges: Mapping[str, MaskRange] | None = None, prefix: str = "") -> None:
+        super().__init__()
+        # What the class declares, or a subclass has just declared for this object. A class may
+        # also leave it until after this call.
+        declared, given = getattr(self, "ranges", {}), ranges or {}
+        unknown = [name for name in given if name not in declared]
+        if unknown:
+            raise ValueError(f"'ranges' must be drawn from {list(declared)}, got {unknown}.")
+        wrong = [value for value in given.values() if not isinstance(value, MaskRange)]
+        if wrong:
+            raise TypeError(f"'ranges' must map names to opmask.MaskRange, got {wrong[0]!r}.")
+        self.prefix = prefix
+        self.ranges = {f"{prefix}{name}": given.get(name, r) for name, r in declared.items()}
+        self.gates = tuple(f"{prefix}{name}" for name in self.gates)
 
     @abstractmethod
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -171,6 +207,29 @@ class Operator(nn.Module, ABC):
         """
         return {name: masks[name] for name in self.ranges if name not in self.gates}
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the operator's own parameters are, by name; numbers, texts and tuples of them.
+
+        They are what its constructor takes besides space, operators, ranges and prefix, and stand
+        in files that describe it.
+        """
+        kept, kinds = vars(self), (bool, int, float, str, tuple)
+        names = [n for n in inspect.signature(type(self)).parameters if n not in STRUCTURE]
+        return {name: kept[name] for name in names if isinstance(kept.get(name), kinds)}
+
     def extra_repr(self) -> str:
         """The names of the masks, for printing."""
         return ", ".join(self.ranges)
+
+
+def check_color(
+    name: str, color: float | tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """A colour as a triple, given as one or as a grey, in [0, 1]."""
+    triple = color if isinstance(color, tuple) else (color,) * 3
+    if len(triple) != 3 or not all(0 <= value <= 1 for value in triple):
+        raise ValueError(
+            f"'{name}' must be a grey or a triple of red, green and blue in [0, 1], got {color!r}."
+        )
+    return triple

@@ -1,4 +1,4 @@
-r"""The paper's two operators, addition and multiplication by channel, and a gate around others.
+r"""Arithmetic by channel of a colour space: the paper's two operators, and relatives of them.
 
 Data flow: `(image, mask)`, both in the operator's colour space, `-> image`.
 """
@@ -8,12 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from opmask.color import ColorSpace
-from opmask.operators.base import MaskRange, Operator
+from opmask.color import HLS, LAB, ColorSpace
+from opmask.operators.base import MaskRange, Operator, check_color
 
-__all__ = ["Add", "Gated", "Mul"]
+__all__ = ["Add", "Affine", "HueShift", "Mul"]
+
+
+def check_channels(space: ColorSpace, channels: tuple[str, ...]) -> tuple[str, ...]:
+    """The chosen channels of a colour space; all of them if none is named."""
+    unknown = [c for c in channels if c not in space.channels]
+    if unknown:
+        raise ValueError(
+            f"'channels' must be drawn from {space.name}'s {space.channels}, got {unknown}."
+        )
+    if len(set(channels)) < len(channels):
+        raise ValueError(f"'channels' must name each channel once, got {list(channels)}.")
+    return channels or space.channels
 
 
 class _Channelwise(Operator):
@@ -26,18 +38,12 @@ class _Channelwise(Operator):
     def __init__(
         self, space: ColorSpace, channels: tuple[str, ...], range: MaskRange, prefix: str
     ) -> None:
-        super().__init__()
-        channels = channels or space.channels
-        unknown = [c for c in channels if c not in space.channels]
-        if unknown:
-            raise ValueError(
-                f"'channels' must be drawn from {space.name}'s {space.channels}, got {unknown}."
-            )
-        if len(set(channels)) < len(channels):
-            raise ValueError(f"'channels' must name each channel once, got {list(channels)}.")
         self.space = space
-        self.ranges = {f"{prefix}{c}_{self.operation}": range for c in channels}
-        self.places = [channels.index(c) if c in channels else None for c in space.channels]
+        self.channels = check_channels(space, channels)
+        self.ranges = {f"{c}_{self.operation}": range for c in self.channels}
+        super().__init__(prefix=prefix)
+        numbers = {c: i for i, c in enumerate(self.channels)}
+        self.places = [numbers.get(c) for c in space.channels]
         """For each channel of the space the number of its mask, if it has one."""
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -130,59 +136,60 @@ class Mul(_Channelwise):
         super().__init__(space, channels, range, prefix)
 
 
-class Gated(Operator):
-    r"""Operators that act only where one more mask, the gate, is open.
+class Affine(Operator):
+    r"""Scales each of some channels about the value of one colour, the pivot, and shifts it.
 
-    Each mask :math:`m` of the operators, with identity :math:`i`, acts as
+    .. math:: y_c = p_c + m_{c,1}\,(x_c - p_c) + m_{c,2}
 
-    .. math:: i + g\,(m - i), \qquad g \in [0, 1]
+    The pivot is given in RGB and holds in any space: the scale leaves that colour as it is.
 
-    The gate comes last in `ranges`. It starts half open; with the other masks at their identity
-    any gate does nothing.
+    ========== ========== ===================== ================================
+    mask       identity   range                 unit
+    ========== ========== ===================== ================================
+    `c_scale`  1          :math:`[0, 2]`        a factor
+    `c_offset` 0          :math:`[-0.5, 0.5]`   that of channel c of the space
+    ========== ========== ===================== ================================
 
     Args:
-        *operators: The operators to gate, all in one colour space, applied in order.
-        prefix: Goes before the name of the mask `"gate"`.
+        space: The colour space to work in.
+        *channels: The channels to change, by name. All of them if none is named.
+        pivot: The pivot :math:`p`: a grey, or a colour as a triple, RGB in :math:`[0, 1]`.
+        ranges: See :class:`Operator`.
+        prefix: See :class:`Operator`.
 
     Raises:
-        ValueError: If there is no operator, a mask name occurs twice, or the operators' spaces
-            differ.
-        TypeError: If one of them is no :class:`Operator`.
+        ValueError: If a channel is unknown or named twice, or `pivot` is no colour.
 
     Example:
         >>> import opmask
-        >>> list(Gated(Mul(opmask.LAB, "l"), Add(opmask.LAB, "l")).ranges)
-        ['l_mul', 'l_add', 'gate']
+        >>> skin = Affine(opmask.LAB, "a", "b", pivot=(0.8, 0.6, 0.5))
+        >>> list(skin.ranges)
+        ['a_scale', 'a_offset', 'b_scale', 'b_offset']
     """
 
-    def __init__(self, *operators: Operator, prefix: str = "") -> None:
-        super().__init__()
-        ranges = join_ranges(operators, owner="Gated")
-        if any(op.space != operators[0].space for op in operators):
-            spaces = [op.space.name for op in operators]
-            raise ValueError(f"'operators' must share one colour space, got {spaces}.")
-        gate = f"{prefix}gate"
-        if gate in ranges:
-            raise ValueError(
-                f"mask names must be unique, but {gate!r} is used twice. Pass prefix=."
-            )
-        self.operators = nn.ModuleList(operators)
-        self.space = operators[0].space
-        self.ranges = {**ranges, gate: MaskRange(0.5, low=0.0, high=1.0)}
-        self.pixelwise = all(op.pixelwise for op in operators)
-        self.gates = (*(name for op in operators for name in op.gates), gate)
-        identity = torch.tensor([r.identity for r in ranges.values()]).view(-1, 1, 1)
-        self.register_buffer("identity", identity, persistent=False)
-        self.identity: Tensor
+    pixelwise = True
 
-    def effective(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See :meth:`Operator.effective`."""
-        gate = masks[self.gates[-1]]
-        inner: dict[str, Tensor] = {}
-        for operator in self.operators:
-            inner |= operator.effective(masks)  # type: ignore[operator]
-        identity = {name: self.ranges[name].identity for name in inner}
-        return {name: identity[name] + gate * (m - identity[name]) for name, m in inner.items()}
+    def __init__(
+        self,
+        space: ColorSpace = LAB,
+        *channels: str,
+        pivot: float | tuple[float, float, float] = 0.5,
+        ranges: Mapping[str, MaskRange] | None = None,
+        prefix: str = "",
+    ) -> None:
+        color = check_color("pivot", pivot)
+        self.space, self.pivot = space, pivot
+        self.channels = check_channels(space, channels)
+        scale, offset = MaskRange(1.0, low=0.0, high=2.0), MaskRange(0.0, low=-0.5, high=0.5)
+        self.ranges = {
+            name: r
+            for c in self.channels
+            for name, r in [(f"{c}_scale", scale), (f"{c}_offset", offset)]
+        }
+        super().__init__(ranges=ranges, prefix=prefix)
+        # On the CPU, because models are loaded where tensors have no values.
+        point = torch.tensor(color, dtype=torch.float64, device="cpu").view(1, 3, 1, 1)
+        self.center = space.from_rgb(point).flatten().tolist()
 
     def by_channel(self, channels: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
         """See :meth:`Operator.by_channel`."""
@@ -198,34 +205,62 @@ class Gated(Operator):
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
-        masks, gate = mask[:, :-1], mask[:, -1:]
-        identity = self.identity.to(mask.dtype)
-        effective = identity + gate * (masks - identity)
-        for operator, part in split_masks(self.operators, effective):
-            image = operator(image, part)
-        return image
+        planes = dict(zip(self.space.channels, image.split(1, 1), strict=True))
+        pivots = dict(zip(self.space.channels, self.center, strict=True))
+        for i, c in enumerate(self.channels):
+            scale, offset = mask[:, 2 * i : 2 * i + 1], mask[:, 2 * i + 1 : 2 * i + 2]
+            planes[c] = pivots[c] + scale * (planes[c] - pivots[c]) + offset
+        return torch.cat([*planes.values()], 1)
 
 
-def join_ranges(operators: tuple[Operator, ...], owner: str) -> dict[str, MaskRange]:
-    """The masks of several operators by name, in order; names must be unique."""
-    for operator in operators:
-        if not isinstance(operator, Operator):
-            raise TypeError(
-                f"'operators' must be opmask.Operator objects, got {type(operator).__name__}."
+class HueShift(Operator):
+    r"""Turns the hue of a colour space that has one, and wraps it.
+
+    .. math:: y_h = (x_h + m) \bmod 1
+
+    The mask `hue_shift` is in turns, within half a turn of its identity 0. The hue stays in
+    :math:`[0, 1)`, so that what comes after sees the hue that is meant; :class:`Add` on
+    the channel leaves that interval, which ends at red in :data:`opmask.color.HLS_CLAMPED`. It
+    keeps lightness and saturation as the space has them; :class:`opmask.operators.HueRotate` keeps
+    them as people see them.
+
+    Args:
+        space: The colour space to work in, with a channel `"h"` in turns.
+        ranges: See :class:`Operator`.
+        prefix: See :class:`Operator`.
+
+    Raises:
+        ValueError: If the space has no channel `"h"`.
+
+    Example:
+        >>> import opmask, torch
+        >>> image = opmask.HLS.from_rgb(torch.tensor([1.0, 0.0, 0.2]).view(1, 3, 1, 1))
+        >>> output = HueShift(opmask.HLS)(image, torch.full((1, 1, 1, 1), 1 / 3))
+        >>> opmask.HLS.to_rgb(output).flatten()
+        tensor([0.2000, 1.0000, 0.0000])
+    """
+
+    ranges = {"hue_shift": MaskRange(0.0, low=-0.5, high=0.5)}
+    pixelwise = True
+    unit = (360.0, "°")
+
+    def __init__(
+        self,
+        space: ColorSpace = HLS,
+        *,
+        ranges: Mapping[str, MaskRange] | None = None,
+        prefix: str = "",
+    ) -> None:
+        if "h" not in space.channels:
+            raise ValueError(
+                f"'space' must have a channel 'h', got {space.name}, {space.channels}."
             )
-    names = [name for op in operators for name in op.ranges]
-    if not names:
-        raise ValueError(f"{owner} needs at least one operator with a mask, got none.")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(
-            f"mask names must be unique across operators, but {repeated} are used twice. "
-            "Pass prefix= to one of them."
-        )
-    return {name: mask_range for op in operators for name, mask_range in op.ranges.items()}
+        self.space = space
+        super().__init__(ranges=ranges, prefix=prefix)
 
-
-def split_masks(operators: nn.ModuleList, mask: Tensor) -> list[tuple[Operator, Tensor]]:
-    """Each operator with its own channels of a stack of masks."""
-    counts = [len(op.ranges) for op in operators]  # type: ignore[arg-type]
-    return list(zip(operators, mask.split(counts, 1), strict=True))  # type: ignore[arg-type]
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """See :meth:`Operator.forward`."""
+        planes = dict(zip(self.space.channels, image.split(1, 1), strict=True))
+        turned = planes["h"] + mask
+        planes["h"] = turned - turned.floor()
+        return torch.cat([*planes.values()], 1)

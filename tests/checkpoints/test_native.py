@@ -369,6 +369,15 @@ DEEP = {"type": "Gated", "space": "lab", "ranges": {"gate": ["0.5", "0.0", "1.0"
 for _ in range(200):
     DEEP = DEEP | {"operators": [DEEP]}
 ARGUMENTS = ("backbone", "arguments")
+
+
+def operator(kind, arguments):
+    """Another first operator, with the masks that were there."""
+    masks = {f"{c}_mul": ["1.0", "0.0", "2.0"] for c in "lab"}
+    about = {"type": kind, "space": "lab", "ranges": masks, "arguments": arguments}
+    return edited("operators", 0, value=about)
+
+
 HOSTILE = {
     "an object": (replaced("{}"), "missing required field `format`"),
     "a list": (replaced("[]"), "expected `object`, got `array`"),
@@ -427,7 +436,27 @@ HOSTILE = {
     "no operators": (edited("operators", value=[]), "'operators'"),
     "operator": (edited("operators", 0, "type", value="Exec"), "operator Exec in lab is none"),
     "no ranges": (edited("operators", 0, "ranges", value={}), "'operators\\[0\\].ranges'"),
-    "mask": (edited("operators", 0, "ranges", value={"x": ["1", "0", "2"]}), "'channels' must be"),
+    "mask": (
+        edited("operators", 0, "ranges", value={"x": ["1", "0", "2"]}),
+        r"operator Mul of the file must have the masks \['l_mul'",
+    ),
+    "channel": (operator("Mul", {"channels": ["h"]}), "'channels' must be drawn from lab's"),
+    "too many channels": (operator("Mul", {"channels": ["l"] * 65}), "Mul: .*'channels'"),
+    "channel 7": (operator("Mul", {"channels": [7]}), r"Mul: .*got `int`.*'channels\["),
+    "no operator": (operator("MaskRange", {}), "operator MaskRange in lab is none of opmask's"),
+    "base class": (operator("Operator", {}), "operator Operator in lab is none of opmask's"),
+    "other masks": (operator("ToneCurve", {}), r"'ranges' must be drawn from \['curve_1'"),
+    "many knots": (
+        operator("ToneCurve", {"knots": 10**9}),
+        "ToneCurve: .*<= 64, in the field 'knots'",
+    ),
+    "half a knot": (operator("ToneCurve", {"knots": 4.5}), "ToneCurve: .*'knots'"),
+    "pivot": (operator("Contrast", {"pivot": "grey"}), "Contrast: .*'pivot'"),
+    "pivot of 1e999": (operator("Contrast", {"pivot": 1e300}), "'pivot' must be"),
+    "unknown argument": (operator("Contrast", {"exec": 1}), "Contrast: .*`exec`"),
+    "ranges as argument": (operator("Contrast", {"ranges": {}}), "Contrast: .*`ranges`"),
+    "prefix": (edited("operators", 0, "prefix", value="x"), "operator Mul of the file must have"),
+    "long prefix": (edited("operators", 0, "prefix", value="x" * 1001), "'operators.*prefix'"),
     "deep operators": (edited("operators", value=[DEEP]), "at most 8 deep"),
     "no gated": (edited("operators", value=[{**DEEP, "operators": []}]), "at least one operator"),
     **{

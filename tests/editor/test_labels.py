@@ -1,6 +1,7 @@
 import pytest
 
 import opmask
+from opmask import operators
 from opmask.editor.labels import label
 
 
@@ -38,3 +39,17 @@ def test_other_masks_are_called_by_their_names():
 
 def test_a_range_without_an_end_reaches_as_far_as_one_unit():
     assert label(opmask.paper_hls_retoucher(), "l_mul").reach == 0.5
+
+
+@pytest.mark.parametrize(
+    ("operator", "words"),
+    [
+        (operators.Exposure(), ("Exposure", "", 1.0, "stops")),
+        (operators.Temperature(prefix="sky_"), ("Sky temperature", "", 100.0, "mired")),
+        (operators.HueShift(), ("Hue shift", "", 360.0, "°")),
+        (operators.SelectiveColor(), ("Reds hue", "", 100.0, "")),
+    ],
+)
+def test_masks_of_other_operators_have_their_units(operator, words):
+    found = label(opmask.Retoucher(operator), next(iter(operator.ranges)))
+    assert (found.title, found.operation, found.scale, found.unit) == words

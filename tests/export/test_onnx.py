@@ -30,6 +30,7 @@ from opmask import (
     Retoucher,
 )
 from opmask.backbones import AttentionUNet, RegionUNet, SmallUNet
+from opmask.export import metadata as exporting_metadata
 from opmask.export import onnx as exporting
 from opmask.export import to_onnx
 
@@ -201,6 +202,12 @@ def test_metadata_say_what_the_masks_mean(gated):
         ["r_mul", "gate"],
     )
     assert gated["operators"][0]["masks"]["r_mul"] == {"identity": 1.0, "low": 0.0, "high": None}
+
+
+def test_metadata_say_what_operators_were_built_with():
+    operators = [opmask.operators.Contrast(pivot=0.25), opmask.operators.Affine(LAB, "l")]
+    found = [exporting_metadata.about_operator(operator)["arguments"] for operator in operators]
+    assert found == [{"pivot": 0.25}, {"channels": ("l",), "pivot": 0.5}]
 
 
 def test_the_file_holds_no_path_of_this_machine(gated):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from opmask import LAB, MaskRange, Operator
+from opmask import LAB, LINEAR_RGB, MaskRange, Operator
 
 BOUNDED = MaskRange(1.0, low=0.0, high=3.0)
 
@@ -79,3 +79,48 @@ def test_an_operator_without_forward_cannot_be_made():
 
     with pytest.raises(TypeError, match="abstract"):
         Half()
+
+
+class Warmth(Operator):
+    """An operator as users write it: no constructor."""
+
+    space, ranges = LINEAR_RGB, {"warmth": MaskRange(0.0, low=-2.0, high=2.0)}
+
+    def forward(self, image, mask):
+        return image * 2 ** torch.cat([mask, torch.zeros_like(mask), -mask], 1)
+
+
+class Late(Warmth):
+    """One with a constructor that declares its masks after that of the base class."""
+
+    def __init__(self, name, weights=(1.0, 2.0), kernel=None):
+        super().__init__()
+        self.name, self.weights, self.kernel = name, weights, torch.ones(3)
+        self.ranges = {name: MaskRange(0.0)}
+
+
+def test_an_operator_without_a_constructor_takes_ranges_and_a_prefix():
+    wide = MaskRange(0.0, low=-3.0, high=3.0)
+    assert Warmth(ranges={"warmth": wide}, prefix="sky_").ranges == {"sky_warmth": wide}
+    assert Warmth().ranges == Warmth.ranges == {"warmth": MaskRange(0.0, -2.0, 2.0)}
+
+
+def test_an_operator_may_declare_its_masks_after_the_base_class():
+    assert list(Late("late").ranges) == ["late"]
+
+
+def test_arguments_are_the_parameters_that_are_kept_as_plain_values():
+    assert Warmth(prefix="sky_").arguments == {}
+    assert Late("late").arguments == {"name": "late", "weights": (1.0, 2.0)}
+
+
+def test_a_range_for_an_unknown_mask_raises():
+    with pytest.raises(ValueError, match=r"'ranges' must be drawn from \['warmth'\], got \['x'\]"):
+        Warmth(ranges={"x": MaskRange(0.0)})
+
+
+def test_gates_have_the_prefix_too():
+    class Masked(Warmth):
+        gates = ("warmth",)
+
+    assert Masked(prefix="sky_").gates == ("sky_warmth",)

@@ -17,6 +17,7 @@ from opmask import (
     Mul,
     Operator,
 )
+from opmask.operators import Affine, HueShift
 from opmask.testing import check_operator
 
 SHIPPED = {
@@ -86,51 +87,6 @@ def test_a_channel_named_twice_raises():
         Mul(LAB, "l", "l")
 
 
-def test_a_closed_gate_does_nothing_and_an_open_one_everything():
-    inner, image = Add(LAB), torch.rand(1, 3, 4, 4)
-    mask = torch.rand(1, 3, 4, 4)
-    for gate in (0.0, 1.0):
-        output = Gated(inner)(image, torch.cat([mask, torch.full((1, 1, 4, 4), gate)], 1))
-        torch.testing.assert_close(output, inner(image, gate * mask))
-
-
-def test_a_half_open_gate_halves_the_distance_from_the_identity():
-    image, mask = torch.rand(1, 3, 4, 4), torch.full((1, 4, 4, 4), 1.5)
-    mask[:, 3] = 0.5
-    torch.testing.assert_close(Gated(Mul(LAB))(image, mask), image * 1.25)
-
-
-def test_a_gate_applies_its_operators_in_order():
-    image, mask = torch.rand(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
-    mask[:, 0] = 2.0
-    output = Gated(Mul(LAB, "l"), Add(LAB, "l"))(image, mask)
-    torch.testing.assert_close(output[:, 0], image[:, 0] * 2 + 1)
-
-
-def test_the_gate_starts_half_open_within_zero_and_one():
-    assert Gated(Add(LAB)).ranges["gate"] == MaskRange(0.5, low=0.0, high=1.0)
-
-
-def test_gated_operators_of_two_spaces_raise():
-    with pytest.raises(ValueError, match=r"must share one colour space, got \['lab', 'hls'\]"):
-        Gated(Add(LAB), Mul(HLS))
-
-
-def test_a_gate_around_nothing_raises():
-    with pytest.raises(ValueError, match="Gated needs at least one operator"):
-        Gated()
-
-
-def test_two_gates_of_one_name_raise():
-    with pytest.raises(ValueError, match="'gate' is used twice"):
-        Gated(Gated(Add(LAB)))
-
-
-def test_a_gate_around_something_else_raises():
-    with pytest.raises(TypeError, match=r"must be opmask\.Operator objects, got Conv2d"):
-        Gated(torch.nn.Conv2d(3, 3, 1))
-
-
 def test_an_operator_prints_its_masks():
     class Exposure(Operator):
         space, ranges = LINEAR_RGB, {"exposure": MaskRange(0.0, -2.0, 2.0)}
@@ -172,3 +128,34 @@ def test_every_shipped_operator_compiles_whole(name):
     image, mask = torch.rand(1, 3, 4, 4), torch.rand(1, len(operator.ranges), 4, 4)
     compiled = torch.compile(operator, fullgraph=True)
     torch.testing.assert_close(compiled(image, mask), operator(image, mask))
+
+
+def test_affine_scales_about_the_pivot_and_shifts():
+    operator, image = Affine(RGB, "r", "b", pivot=0.25), torch.rand(1, 3, 4, 4)
+    mask = torch.tensor([2.0, 0.1, 0.5, -0.1]).view(1, 4, 1, 1)
+    expected = image.clone()
+    expected[:, 0] = 0.25 + 2 * (image[:, 0] - 0.25) + 0.1
+    expected[:, 2] = 0.25 + 0.5 * (image[:, 2] - 0.25) - 0.1
+    torch.testing.assert_close(operator(image, mask), expected)
+
+
+@pytest.mark.parametrize("space", [RGB, LAB, LAB_CENTERED, HLS, HSV, LINEAR_RGB])
+def test_the_pivot_stays_in_any_space(space):
+    color = (0.8, 0.6, 0.5)
+    pivot = space.from_rgb(torch.tensor(color).view(1, 3, 1, 1))
+    mask = torch.tensor([1.7, 0.0] * 3).view(1, 6, 1, 1)
+    output = Affine(space, pivot=color)(pivot, mask)
+    torch.testing.assert_close(output, pivot, rtol=0, atol=1e-6)
+
+
+def test_a_pivot_that_is_no_color_is_refused():
+    with pytest.raises(ValueError, match="'pivot' must be a grey or a triple"):
+        Affine(LAB, pivot=(0.5, 0.5))
+
+
+def test_a_hue_that_passes_red_starts_anew():
+    hues = torch.tensor([0.1, 0.9]).view(1, 1, 1, 2)
+    image = torch.cat([hues, torch.full((1, 2, 1, 2), 0.5)], 1)
+    output = HueShift(HLS)(image, torch.tensor([-0.2, 0.2]).view(1, 1, 1, 2))
+    torch.testing.assert_close(output[0, 0, 0], torch.tensor([0.9, 0.1]))
+    assert torch.equal(output[:, 1:], image[:, 1:])

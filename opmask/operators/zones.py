@@ -1,0 +1,309 @@
+r"""Tonal ranges: operators on shadows, mid-tones, highlights and finer zones apart.
+
+Which range a pixel belongs to is said by smooth weights of its lightness or luminance, whose sum
+is 1, so that masks of neighbouring ranges blend without a seam.
+
+Data flow: `(image, mask)`, both in the operator's colour space, `-> image`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from opmask.color import LAB, LINEAR_RGB, RGB
+from opmask.operators.base import MaskRange, Operator
+from opmask.operators.tone import luminance
+
+__all__ = [
+    "Blacks",
+    "ColorBalance",
+    "Highlights",
+    "Midtones",
+    "Shadows",
+    "SplitToning",
+    "ToneEqualizer",
+    "Whites",
+]
+
+
+class _LightnessRange(Operator):
+    """Moves one of five control points of a Bézier curve of the lightness."""
+
+    space = LAB
+    pixelwise = True
+    unit = (100.0, "L*")
+    degree: int
+    """The number of the control point, from 0 at black to 4 at white."""
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """See :meth:`Operator.forward`."""
+        lightness, a, b = image.split(1, 1)
+        inside, k = lightness.clamp(0, 1), self.degree
+        weight = (1, 4, 6, 4, 1)[k] * inside**k * (1 - inside) ** (4 - k)
+        return torch.cat([lightness + mask * weight, a, b], 1)
+
+
+class Blacks(_LightnessRange):
+    r"""Raises or lowers the blackest lightness; white stays.
+
+    .. math:: L' = L + m\,(1 - L)^4
+
+    The mask `blacks` is the new lightness of black, within 0.25 (25 units of L*) of its identity
+    0, in :data:`opmask.LAB`. A photo with raised blacks looks faded, as a matte print does.
+
+    Args:
+        ranges: See :class:`Operator`. Beyond 0.25 lightness no longer rises everywhere.
+        prefix: See :class:`Operator`.
+
+    References:
+        | Lightroom's slider "Blacks"; the weights of the five tonal ranges are Bernstein
+          polynomials (Bernstein, 1912), whose sum is 1
+
+    Example:
+        >>> Blacks()(torch.zeros(1, 3, 1, 1), torch.full((1, 1, 1, 1), 0.1)).flatten()
+        tensor([0.1000, 0.0000, 0.0000])
+    """
+
+    ranges = {"blacks": MaskRange(0.0, low=-0.25, high=0.25)}
+    degree = 0
+
+
+class Shadows(_LightnessRange):
+    r"""Lifts or deepens shadows; black and white stay.
+
+    .. math:: L' = L + 4\,m\,L\,(1 - L)^3
+
+    The mask `shadows` moves the second of five control points of a curve of lightness, in units of
+    100 L*, with the identity 0; most is changed at L* = 25, by 0.42 of the mask. In the range
+    :math:`[-0.25, 0.5]` lightness still rises everywhere. In :data:`opmask.LAB`.
+
+    Args:
+        ranges: See :class:`Operator`.
+        prefix: See :class:`Operator`.
+
+    References:
+        | Lightroom's slider "Shadows"; see :class:`Blacks` for the weights
+
+    Example:
+        >>> image = torch.tensor([0.25, 0.0, 0.0]).view(1, 3, 1, 1)
+        >>> Shadows()(image, torch.full((1, 1, 1, 1), 0.5)).flatten()
+        tensor([0.4609, 0.0000, 0.0000])
+    """
+
+    ranges = {"shadows": MaskRange(0.0, low=-0.25, high=0.5)}
+    degree = 1
+
+
+class Midtones(_LightnessRange):
+    r"""Lifts or deepens the lightness halfway between black and white, which stay.
+
+    .. math:: L' = L + 6\,m\,L^2\,(1 - L)^2
+
+    The mask `midtones` moves the third of five control points of a curve of lightness, in units of
+    100 L*, within 0.3 of its identity 0; most is changed at L* = 50, by 0.37 of the mask. In
+    :data:`opmask.LAB`.
+
+    Args:
+        ranges: See :class:`Operator`.
+        prefix: See :class:`Operator`.
+
+    References:
+        | darktable's module "color balance", mid-tones; see :class:`Blacks` for the weights
+
+    Example:
+        >>> image = torch.tensor([0.5, 0.0, 0.0]).view(1, 3, 1, 1)
+        >>> Midtones()(image, torch.full((1, 1, 1, 1), 0.2)).flatten()
+        tensor([0.5750, 0.0000, 0.0000])
+    """
+
+    ranges = {"midtones": MaskRange(0.0, low=-0.3, high=0.3)}
+    degree = 2
+
+
+class Highlights(_LightnessRange):
+    r"""Recovers or brightens highlights; black and white stay.
+
+    .. math:: L' = L + 4\,m\,L^3\,(1 - L)
+
+    The mask `highlights` moves the fourth of five control points of a curve of lightness, in units
+    of 100 L*, with the identity 0; most is changed at L* = 75, by 0.42 of the mask. In the range
+    :math:`[-0.5, 0.25]` lightness still rises everywhere. In :data:`opmask.LAB`.
+
+    Args:
+        ranges: See :class:`Operator`.
+        prefix: See :class:`Operator`.
+
+    References:
+        | Lightroom's slider "Highlights"; see :class:`Blacks` for the weights
+
+    Example:
+        >>> image = torch.tensor([0.75, 0.0, 0.0]).view(1, 3, 1, 1)
+        >>> Highlights()(image, torch.full((1, 1, 1, 1), -0.5)).flatten()
+        tensor([0.5391, 0.0000, 0.0000])
+    """
+
+    ranges = {"highlights": MaskRange(0.0, low=-0.5, high=0.25)}
+    degree = 3
+
+
+class Whites(_LightnessRange):
+    r"""Raises or lowers the whitest lightness; black stays.
+
+    .. math:: L' = L + m\,L^4
+
+    The mask `whites` is how far the lightness of white moves, within 0.25 (25 units of L*) of its
+    identity 0, in :data:`opmask.LAB`.
+
+    Args:
+        ranges: See :class:`Operator`. Below -0.25 lightness no longer rises everywhere.
+        prefix: See :class:`Operator`.
+
+    References:
+        | Lightroom's slider "Whites"; see :class:`Blacks` for the weights
+
+    Example:
+        >>> image = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+        >>> Whites()(image, torch.full((1, 1, 1, 1), -0.2)).flatten()
+        tensor([0.8000, 0.0000, 0.0000])
+    """
+
+    ranges = {"whites": MaskRange(0.0, low=-0.25, high=0.25)}
+    degree = 4
+
+
+class ToneEqualizer(Operator):
+    r"""Exposure by zones: the light is doubled or halved depending on how bright a pixel is.
+
+    .. math:: y = 2^{\sum_z w_z m_z} x, \qquad
+              w_z = \max(0, 1 - |\operatorname{clamp}(\log_2 Y, 1 - Z, 0) - z + Z|)
+
+    The mask `zone_z` is in stops, within 1 of its identity 0, in :data:`opmask.LINEAR_RGB`. Zones
+    lie one stop apart; the last one, :math:`Z`, is white. Colours keep their hue, and black stays.
+    Where neighbouring zones differ by more than a stop, a brighter pixel may become the darker
+    one.
+
+    Args:
+        zones: The number :math:`Z` of zones, at least 2.
+        ranges: See :class:`Operator`.
+        prefix: See :class:`Operator`.
+
+    Raises:
+        ValueError: If there are fewer than 2 zones.
+
+    References:
+        | The Negative (Adams, 1948), for the zones; darktable's module "tone equalizer"
+
+    Example:
+        >>> masks = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)
+        >>> ToneEqualizer(zones=3)(torch.full((1, 3, 1, 1), 0.5), masks).flatten()
+        tensor([1.0000, 1.0000, 1.0000])
+    """
+
+    space = LINEAR_RGB
+    pixelwise = True
+    unit = (1.0, "stops")
+
+    def __init__(
+        self,
+        *,
+        zones: int = 8,
+        ranges: Mapping[str, MaskRange] | None = None,
+        prefix: str = "",
+    ) -> None:
+        if zones < 2:
+            raise ValueError(f"'zones' must be at least 2, got {zones}.")
+        self.zones = zones
+        self.ranges = {
+            f"zone_{z}": MaskRange(0.0, low=-1.0, high=1.0) for z in range(1, zones + 1)
+        }
+        super().__init__(ranges=ranges, prefix=prefix)
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """See :meth:`Operator.forward`."""
+        place = luminance(image).clamp(2.0 ** (1 - self.zones), 1.0).log2() + self.zones - 1
+        stops = torch.zeros_like(place)
+        for zone, part in enumerate(mask.split(1, 1)):
+            stops = stops + part * (1 - (place - zone).abs()).clamp(min=0)
+        return image * 2.0**stops
+
+
+class ColorBalance(Operator):
+    r"""Shifts red, green and blue in shadows, mid-tones and highlights apart.
+
+    .. math:: y_c = x_c + (1 - t)^2\, m_{1,c} + 2 t (1 - t)\, m_{2,c} + t^2\, m_{3,c}
+
+    with :math:`t` the luminance of the displayed values, in :math:`[0, 1]`. The nine masks
+    `shadows_red`, `shadows_green` and so on to `highlights_blue` are in units of displayed RGB,
+    within 0.5 of their identity 0, in :data:`opmask.RGB`.
+
+    Args:
+        ranges: See :class:`Operator`.
+        prefix: See :class:`Operator`.
+
+    References:
+        | Photoshop's dialog "Color Balance", without "Preserve Luminosity"
+
+    Example:
+        >>> masks = torch.zeros(1, 9, 1, 1)
+        >>> masks[:, 0] = 0.4  # shadows_red
+        >>> ColorBalance()(torch.full((1, 3, 1, 1), 0.5), masks).flatten()
+        tensor([0.6000, 0.5000, 0.5000])
+    """
+
+    space = RGB
+    ranges = {
+        f"{tones}_{channel}": MaskRange(0.0, low=-0.5, high=0.5)
+        for tones in ("shadows", "midtones", "highlights")
+        for channel in ("red", "green", "blue")
+    }
+    pixelwise = True
+    unit = (100.0, "%")
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """See :meth:`Operator.forward`."""
+        t = luminance(image).clamp(0, 1)
+        shadows, midtones, highlights = mask.split(3, 1)
+        return image + (1 - t) ** 2 * shadows + 2 * t * (1 - t) * midtones + t**2 * highlights
+
+
+class SplitToning(Operator):
+    r"""Gives shadows and highlights a tint each; lightness stays.
+
+    .. math:: y_c = x_c + (1 - t)^2\, m_{1,c} + t^2\, m_{2,c}, \qquad c \in \{a, b\}
+
+    with :math:`t` the lightness, in :math:`[0, 1]`. The four masks `split_shadows_a`,
+    `split_shadows_b`, `split_highlights_a` and `split_highlights_b` are in units of
+    :data:`opmask.LAB`, 128 of a* and b*, within 0.25 of their identity 0.
+
+    Args:
+        ranges: See :class:`Operator`.
+        prefix: See :class:`Operator`.
+
+    References:
+        | Toning of black-and-white prints; Lightroom's panel "Split Toning"
+
+    Example:
+        >>> image = torch.tensor([0.5, 0.0, 0.0]).view(1, 3, 1, 1)
+        >>> masks = torch.tensor([0.0, -0.2, 0.0, 0.1]).view(1, 4, 1, 1)
+        >>> SplitToning()(image, masks).flatten()
+        tensor([ 0.5000,  0.0000, -0.0250])
+    """
+
+    space = LAB
+    ranges = {
+        f"split_{tones}_{channel}": MaskRange(0.0, low=-0.25, high=0.25)
+        for tones in ("shadows", "highlights")
+        for channel in ("a", "b")
+    }
+    pixelwise = True
+    unit = (128.0, "")
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """See :meth:`Operator.forward`."""
+        lightness, color = image.split((1, 2), 1)
+        t = lightness.clamp(0, 1)
+        shadows, highlights = mask.split(2, 1)
+        return torch.cat([lightness, color + (1 - t) ** 2 * shadows + t**2 * highlights], 1)

@@ -1,0 +1,32 @@
+"""The page of all operators says what the operators say."""
+
+from pathlib import Path
+
+import pytest
+from shipped import NAMES, build
+
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "operator-list.rst"
+
+
+def rows():
+    """By name of an operator, the cells after it: masks, unit, space, what it does."""
+    found = {}
+    for row in PAGE.read_text(encoding="utf-8").split("   * - ")[1:]:
+        first, *rest = (cell.strip() for cell in row.split("\n     - "))
+        found[first.split(".")[-1].rstrip("`")] = rest
+    return found
+
+
+def test_every_operator_has_a_row():
+    assert sorted(rows()) == sorted(["Operator", *NAMES])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_says_what_the_operator_says(name):
+    masks, unit, _, what = rows()[name]
+    first = " ".join(type(build(name)).__doc__.split("\n\n")[0].split())
+    assert what == first
+    assert unit
+    named = [word.strip("`") for word in masks.split() if word.startswith("``")]
+    own = {f"{mask.removeprefix('c_')}" for mask in (m.rstrip("`,") for m in named)}
+    assert all(any(mask.endswith(word) for mask in build(name).ranges) for word in own)

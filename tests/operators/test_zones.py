@@ -1,0 +1,79 @@
+import pytest
+import torch
+from scipy.special import comb
+
+from opmask.operators import (
+    Blacks,
+    ColorBalance,
+    Highlights,
+    Midtones,
+    Shadows,
+    SplitToning,
+    ToneEqualizer,
+    Whites,
+)
+
+SLIDERS = [Blacks(), Shadows(), Midtones(), Highlights(), Whites()]
+RAMP = torch.zeros(1, 3, 1, 101)
+RAMP[:, 0] = torch.linspace(0, 1, 101)
+GREYS = torch.linspace(0, 1, 101).view(1, 1, 1, -1).expand(1, 3, 1, -1)
+
+
+def apply(operator, image, value):
+    return operator(image, torch.full((1, 1, 1, image.shape[-1]), float(value)))
+
+
+@pytest.mark.parametrize("degree", range(5))
+def test_each_slider_weights_lightness_by_its_bernstein_polynomial(degree):
+    lightness = RAMP[:, 0]
+    weight = comb(4, degree) * lightness**degree * (1 - lightness) ** (4 - degree)
+    change = apply(SLIDERS[degree], RAMP, 0.1)[:, 0] - lightness
+    torch.testing.assert_close(change, 0.1 * weight, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("slider", SLIDERS, ids=repr)
+def test_lightness_rises_within_the_range_and_color_stays(slider):
+    (r,) = slider.ranges.values()
+    for end in (r.low, r.high):
+        output = apply(slider, RAMP, end)
+        assert (output[:, 0].diff(dim=-1) > -1e-6).all()
+        assert torch.equal(output[:, 1:], RAMP[:, 1:])
+
+
+def test_shadows_change_the_dark_and_highlights_the_bright():
+    peaks = [(apply(s, RAMP, 0.2) - RAMP)[0, 0].argmax().item() for s in SLIDERS]
+    assert peaks == [0, 25, 50, 75, 100]
+
+
+def test_a_zone_of_the_equalizer_is_one_stop_wide():
+    operator, masks = ToneEqualizer(zones=4), torch.zeros(1, 4, 1, 1)
+    masks[:, 2] = 1.0
+    stops = {0.5: 1.0, 0.5**0.5: 0.5, 1.0: 0.0, 0.25: 0.0, 0.5**1.5: 0.5}
+    for value, expected in stops.items():
+        output = operator(torch.full((1, 3, 1, 1), value), masks)
+        assert (output / value).log2().flatten().tolist() == pytest.approx(
+            [expected] * 3, abs=1e-5
+        )
+
+
+def test_equal_zones_are_an_exposure():
+    image = torch.rand(1, 3, 8, 8)
+    output = ToneEqualizer(zones=5)(image, torch.full((1, 5, 8, 8), 0.7))
+    torch.testing.assert_close(output, image * 2**0.7)
+
+
+def test_there_are_at_least_two_zones():
+    with pytest.raises(ValueError, match="'zones' must be at least 2, got 1"):
+        ToneEqualizer(zones=1)
+
+
+def test_equal_shifts_of_all_tones_are_one_shift():
+    shift = torch.tensor([0.1, -0.2, 0.3]).view(1, 3, 1, 1)
+    output = ColorBalance()(GREYS, shift.repeat(1, 3, 1, 101))
+    torch.testing.assert_close(output, GREYS + shift, rtol=0, atol=1e-6)
+
+
+def test_the_tint_of_highlights_leaves_black_and_that_of_shadows_white():
+    masks = torch.tensor([0.2, 0.1, -0.2, -0.1]).view(1, 4, 1, 1)
+    output = SplitToning()(RAMP[..., [0, -1]], masks)
+    torch.testing.assert_close(output[0, 1:, 0].T, torch.tensor([[0.2, 0.1], [-0.2, -0.1]]))
