@@ -49,9 +49,9 @@ class Curve:
     scale: float = 1.0
     shift: float = 0.0
     offset: float = 0.0
-    top: float = 3.0
-    roots: int = 2
-    degree: int = 7
+    top: float = 4.0
+    roots: int = 3
+    degree: int = 5
     coefficients: tuple[float, ...] = field(init=False, repr=False, compare=False)
     """Those of the polynomial, the highest first, from nearly the best fit there is."""
 
@@ -126,10 +126,12 @@ _KNEE = 6 / 29
 # Where the two pieces of sRGB meet; the standard rounds it to 0.04045, and leaves a step of 2e-9.
 _BEND = 0.040448236277107
 
-DECODE = Curve(2.4, _BEND, 1 / 12.92, 1.055**-2.4, 0.055, top=1.7, roots=1, degree=6)
+DECODE = Curve(2.4, _BEND, 1 / 12.92, 1.055**-2.4, 0.055, top=1.7, roots=1, degree=7)
 """sRGB to linear light (IEC 61966-2-1)."""
 
-ENCODE = Curve(1 / 2.4, _BEND / 12.92, 12.92, 1.055, offset=-0.055)
+ENCODE = Curve(
+    1 / 2.4, _BEND / 12.92, 12.92, 1.055, offset=-0.055, top=3.0, roots=2, degree=6
+)
 """Linear light to sRGB."""
 
 ROOT = Curve(1 / 3, _KNEE**3, 1 / (3 * _KNEE**2))
@@ -155,7 +157,7 @@ class Signed:
     curve: Curve = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        curve = Curve(self.power, self.knee, slope=0, roots=3, degree=7)
+        curve = Curve(self.power, self.knee, slope=0, degree=7)
         object.__setattr__(self, "curve", curve)
 
     def __call__(self, v: Tensor) -> Tensor:
