@@ -98,7 +98,7 @@ def load(
     r"""Loads a model that :func:`save` wrote, or the one that comes with opmask.
 
     The layer that masks are read from, its geometry and the size rule come from the file and are
-    verified by running the network, not searched for again. A file whose tensors are not those of
+    searched for again only in files of the first versions. A file whose tensors are not those of
     the network that it describes is refused before the network is built.
 
     Args:
