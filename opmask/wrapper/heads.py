@@ -59,12 +59,17 @@ class Tap:
     ) -> None:
         """Keeps the input if somebody listens; input and output stay as they are."""
         state = self._state
-        if not getattr(state, "listening", False):
+        if not self.listening:
             return
         state.features = args[0] if args else next(iter(kwargs.values()))
         if state.stopping and not output:
             state.listening = False  # a network that swallows it and goes on is not heard
             raise _Reached(self)
+
+    @property
+    def listening(self) -> bool:
+        """Whether somebody listens, in this thread."""
+        return getattr(self._state, "listening", False)
 
     def __reduce__(self) -> tuple[type[Tap], tuple[()]]:
         return Tap, ()
@@ -348,10 +353,10 @@ def may_stop(network: nn.Module) -> bool:
 
 
 def _is_busy(module: nn.Module) -> bool:
-    """Whether a module, or one within it, trains or has hooks that are no taps."""
+    """Whether a module, or one within it, trains or has hooks other than taps at rest."""
     # By hand: a small network runs in milliseconds, and Module.modules takes twice as long.
     for hooks in (module._forward_hooks, module._forward_pre_hooks):
-        if hooks and not all(isinstance(hook, Tap) for hook in hooks.values()):
+        if hooks and not all(isinstance(h, Tap) and not h.listening for h in hooks.values()):
             return True
     if module.training:
         return True
