@@ -35,7 +35,8 @@ from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.baseline import DirectRGB
 from opmask.wrapper.calibration import Calibration
-from opmask.wrapper.heads import Geometry, MaskHead, OutputHead
+from opmask.wrapper.geometry import Geometry
+from opmask.wrapper.heads import MaskHead, OutputHead
 from opmask.wrapper.sizes import SizeRule
 
 __all__ = ["build", "check_map", "describe", "sketch"]

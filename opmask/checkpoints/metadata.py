@@ -85,7 +85,7 @@ class OperatorAbout(Struct, frozen=True, omit_defaults=True):
 
 
 class GeometryAbout(Struct, frozen=True):
-    """The fields of :class:`opmask.wrapper.heads.Geometry`."""
+    """The fields of :class:`opmask.wrapper.geometry.Geometry`."""
 
     inputs: Channels
     transposed: bool = False

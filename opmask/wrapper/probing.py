@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from opmask.wrapper.heads import FREEZE, NO_GRADIENT, Geometry, MaskHead, as_map, precision
+from opmask.wrapper.geometry import Geometry
+from opmask.wrapper.heads import FREEZE, NO_GRADIENT, MaskHead, as_map, precision
 
 __all__ = ["HeadChoice", "find_head", "find_start", "find_stop"]
 

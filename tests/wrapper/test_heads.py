@@ -14,7 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from zoo import ZOO, Plain
 
 from opmask import OperatorMaskWrapper
-from opmask.wrapper.heads import Geometry, MaskHead, may_stop
+from opmask.wrapper.geometry import Geometry
+from opmask.wrapper.heads import MaskHead, may_stop
 
 GEOMETRIES = {
     "1x1": Geometry(8),
