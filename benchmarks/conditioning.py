@@ -38,8 +38,9 @@ BATCH = 4
 class PixelNorm(MaskHead):
     """A root mean square for each pixel: differences in strength between places are lost."""
 
-    def condition(self, features: Tensor) -> Tensor:
-        return features * torch.rsqrt(features.square().mean(1, keepdim=True) + 1e-6)
+    def condition(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        factor = torch.rsqrt(maps.square().mean(1, keepdim=True) + 1e-6)
+        return maps * factor, maps.new_ones(1)
 
 
 class NoNorm(MaskHead):
@@ -49,8 +50,8 @@ class NoNorm(MaskHead):
         super().__init__(*args)
         self.gain = 1.0
 
-    def condition(self, features: Tensor) -> Tensor:
-        return features
+    def condition(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        return maps, maps.new_ones(1)
 
 
 class PixelToPixel(nn.Module):

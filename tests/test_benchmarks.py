@@ -170,3 +170,31 @@ def test_the_benchmark_of_rerendering_finds_the_same_pictures(monkeypatch, capsy
     rows = capsys.readouterr().out.splitlines()[2:]
     assert [row.split("|")[2].strip() for row in rows] == ["no", "yes"]
     assert all(int(row.split("|")[6].split("/")[0]) <= 2 for row in rows)
+
+
+@pytest.mark.slow
+def test_the_wrapper_benchmark_compares_predicting_training_and_loading(monkeypatch, capsys):
+    module = load("wrapper")
+    monkeypatch.setattr(module, "SIZE", 64)
+    monkeypatch.setattr(module, "NETWORKS", {"small": lambda: SmallUNet(width=8)})
+    monkeypatch.setattr("sys.argv", ["wrapper.py", "--repeats", "1"])
+    module.main()
+    rows = [row.split("|")[1:-1] for row in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0].strip() for row in rows] == ["predict", "forward and backward", "load"]
+    assert all(float(row[4]) > 0 for row in rows)
+
+
+def test_the_wrapper_benchmark_compares_the_same_weights():
+    module = load("wrapper")
+    bare, model = module.pairs(SmallUNet(width=8))
+    torch.testing.assert_close(bare.state_dict(), model.backbone.state_dict())
+    assert all(parameter.requires_grad for parameter in bare.parameters())
+    assert not bare.out._forward_hooks
+
+
+def test_the_wrapper_benchmark_gives_medians_of_ratios_without_the_first_turn(monkeypatch):
+    module = load("wrapper")
+    times = {"bare": iter([9.0, 1.0, 2.0, 4.0]), "ours": iter([9.0, 2.0, 2.0, 12.0])}
+    monkeypatch.setattr(module, "seconds", lambda call: next(times[call]))
+    row = module.compared("work", "network", "bare", "ours", 3)
+    assert row == ("work", "network", "2000.0 ms", "2000.0 ms", "2.000")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -35,7 +35,9 @@ from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.baseline import DirectRGB
 from opmask.wrapper.calibration import Calibration
-from opmask.wrapper.heads import Geometry, MaskHead, OutputHead
+from opmask.wrapper.geometry import Geometry
+from opmask.wrapper.heads import MaskHead, OutputHead
+from opmask.wrapper.sizes import SizeRule
 
 __all__ = ["build", "check_map", "describe", "sketch"]
 
@@ -65,6 +67,7 @@ def _describe_wrapper(model: OperatorMaskWrapper) -> WrapperAbout:
         operators=[describe_operator(op) for op in model.retoucher.operators],
         head=_describe_head(model.head),
         fixed=model.size_rule.fixed,
+        least=model.size_rule.least,
         size=model.size,
         unused=model.unused,
         call=_name(model.call),
@@ -119,15 +122,30 @@ def sketch(
 
 
 def check_map(about: WrapperAbout | DirectAbout, parts: Parts) -> None:
-    """Runs a sketch: a head whose logits would not fit the image is refused before it has any."""
-    if isinstance(about, DirectAbout) or not isinstance(parts.head, MaskHead):
+    """Refuses a network of opmask whose logits would not fit the image, before it has any memory.
+
+    Where masks are read just as the network's own layer reads its features, nothing has to run
+    for that: what fits the one fits the other.
+    """
+    if isinstance(about, DirectAbout) or parts.retoucher is None:
         return
-    network, size = parts.backbone.eval(), _example_size(about)
+    network, head, masks = parts.backbone.eval(), parts.head, len(parts.retoucher.ranges)
     arguments: Any = network.arguments
+    if not isinstance(head, MaskHead):
+        if (outputs := arguments["out_channels"]) != masks:
+            raise ValueError(
+                f"the network that it describes puts out {outputs} maps for {masks} masks."
+            )
+        return
+    layer = network.get_submodule(head.name)
+    own = isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and Geometry.of(layer)
+    if replace(head.geometry, once=False) == own and about.least is not UNSET:
+        return
+    size = _example_size(about)
     image = torch.empty(1, arguments["in_channels"], *size, device="meta")
-    parts.head.attach(network)
+    head.attach(network)
     try:
-        parts.head.read(parts.head.features(lambda: network(image)), size)
+        head.read(head.features(lambda: network(image)), size)
     except RuntimeError as error:
         reason = shorten("".join(str(error).splitlines()[:1])).rstrip(".")
         raise ValueError(f"the network that it describes does not run ({reason}).") from error
@@ -195,7 +213,7 @@ def _build_wrapper(
         call=call,
         preprocess=preprocess,
         example=torch.full((1, 3, *_example_size(about)), 0.5, device=device),
-        multiple_of=None if about.fixed else about.multiple_of,
+        multiple_of=_sizes(about),
         size=about.size,  # type: ignore[arg-type]
     )
     if about.calibration is not UNSET:
@@ -215,6 +233,13 @@ def _build_head(about: HeadAbout | None, network: nn.Module, masks: int) -> Mask
             f"no layer {about.name!r}."
         )
     return MaskHead(about.name, masks, Geometry(**msgspec.structs.asdict(about.geometry)))
+
+
+def _sizes(about: WrapperAbout) -> int | SizeRule | None:
+    """What the file knows of the sizes: all of it, or what older ones do."""
+    if about.fixed:
+        return None if about.least is UNSET else SizeRule(1, 1, about.fixed)
+    return about.multiple_of if about.least is UNSET else SizeRule(about.multiple_of, about.least)
 
 
 def _example_size(about: WrapperAbout) -> tuple[int, int]:

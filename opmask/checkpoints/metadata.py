@@ -92,7 +92,7 @@ class OperatorAbout(Struct, frozen=True, omit_defaults=True):
 
 
 class GeometryAbout(Struct, frozen=True):
-    """The fields of :class:`opmask.wrapper.heads.Geometry`."""
+    """The fields of :class:`opmask.wrapper.geometry.Geometry`."""
 
     inputs: Channels
     transposed: bool = False
@@ -106,6 +106,7 @@ class GeometryAbout(Struct, frozen=True):
     excess: Annotated[int, Meta(ge=-256, le=256)] = 0
     start: Pixels = 0
     shuffle: Few = 1
+    once: bool = False
 
     def __post_init__(self) -> None:
         """Refuses maps that would be much larger than the image."""
@@ -145,7 +146,10 @@ class DirectAbout(Struct, frozen=True, tag_field="kind", tag="DirectRGB"):
 
 
 class WrapperAbout(Struct, frozen=True, tag_field="kind", tag="OperatorMaskWrapper"):
-    """A :class:`opmask.OperatorMaskWrapper`; callables by their names."""
+    """A :class:`opmask.OperatorMaskWrapper`; callables by their names.
+
+    Older files lack `least`: the sizes are searched for when such a file is loaded.
+    """
 
     backbone: BackboneAbout
     region: bool
@@ -158,7 +162,16 @@ class WrapperAbout(Struct, frozen=True, tag_field="kind", tag="OperatorMaskWrapp
     call: Name | None
     preprocess: Name | None
     calibration: CalibrationAbout | UnsetType = UNSET
+    least: Side | UnsetType = UNSET
     format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        """Refuses a smallest side that is none of the sides that the network accepts."""
+        if self.least is not UNSET and self.least % self.multiple_of:
+            raise ValueError(
+                "the network that it describes does not run ('least' must be a multiple of "
+                f"'multiple_of', got {self.least} and {self.multiple_of})"
+            )
 
 
 class _Format(Struct):

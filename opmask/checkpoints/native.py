@@ -97,9 +97,10 @@ def load(
 ) -> OperatorMaskWrapper | DirectRGB:
     r"""Loads a model that :func:`save` wrote, or the one that comes with opmask.
 
-    The layer that masks are read from, its geometry and the size rule come from the file and are
-    verified by running the network, not searched for again. A file whose tensors are not those of
-    the network that it describes is refused before the network is built.
+    The layer that masks are read from, its geometry and the sizes that the network accepts come
+    from the file, and the network is not run. (Older files hold less: what they lack is found out
+    by running it. Saved again, they are like new ones.) A file whose tensors are not those of the
+    network that it describes is refused before the network is built.
 
     Args:
         path: The file. Default: the model in the box, see :doc:`/guide/model`.

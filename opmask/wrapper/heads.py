@@ -3,19 +3,20 @@ r"""Mask heads: how logits are read from a network that was never built for mask
 Data flow: `image -> backbone -> features -> MaskHead -> logits`. The last layer of a network turns
 rich features into colours; masks need the features. A :class:`Tap` on that layer keeps its
 *input*, a zero convolution of the same geometry turns that into logits, and whatever the network
-does afterwards (tanh, residual, pixel shuffle) is ignored. :class:`OutputHead` is for networks
-built for masks: their output is the logits. :mod:`opmask.wrapper.probing` finds the layer.
+does afterwards (tanh, residual, pixel shuffle) is ignored; at inference it does not even run.
+:class:`OutputHead` is for networks built for masks: their output is the logits.
+:mod:`opmask.wrapper.probing` finds the layer.
 
 Features are divided by their root mean square over each image and by the square root of the
-fan-in, so that one learning rate suits every network: see :doc:`/design/conditioning`.
+fan-in, so that one learning rate suits every network: see :doc:`/design/conditioning`. These are
+two numbers for an image, so the logits are divided, which have fewer channels.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -24,7 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["Geometry", "MaskHead", "OutputHead", "Tap"]
+from opmask.wrapper.geometry import Geometry
+
+__all__ = ["MaskHead", "OutputHead", "Tap", "may_stop"]
 
 NO_GRADIENT = (
     "the network switches gradients off, so that it would not learn. Pass use_reentrant=False to "
@@ -33,94 +36,61 @@ NO_GRADIENT = (
 FREEZE = ", or freeze it with backbone.requires_grad_(False) if it is not to learn"
 
 
+class _Reached(BaseException):
+    """Ends the run of a network at its tapped layer; an `except Exception` lets it through."""
+
+
 class Tap:
-    """A forward hook that keeps the input of its layer, but only while somebody listens.
+    """A hook that keeps the input of its layer, but only while somebody listens.
 
     If it always kept the input, a deep copy after `backbone(x)` would meet a tensor of the
-    autograd graph, and memory would stay alive. It runs after the layer, so that it keeps what the
-    layer got in the end, also where other hooks replaced its input. The state is per thread, so
-    that several threads can call one model.
+    autograd graph, and memory would stay alive. The state is per thread, so that several threads
+    can call one model.
+
+    It is hooked to the layer twice. After the layer it keeps what the layer got in the end, also
+    where other hooks replaced its input. Before the layer it ends the run if it is told to, which
+    is for networks without hooks of others alone: see :func:`may_stop`.
     """
 
     def __init__(self) -> None:
         self._state = threading.local()
 
     def __call__(
-        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object
+        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *output: object
     ) -> None:
-        """Keeps the input if somebody listens; the output stays as it is."""
-        if getattr(self._state, "listening", False):
-            self._state.features = args[0] if args else next(iter(kwargs.values()))
+        """Keeps the input if somebody listens; input and output stay as they are."""
+        state = self._state
+        if not self.listening:
+            return
+        state.features = args[0] if args else next(iter(kwargs.values()))
+        if state.stopping and not output:
+            state.listening = False  # a network that swallows it and goes on is not heard
+            raise _Reached(self)
+
+    @property
+    def listening(self) -> bool:
+        """Whether somebody listens, in this thread."""
+        return getattr(self._state, "listening", False)
 
     def __reduce__(self) -> tuple[type[Tap], tuple[()]]:
         return Tap, ()
 
-    def listen(self, run: Callable[[], object]) -> Tensor | None:
-        """The input that the layer got last while `run` ran, or `None` if it did not run."""
-        self._state.listening, self._state.features = True, None
+    def listen(self, run: Callable[[], object], stop: bool = False) -> Tensor | None:
+        """The input that the layer got last while `run` ran, or `None` if it did not run.
+
+        With `stop`, the input that it got first, and what comes after that does not run.
+        """
+        state = self._state
+        state.listening, state.stopping, state.features = True, stop, None
         try:
             run()
-            return self._state.features
+        except _Reached as reached:
+            if reached.args[0] is not self:  # but a wrapper's around this one
+                raise
         finally:
-            self._state.listening, self._state.features = False, None
-
-
-@dataclass(frozen=True)
-class Geometry:
-    r"""Everything about a mask head but its weights, so that it can be rebuilt without probing.
-
-    Args:
-        inputs: The number of channels of the features.
-        transposed: Whether the convolution is a transposed one.
-        kernel_size: The kernel's height and width.
-        stride: The stride.
-        padding: The padding, or `"same"` or `"valid"`.
-        dilation: The dilation.
-        output_padding: The output padding of a transposed convolution.
-        padding_mode: The padding mode as in :class:`torch.nn.Conv2d`.
-        scale: The size of the map over the size of the image, as a numerator and a denominator.
-        excess: By how many pixels the map is larger than that on each axis; negative for valid
-            convolutions.
-        start: Where the image begins in a map with an excess, in pixels of the map.
-        shuffle: How many logits in each direction come from one place of the map (sub-pixel
-            convolution).
-    """
-
-    inputs: int
-    transposed: bool = False
-    kernel_size: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] | str = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    output_padding: tuple[int, int] = (0, 0)
-    padding_mode: str = "zeros"
-    scale: tuple[int, int] = (1, 1)
-    excess: int = 0
-    start: int = 0
-    shuffle: int = 1
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Geometry:
-        """Rebuilds a geometry from :func:`dataclasses.asdict`, also after a trip through JSON."""
-        arguments: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        return cls(**arguments)
-
-    def build(self, channels: int) -> nn.Conv2d | nn.ConvTranspose2d:
-        """A plain, ungrouped convolution with this geometry, all zero."""
-        shared = {
-            n: getattr(self, n)
-            for n in ("kernel_size", "stride", "padding", "dilation", "padding_mode")
-        }
-        if self.transposed:
-            shared["output_padding"] = self.output_padding
-        kind = nn.ConvTranspose2d if self.transposed else nn.Conv2d
-        layer = kind(self.inputs, channels * self.shuffle**2, **shared)
-        for parameter in layer.parameters():
-            nn.init.zeros_(parameter)
-        return layer
+            features = state.features
+            state.listening, state.stopping, state.features = False, False, None
+        return features
 
 
 class MaskHead(nn.Module):
@@ -129,6 +99,9 @@ class MaskHead(nn.Module):
     .. math:: z = \frac{1}{\sqrt{n}} \left( W * \frac{f}{\operatorname{rms}(f)} + b \right)
 
     with the fan-in :math:`n` and the root mean square over channels and places of each image.
+    Convolutions are linear, so this is computed as
+
+    .. math:: z = \frac{1}{\sqrt{n}} \left( \frac{W * f}{\operatorname{rms}(f)} + b \right)
 
     Args:
         name: The name of the tapped layer in the backbone.
@@ -145,47 +118,86 @@ class MaskHead(nn.Module):
         )
         self.gain = (geometry.inputs * taps) ** -0.5
 
-    def attach(self, backbone: nn.Module) -> RemovableHandle:
-        """Hooks the tap to the layer of that name in `backbone`."""
-        return backbone.get_submodule(self.name).register_forward_hook(
-            self.tap, with_kwargs=True, prepend=True
-        )
+    def attach(self, backbone: nn.Module) -> list[RemovableHandle]:
+        """Hooks the tap to the layer of that name in `backbone`, before it and after it."""
+        layer = backbone.get_submodule(self.name)
+        return [
+            layer.register_forward_pre_hook(self.tap, with_kwargs=True),
+            layer.register_forward_hook(self.tap, with_kwargs=True, prepend=True),
+        ]
 
     def forward(
-        self, run: Callable[[], object], size: tuple[int, int], learns: bool = False
+        self,
+        run: Callable[[], object],
+        size: tuple[int, int],
+        learns: bool = False,
+        network: nn.Module | None = None,
     ) -> Tensor:
         """Runs the network on an input of that size and reads the logits (B, M, H, W).
 
-        `learns` says that the features must carry a gradient.
+        `learns` says that the features must carry a gradient; `network`, what `run` runs, is given
+        where it need not run to its end.
         """
-        features = self.features(run)
+        stop = network is not None and self.geometry.once and may_stop(network)
+        features = self.features(run, stop)
         check_gradient(features, learns)
         with torch.autocast(features.device.type, enabled=False):
             return self.read(features, size)
 
-    def features(self, run: Callable[[], object]) -> Tensor:
-        """Runs the network; the input of the tapped layer."""
-        features = self.tap.listen(run)
+    def features(self, run: Callable[[], object], stop: bool = False) -> Tensor:
+        """Runs the network, to its end or to the tapped layer; the input of that layer."""
+        features = self.tap.listen(run, stop)
         if features is None:
             raise RuntimeError(
                 f"layer {self.name!r} did not run in this mode. Name another one with head='...'."
             )
         return features
 
-    def condition(self, features: Tensor) -> Tensor:
-        """Scales the features of each image to a root mean square of 1."""
-        return features * torch.rsqrt(features.square().mean((1, 2, 3), keepdim=True) + 1e-6)
+    def condition(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """What the layer gets for maps, and the factor of what it makes of them.
+
+        The factor brings the features of each image to a root mean square of 1.
+        """
+        # First over what lies side by side in memory, then over the rest: fast, and no sum is of
+        # so many numbers that rounding tells.
+        side_by_side = 1 if maps.stride(1) == 1 else 3
+        # Squares overflow in half precision.
+        dtype = torch.promote_types(maps.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(maps, dim=side_by_side, keepdim=True, dtype=dtype)
+        square = norm.square().mean((1, 2, 3), keepdim=True) / maps.shape[side_by_side]
+        factor = torch.rsqrt(square + 1e-6)
+        if self.layer.weight.dtype == torch.float16:  # in which what the layer makes overflows too
+            return maps * factor, torch.ones_like(factor)
+        return maps, factor
 
     def read(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """Turns features into logits of that size, in at least float32."""
-        maps, dtype = as_map(features, size, self.geometry.inputs), self.layer.weight.dtype
-        # Squares overflow in half precision.
-        maps = maps.to(torch.promote_types(dtype, torch.float32))
-        logits = self.gain * self.layer(self.condition(maps).to(dtype)).to(maps.dtype)
+        maps, weight = as_map(features, size, self.geometry.inputs), self.layer.weight
+        maps, factor = self.condition(maps.to(torch.promote_types(maps.dtype, weight.dtype)))
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        logits = self._convolve(maps.to(weight.dtype)).to(dtype)
+        bias = self.layer.bias.to(dtype).view(-1, 1, 1)  # type: ignore[union-attr]
+        logits = logits * (self.gain * factor.to(dtype)) + self.gain * bias
         logits = self._crop(logits, size)
         if self.geometry.shuffle > 1:
             logits = F.pixel_shuffle(logits, self.geometry.shuffle)
         return logits
+
+    def _convolve(self, maps: Tensor) -> Tensor:
+        """What the layer makes of maps, without its bias."""
+        layer = self.layer
+        if isinstance(layer, nn.Conv2d):
+            return layer._conv_forward(maps, layer.weight, None)
+        return F.conv_transpose2d(
+            maps,
+            layer.weight,
+            None,
+            layer.stride,
+            layer.padding,  # type: ignore[arg-type]
+            layer.output_padding,
+            layer.groups,
+            layer.dilation,
+        )
 
     def _crop(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Takes off, or pads, what the map has more or less than the image."""
@@ -227,11 +239,16 @@ class OutputHead(nn.Module):
     """
 
     def forward(
-        self, run: Callable[[], object], size: tuple[int, int], learns: bool = False
+        self,
+        run: Callable[[], object],
+        size: tuple[int, int],
+        learns: bool = False,
+        network: nn.Module | None = None,
     ) -> Tensor:
         """Runs the network and returns its output (B, M, H, W), of the input's size.
 
-        `learns` says that the output must carry a gradient.
+        `learns` says that the output must carry a gradient. It is the end of the network that
+        counts, so `network` is of no use.
         """
         output = run()
         if not isinstance(output, Tensor) or output.shape[-2:] != size:
@@ -248,6 +265,34 @@ def check_gradient(features: Tensor, learns: bool) -> None:
     """Raises if a network that is to learn has computed its features without a gradient."""
     if learns and not features.requires_grad:
         raise RuntimeError(f"{NO_GRADIENT}{FREEZE}.")
+
+
+def may_stop(network: nn.Module) -> bool:
+    """Whether nobody can tell whether a run of a network ends before its end.
+
+    So it is where there are no gradients to come and no module changes what it holds, as some do
+    in training mode, unless somebody has hooked something to one of the modules, or to all there
+    are. Compilers leave out by themselves what nobody uses.
+    """
+    every = torch.nn.modules.module
+    return not (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or every._global_forward_hooks
+        or every._global_forward_pre_hooks
+        or _is_busy(network)
+    )
+
+
+def _is_busy(module: nn.Module) -> bool:
+    """Whether a module, or one within it, trains or has hooks other than taps at rest."""
+    # By hand: a small network runs in milliseconds, and Module.modules takes twice as long.
+    for hooks in (module._forward_hooks, module._forward_pre_hooks):
+        if hooks and not all(isinstance(h, Tap) and not h.listening for h in hooks.values()):
+            return True
+    if module.training:
+        return True
+    return any(inner is not None and _is_busy(inner) for inner in module._modules.values())
 
 
 def as_map(features: Tensor, size: tuple[int, int], channels: int) -> Tensor:

@@ -49,7 +49,9 @@ class OperatorMaskWrapper(nn.Module):
     The network runs as it is. A hook keeps the input of its last layer, and a new zero layer turns
     that into one logit map for each mask, so an untrained wrapper returns its input. The network's
     own output is not used, its `state_dict` keys stay as they were, and parameters after the
-    tapped layer are frozen (`unused` names them), since no gradient reaches them.
+    tapped layer are frozen (`unused` names them), since no gradient reaches them. In evaluation
+    mode without gradients, what comes after that layer does not run, unless a hook of somebody
+    else's would miss it.
 
     Args:
         backbone: The network. What it puts out does not matter: only its features are used.
@@ -58,7 +60,8 @@ class OperatorMaskWrapper(nn.Module):
             changed: 1 inside, 0 outside, soft between, -1 unknown.
         head: The name of the layer to read from, if the one that is found is not the right one; or
             an :class:`OutputHead`, for a network whose own output is the logits.
-            (:func:`opmask.load` hands in the head of a file.)
+            (:func:`opmask.load` hands in the head of a file, and its :class:`SizeRule` as
+            `multiple_of`: then nothing is tried out.)
         call: How to call the network, as `call(backbone, input)`, if not as `backbone(input)`.
         preprocess: Maps the RGB image in :math:`[0, 1]` to the network's input, such as
             `opmask.LAB_CENTERED.from_rgb` or `torchvision.transforms.Normalize(mean, std)`.
@@ -104,14 +107,14 @@ class OperatorMaskWrapper(nn.Module):
         call: Callable[[nn.Module, Tensor], object] | None = None,
         preprocess: Callable[[Tensor], Tensor] | None = None,
         example: Tensor | None = None,
-        multiple_of: int | None = None,
+        multiple_of: int | SizeRule | None = None,
         size: int | tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         check_backbone(backbone)
         if retoucher is not None and not isinstance(retoucher, Retoucher):
             raise TypeError(f"'retoucher' must be a Retoucher, got {type(retoucher).__name__}.")
-        if multiple_of is not None:
+        if multiple_of is not None and not isinstance(multiple_of, SizeRule):
             check_multiple(multiple_of)
         if size is not None:
             check_size(size)
@@ -206,7 +209,7 @@ class OperatorMaskWrapper(nn.Module):
             parameter.requires_grad for parameter in self.backbone.parameters()
         )  # fmt: skip
         shape = padded.shape[-2], padded.shape[-1]
-        logits = self.head(lambda: self._run(padded, region), shape, learns)
+        logits = self.head(lambda: self._run(padded, region), shape, learns, self.backbone)
         return resize(logits, shape)[..., : size[0], : size[1]]
 
     def _run(self, image: Tensor, region: Tensor | None = None) -> object:

@@ -13,6 +13,7 @@ convolution of a vision transformer is its first layer.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
@@ -21,9 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from opmask.wrapper.heads import FREEZE, NO_GRADIENT, Geometry, MaskHead, as_map, precision
+from opmask.wrapper.geometry import Geometry
+from opmask.wrapper.heads import FREEZE, NO_GRADIENT, MaskHead, as_map, precision
 
-__all__ = ["HeadChoice", "find_head", "find_start"]
+__all__ = ["HeadChoice", "find_head", "find_start", "find_stop"]
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 Run = Callable[[Tensor], object]
@@ -233,16 +235,7 @@ def _copy_geometry(ran: _LayerCall, maps: Tensor) -> tuple[Geometry, tuple[int, 
     """A convolution's geometry and map size; 1x1 for layers of another kind, or that pad."""
     old, inputs = ran.layer, maps.shape[1]
     if isinstance(old, (nn.Conv2d, nn.ConvTranspose2d)):
-        geometry = Geometry(
-            inputs,
-            isinstance(old, nn.ConvTranspose2d),
-            old.kernel_size,  # type: ignore[arg-type]
-            old.stride,  # type: ignore[arg-type]
-            old.padding,  # type: ignore[arg-type]
-            old.dilation,  # type: ignore[arg-type]
-            old.output_padding,  # type: ignore[arg-type]
-            old.padding_mode,
-        )
+        geometry = Geometry.of(old)
         try:
             output = geometry.build(1).to(maps)(maps)
         except RuntimeError:  # the layer does more than its attributes say
@@ -284,3 +277,36 @@ def find_start(head: MaskHead, example: Tensor, run: Run) -> MaskHead:
     start = min((0, geometry.excess // 2, geometry.excess), key=lambda s: abs(s - begin))
     head.geometry = replace(geometry, start=start)
     return head
+
+
+@torch.no_grad()
+def find_stop(head: MaskHead, backbone: nn.Module, example: Tensor, run: Run) -> None:
+    r"""Finds out whether the network may stop at the tapped layer, and notes it in the geometry.
+
+    Not if the layer runs several times, because it is the last input that counts; nor if a run
+    that was cut short changes what the next one gives, as in a network that tidies up at its end.
+
+    Args:
+        head: The mask head, attached.
+        backbone: The network, in evaluation mode.
+        example: An image that the network accepts, with shape :math:`(B, 3, H, W)`.
+        run: Calls the network with an image.
+    """
+    calls = []
+    layer = backbone.get_submodule(head.name)
+    counter = layer.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        whole = head.features(lambda: run(example)).clone()
+    finally:
+        counter.remove()
+    once = len(calls) == 1
+    if once:
+        try:
+            cut = [head.features(lambda: run(example), stop=True).clone() for _ in range(2)]
+            once = all(torch.equal(features, whole) for features in cut)
+        except Exception:  # whatever the network raises, it does not stand that
+            once = False
+        if not once:
+            with suppress(Exception):
+                run(example)  # tidies up
+    head.geometry = replace(head.geometry, once=once)

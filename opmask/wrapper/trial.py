@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from opmask.color import check_image
 from opmask.wrapper.heads import MaskHead, OutputHead
-from opmask.wrapper.probing import HeadChoice, find_head, find_start
+from opmask.wrapper.probing import HeadChoice, find_head, find_start, find_stop
 from opmask.wrapper.sizes import SizeRule, find_sizes
 
 __all__ = ["Trial", "try_out"]
@@ -61,7 +61,7 @@ def try_out(
     names: Sequence[str],
     head: str | Head | None,
     example: Tensor | None,
-    multiple_of: int | None,
+    multiple_of: int | SizeRule | None,
     *,
     region: bool,
 ) -> Trial:
@@ -74,7 +74,8 @@ def try_out(
         names: The names of the masks.
         head: As for :class:`opmask.OperatorMaskWrapper`, like `example` and `multiple_of`.
         example: As there; images of several sizes are tried if `None`.
-        multiple_of: As there.
+        multiple_of: As there; or all that is known of the sizes. With that and a head that is no
+            name nothing is left to try.
         region: Whether the network gets a fourth channel.
 
     Returns:
@@ -84,6 +85,10 @@ def try_out(
         ValueError: If there is no way to read masks from the network. The message says in one line
             what was tried and which argument to pass.
     """
+    if isinstance(multiple_of, SizeRule) and isinstance(head, Head):
+        if isinstance(head, MaskHead):
+            head.attach(backbone)
+        return Trial(head, multiple_of, set())
     device = next(backbone.parameters()).device
     errors: list[Exception] = []
     forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
@@ -129,7 +134,7 @@ def _try(
     names: Sequence[str],
     wanted: str | Head | None,
     example: Tensor,
-    multiple_of: int | None,
+    multiple_of: int | SizeRule | None,
 ) -> Trial:
     def run(image: Tensor) -> object:
         try:
@@ -147,19 +152,27 @@ def _try(
     if isinstance(wanted, OutputHead):
         head: Head = wanted
         _check_channels(head(lambda: run(example), tuple(example.shape[-2:])), names)
-        return Trial(head, find_sizes(example, accepts, multiple_of), set())
+        return Trial(head, _rule(example, accepts, multiple_of), set())
     if isinstance(wanted, MaskHead):
         found = HeadChoice(wanted, set(), "")
     else:
         found = find_head(backbone, len(names), example, run, wanted)
-    handle = found.head.attach(backbone)
+    handles = found.head.attach(backbone)
     try:
         head = found.head if found.head is wanted else find_start(found.head, example, run)
-        rule = find_sizes(example, accepts, multiple_of)
+        rule = _rule(example, accepts, multiple_of)
+        find_stop(head, backbone, example, run)
     except Exception:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
         raise
     return Trial(head, rule, found.unused, found.doubt)
+
+
+def _rule(
+    example: Tensor, accepts: Callable[[Tensor], bool], known: int | SizeRule | None
+) -> SizeRule:
+    return known if isinstance(known, SizeRule) else find_sizes(example, accepts, known)
 
 
 def _check_channels(logits: Tensor, names: Sequence[str]) -> None:

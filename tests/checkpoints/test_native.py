@@ -466,6 +466,11 @@ HOSTILE = {
         )
         for low in ("nan", "x", "3.0", "1.0", "-1e308", "")
     },
+    "once": (edited("head", "geometry", "once", value=1), "'head.geometry.once'"),
+    "least 0": (edited("least", value=0), ">= 1, in the field 'least'"),
+    "least 10**6": (edited("least", value=10**6), "'least'"),
+    "least 40": (edited("least", value=40), r"does not run \('least' must be .* got 40 and 32"),
+    "least null": (edited("least", value=None), "'least'"),
     "calibration": (
         edited("calibration", value={"threshold": 2, "confidence": [0.1], "strength": [1]}),
         "calibration.threshold",
@@ -513,3 +518,117 @@ def test_every_network_of_opmask_says_what_it_can_be_built_with():
     for name in opmask.backbones.__all__:
         kind = getattr(opmask.backbones, name)
         assert convert_arguments(kind, kind().arguments) == kind().arguments
+
+
+# --- nothing is tried out again ---
+
+
+@pytest.fixture
+def no_runs(monkeypatch):
+    """Networks of opmask and of the zoo fail if they are run."""
+
+    def fail(network, *args):
+        raise AssertionError(f"{type(network).__name__} was run")
+
+    def forbid():
+        for kind in (*vars(opmask.backbones).values(), Plain, Tokens, NeedsTime):
+            if isinstance(kind, type) and issubclass(kind, nn.Module):
+                monkeypatch.setattr(kind, "forward", fail)
+
+    return forbid
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_loading_runs_no_network(name, tmp_path, no_runs):
+    model, path = MODELS[name](), tmp_path / "model.safetensors"
+    opmask.save(model, path)
+    no_runs()
+    loaded = opmask.load(path)
+    if isinstance(model, OperatorMaskWrapper):
+        assert loaded.size_rule == model.size_rule
+
+
+def test_loading_the_model_in_the_box_runs_no_network(no_runs):
+    no_runs()
+    assert opmask.load().size_rule == (16, 32, None)
+
+
+def test_loading_runs_no_network_that_is_handed_in(tmp_path, no_runs):
+    fixed, example = Tokens(fixed=64), torch.rand(2, 3, 64, 64)
+    timed = OperatorMaskWrapper(NeedsTime(), call=call_with_time)
+    opmask.save(OperatorMaskWrapper(fixed, example=example), tmp_path / "fixed.safetensors")
+    opmask.save(timed, tmp_path / "timed.safetensors")
+    no_runs()
+    loaded = opmask.load(tmp_path / "fixed.safetensors", backbone=fixed)
+    assert (loaded.size_rule.fixed, loaded.size) == ((64, 64), (64, 64))
+    opmask.load(tmp_path / "timed.safetensors", backbone=NeedsTime(), call=call_with_time)
+
+
+def of_before(_, metadata):
+    """As files were before they held all that is known of sizes."""
+    about = json.loads(metadata["opmask"])
+    del about["least"]
+    if about["head"]:
+        del about["head"]["geometry"]["once"]
+    metadata["opmask"] = json.dumps(about)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if "direct" not in name])
+def test_a_file_of_before_gives_the_same_model_and_what_it_lacks_is_found_out(name, tmp_path):
+    model, path, image = MODELS[name](), tmp_path / "m.safetensors", torch.rand(1, 3, 40, 70)
+    opmask.save(model, path)
+    rewrite(path, of_before)
+    loaded = opmask.load(path)
+    torch.testing.assert_close(loaded(image), model(image), rtol=0, atol=0)
+    assert loaded.size_rule == model.size_rule
+    if name != "output head":
+        assert loaded.head.geometry == model.head.geometry
+        assert loaded.head.geometry.once
+
+
+def test_a_file_of_before_for_a_network_of_one_size_is_loaded(tmp_path):
+    path, net = tmp_path / "m.safetensors", Tokens(fixed=64)
+    model = OperatorMaskWrapper(net, example=torch.rand(2, 3, 64, 64))
+    opmask.save(model, path)
+    rewrite(path, of_before)
+    assert opmask.load(path, backbone=Tokens(fixed=64)).size_rule == model.size_rule
+
+
+def test_a_layer_that_runs_twice_is_not_stopped_after_loading_either(tmp_path):
+    class Twice(Plain):
+        def forward(self, x):
+            return super().forward(super().forward(x))
+
+    path, image = tmp_path / "m.safetensors", torch.rand(1, 3, 32, 32)
+    model = randomized(OperatorMaskWrapper(Twice()))
+    opmask.save(model, path)
+    for change in (lambda *_: None, of_before):
+        rewrite(path, change)
+        loaded = opmask.load(path, backbone=Twice())
+        assert not loaded.head.geometry.once
+        with torch.no_grad():
+            torch.testing.assert_close(loaded.predict(image), model.predict(image))
+
+
+def test_outputs_that_are_no_masks_are_refused_without_a_run(tmp_path, no_runs):
+    path = tmp_path / "m.safetensors"
+    opmask.save(MODELS["output head"](), path)
+    rewrite(path, edited("operators", value=[ONE]))
+    no_runs()
+    with pytest.raises(ValueError, match="describes puts out 6 maps for 1 masks"):
+        opmask.load(path)
+
+
+ONE = {"type": "Add", "space": "rgb", "ranges": {"r_add": ["0.0", "-1.0", "1.0"]}}
+
+
+def test_a_network_of_ones_own_that_does_not_fit_is_refused_when_it_is_used(tmp_path):
+    class Larger(Plain):
+        def forward(self, x):
+            return super().forward(nn.functional.pad(x, (1, 1, 1, 1)))
+
+    path = tmp_path / "m.safetensors"
+    opmask.save(OperatorMaskWrapper(Plain()), path)
+    model = opmask.load(path, backbone=Larger())
+    with pytest.raises(ValueError, match="layer 'out' gives 34x34 for an image of 32x32"):
+        model(torch.rand(1, 3, 32, 32))
