@@ -80,8 +80,7 @@ class Gated(Operator):
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
         masks, gate = mask[:, :-1], mask[:, -1:]
-        identity = self.identity.to(mask.dtype)
-        effective = identity + gate * (masks - identity)
+        effective = self.identity.to(mask.dtype).lerp(masks, gate)
         for operator, part in split_masks(self.operators, effective):
             image = operator(image, part)
         return image
