@@ -45,7 +45,7 @@ class Stage(nn.Module):
 
         def apply(image: Tensor, *planes: Tensor) -> Tensor:
             x = self.space.from_rgb(image)
-            for operator, part in split_masks(self.operators, torch.cat(planes, 1)):
+            for operator, part in split_masks(self.operators, _joined(planes)):
                 x = operator(x, part)
             x = self.space.to_rgb(x)
             return x if finish is None else finish(x)
@@ -67,6 +67,26 @@ class Stage(nn.Module):
     def extra_repr(self) -> str:
         """The colour space, for printing."""
         return self.space.name
+
+
+def _joined(planes: tuple[Tensor, ...]) -> Tensor:
+    """Planes (B, 1, H, W) as one tensor (B, M, H, W), without a copy where they are parts of one."""
+    first, rest = planes[0], planes[1:]
+    if torch.is_grad_enabled() or first.is_cuda or not rest:
+        return torch.cat(planes, 1)
+    step = rest[0].storage_offset() - first.storage_offset()
+    for number, plane in enumerate(rest, 1):
+        if (
+            plane.untyped_storage().data_ptr() != first.untyped_storage().data_ptr()
+            or plane.stride() != first.stride()
+            or plane.dtype != first.dtype
+            or plane.storage_offset() - first.storage_offset() != number * step
+        ):
+            return torch.cat(planes, 1)
+    size, strides = first.shape, first.stride()
+    return first.as_strided(
+        (size[0], len(planes), *size[2:]), (strides[0], step, *strides[2:])
+    )
 
 
 class Retoucher(nn.Module):

@@ -61,14 +61,19 @@ class Affine:
     def __call__(self, x: Tensor) -> Tensor:
         """Mixes the channels of pixels on a CPU, with shape (3, N)."""
         red, green, blue, offset = self.columns[x.dtype].unbind(0)
-        mixed = torch.addcmul(offset, x[0], red)
-        return mixed.addcmul(x[1], green).addcmul(x[2], blue)
+        mixed = (x[0] * red).addcmul(x[1], green).addcmul(x[2], blue)
+        return mixed + offset if self.moves else mixed
 
     def in_place(self, x: Tensor) -> Tensor:
         """The same without gradients."""
         red, green, blue, offset = self.columns[x.dtype].unbind(0)
-        mixed = torch.addcmul(offset, x[0], red)
-        return mixed.addcmul_(x[1], green).addcmul_(x[2], blue)
+        mixed = (x[0] * red).addcmul_(x[1], green).addcmul_(x[2], blue)
+        return mixed.add_(offset) if self.moves else mixed
+
+    @property
+    def moves(self) -> bool:
+        """Whether there is an offset."""
+        return any(row[3] for row in self.rows)
 
     def each(self, channels: Sequence[Tensor]) -> list[Tensor]:
         """The same for channels on any device, each by itself."""
