@@ -13,20 +13,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache, reduce
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from opmask.perturb.batched import change_regions_batched
-from opmask.perturb.filters.lookup import LookupPipeline, Pipelines
+from opmask.perturb.filters.cpu_lookup import run_on_cpu
+from opmask.perturb.filters.lookup import Bytes, LookupPipeline, Pipelines
 from opmask.perturb.records import PerturbationRecord, RegionChange
 from opmask.perturb.steps import (
     ChangedPixels,
     Step,
     change_whole_image,
-    gather_pixels,
     missing_label_error,
     pixelwise_steps,
-    true_indices,
 )
 
 
@@ -58,38 +59,46 @@ def change_regions(
     ]
     if images.is_cuda:
         return change_regions_batched(images, label_maps, changes, compile=compile)
-    inside = torch.zeros(label_maps.shape, dtype=torch.bool)
-    size, places, levels = inside[0].numel(), [], []
+    labels, pixels = label_maps.flatten(1).numpy(), images.flatten(2).numpy()
+    inside, size = np.zeros(labels.shape, bool), labels.shape[1]
+    places, levels = [np.empty(0, np.intp)], [np.empty((3, 0), np.uint8)]
     for photo, change in changes:
-        own = label_maps[photo].flatten() == change.label
-        here = true_indices(own)
+        own = labels[photo] == change.label
+        here = np.flatnonzero(own)
         if not len(here):
             raise missing_label_error(change.label)
-        inside[photo].view(-1).logical_or_(own)
-        levels.append(_change_region(images[photo], here, change))
+        inside[photo] |= own
         places.append(here + 3 * size * photo)
-    if not changes:
-        return ChangedPixels(images.new_empty(3, 0), torch.empty(0, dtype=torch.long), inside)
-    return ChangedPixels(torch.cat(levels, 1), torch.cat(places), inside)
+        steps = pixelwise_steps(change)
+        if steps is None:
+            levels.append(
+                change_whole_image(change, images[photo], torch.from_numpy(here)).numpy()
+            )
+        else:
+            own_levels = pixels[photo].take(here, axis=1)
+            levels.append(_take_steps(steps, own_levels, here, images.shape[2:]))
+    made = (
+        np.concatenate(levels, axis=1),
+        np.concatenate(places),
+        inside.reshape(label_maps.shape),
+    )
+    return ChangedPixels(*map(torch.from_numpy, made))
 
 
-def _change_region(image: Tensor, places: Tensor, change: RegionChange) -> Tensor:
-    """The pixels at some places of the changed image, with shape (3, N)."""
-    steps = pixelwise_steps(change)
-    if steps is None:
-        return change_whole_image(change, image, places)
-    levels = gather_pixels(image.flatten(1), places)
+def _take_steps(
+    steps: Sequence[Step], levels: Bytes, places: NDArray[np.intp], size: torch.Size
+) -> Bytes:
+    """The levels of some pixels of an image after steps, with shape (3, N)."""
     for step in steps:
-        levels = _apply_step(step, levels, places, image.shape[1:])
+        if isinstance(step, tuple):
+            pipeline = _joined(step)
+            keys = pipeline.keys(size[0], size[1], torch.device("cpu"))
+            levels = run_on_cpu(
+                pipeline, levels, None if keys is None else keys.numpy().take(places)
+            )
+        else:
+            levels = step(torch.from_numpy(levels)[:, None])[:, 0].numpy()
     return levels
-
-
-def _apply_step(step: Step, levels: Tensor, places: Tensor, size: torch.Size) -> Tensor:
-    if not isinstance(step, tuple):
-        return step(levels[:, None])[:, 0]
-    pipeline = _joined(step)
-    keys = pipeline.keys(size[0], size[1], levels.device)
-    return pipeline.run(levels, None if keys is None else keys.index_select(0, places))
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from opmask.perturb.rng import pick
@@ -93,10 +95,18 @@ def present_labels(label_maps: Tensor) -> list[list[int]]:
             f"'label_map' must hold labels in 0-{MAX_LABEL}, got {lowest} to {highest}. "
             f"Use 0 for pixels without a class."
         )
-    # Twenty times as fast as torch.unique on a photo of 0.3 megapixels, and the device of the maps
-    # is asked once for all of them.
+    if not label_maps.is_cuda:
+        return [_labels_of_runs(labels) for labels in label_maps.flatten(1).numpy()]
+    # The device of the maps is asked once for all of them.
     count, places = len(label_maps), label_maps.flatten(1).long()
-    if count > 1:
-        places = places + torch.arange(count, device=places.device)[:, None] * (highest + 1)
+    places = places + torch.arange(count, device=places.device)[:, None] * (highest + 1)
     counts = places.flatten().bincount(minlength=count * (highest + 1)).view(count, -1).cpu()
     return [photo[1:].nonzero().add_(1).flatten().tolist() for photo in counts]
+
+
+def _labels_of_runs(labels: NDArray[np.integer]) -> list[int]:
+    """The labels but for 0, in rising order, with one look at each run of equal ones."""
+    small = labels.astype(np.uint16)  # a quarter of the bytes
+    ends = np.flatnonzero(small[1:] != small[:-1])
+    present = np.flatnonzero(np.bincount(np.append(small[ends], small[-1])))
+    return [label for label in present.tolist() if label]

@@ -13,12 +13,14 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opmask.perturb.filters.cpu_lookup import run_on_cpu
 from opmask.perturb.filters.gradients import Gradients, key_map
 
 Bytes = NDArray[np.uint8]
@@ -77,6 +79,11 @@ class LookupPipeline:
         """Whether it does not do the same to all pixels of a colour, in tables alone."""
         return len(self.first_tables) > 1
 
+    @cached_property
+    def channel_tables(self) -> Bytes:
+        r"""The first tables channel by channel, with shape :math:`(3, 256 K)`."""
+        return np.ascontiguousarray(self.first_tables.swapaxes(0, 1)).reshape(3, -1)
+
     def then(self, other: LookupPipeline) -> LookupPipeline:
         """This pipeline, followed by one that has no keys."""
         if not self.stages:
@@ -97,12 +104,20 @@ class LookupPipeline:
         Returns:
             The new levels, with the type and shape of `pixels`.
         """
+        if pixels.device.type == "cpu":
+            return self._run_on_cpu(pixels, keys)
         if self.color_keys is not None:
             keys = keys_of_colors(pixels, torch.from_numpy(self.color_keys).to(pixels.device))
         pixels = look_up(self.first_tables, pixels, keys)
         for stage in self.stages:
             pixels = look_up(stage.table, multiply(stage.matrix, pixels), None)
         return pixels
+
+    def _run_on_cpu(self, pixels: Tensor, keys: Tensor | None) -> Tensor:
+        images = pixels.reshape(-1, *pixels.shape[-2:]).numpy()
+        by_place = None if keys is None else keys.numpy()
+        made = np.stack([run_on_cpu(self, image, by_place) for image in images])
+        return torch.from_numpy(made).view(pixels.shape)
 
     def keys(self, height: int, width: int, device: torch.device) -> Tensor | None:
         r"""The keys of an image's pixels with shape :math:`(H W)`, if places differ."""
