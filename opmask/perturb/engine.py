@@ -21,7 +21,7 @@ from torch import Tensor
 from opmask.perturb.batched import change_regions_batched
 from opmask.perturb.filters.cpu_lookup import run_on_cpu
 from opmask.perturb.filters.lookup import Bytes, LookupPipeline, Pipelines
-from opmask.perturb.records import PerturbationRecord, RegionChange
+from opmask.perturb.records import PerturbationRecord
 from opmask.perturb.steps import (
     ChangedPixels,
     Step,
