@@ -95,7 +95,7 @@ def resize_nearest(values: Tensor, size: int | tuple[int, int]) -> Tensor:
         size: The new height and width :math:`(S, T)`, in pixels; one number for a square.
 
     Returns:
-        The map with shape :math:`(*, S, T)`.
+        The map with shape :math:`(*, S, T)`; `values` itself if it has that shape.
 
     Example:
         >>> resize_nearest(torch.tensor([[1, 2, 3, 4]]), 2)
@@ -103,6 +103,8 @@ def resize_nearest(values: Tensor, size: int | tuple[int, int]) -> Tensor:
                 [2, 4]])
     """
     sides = (size, size) if isinstance(size, int) else size
+    if sides == tuple(values.shape[-2:]):
+        return values
     rows, columns = (
         (2 * torch.arange(new, device=values.device) + 1) * old // (2 * new)
         for new, old in zip(sides, values.shape[-2:], strict=True)
