@@ -123,7 +123,7 @@ def _to_rgb(codes: Tensor) -> Tensor:
 def _opencv(image: Tensor, *forms: Callable[..., Tensor]) -> ModuleType | None:
     """OpenCV, if it can do the same to this image."""
     is_plain = image.device.type == "cpu" and image.dtype == torch.uint8
-    return opencv_if_equal(*forms) if is_plain else None
+    return opencv_if_equal(*forms) if is_plain and image.numel() else None
 
 
 def _to_lab8_with_opencv(cv2: ModuleType, image: Tensor) -> Tensor:

@@ -93,7 +93,11 @@ def _rgb_codes_to_rgb(codes: Tensor) -> Tensor:
 
 
 def _lab_codes_to_rgb(codes: Tensor) -> Tensor:
-    return LAB_UNIT.to_rgb(codes.float() / 255)
+    lab = codes.float() / 255
+    if codes.is_cuda or codes.ndim == 3:
+        return LAB_UNIT.to_rgb(lab)
+    # A CPU may round the last pixels of a tensor otherwise: batches must not show in the bits.
+    return torch.stack([LAB_UNIT.to_rgb(image) for image in lab])
 
 
 RGB_ANTIALIASED = Compositing("rgb-antialiased", _same, _resize_antialiased, _rgb_codes_to_rgb)

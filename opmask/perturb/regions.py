@@ -11,7 +11,6 @@ from random import Random
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from opmask.perturb.rng import pick
@@ -95,18 +94,19 @@ def present_labels(label_maps: Tensor) -> list[list[int]]:
             f"'label_map' must hold labels in 0-{MAX_LABEL}, got {lowest} to {highest}. "
             f"Use 0 for pixels without a class."
         )
-    if not label_maps.is_cuda:
-        return [_labels_of_runs(labels) for labels in label_maps.flatten(1).numpy()]
-    # The device of the maps is asked once for all of them.
-    count, places = len(label_maps), label_maps.flatten(1).long()
-    places = places + torch.arange(count, device=places.device)[:, None] * (highest + 1)
-    counts = places.flatten().bincount(minlength=count * (highest + 1)).view(count, -1).cpu()
-    return [photo[1:].nonzero().add_(1).flatten().tolist() for photo in counts]
-
-
-def _labels_of_runs(labels: NDArray[np.integer]) -> list[int]:
-    """The labels but for 0, in rising order, with one look at each run of equal ones."""
-    small = labels.astype(np.uint16)  # a quarter of the bytes
-    ends = np.flatnonzero(small[1:] != small[:-1])
-    present = np.flatnonzero(np.bincount(np.append(small[ends], small[-1])))
-    return [label for label in present.tolist() if label]
+    count, size = len(label_maps), highest + 1
+    if label_maps.is_cuda:
+        places = label_maps.flatten(1).long()
+        places = places + torch.arange(count, device=places.device)[:, None] * size
+        # The device of the maps is asked once for all of them.
+        counts = places.flatten().bincount(minlength=count * size).cpu().numpy()
+    else:
+        # One look at each run of equal labels, in 16 bits: a third of the time.
+        labels = label_maps.flatten(1).numpy().astype(np.uint16)
+        is_last = np.ones(labels.shape, bool)
+        np.not_equal(labels[:, 1:], labels[:, :-1], out=is_last[:, :-1])
+        last = np.flatnonzero(is_last)
+        places = last // labels.shape[1] * size + labels.ravel()[last]
+        counts = np.bincount(places, minlength=count * size)
+    photos = counts.reshape(count, size)[:, 1:]
+    return [(np.flatnonzero(photo) + 1).tolist() for photo in photos]

@@ -42,6 +42,23 @@ class Stage:
     matrix: NDArray[np.float32]
     table: Bytes
 
+    @cached_property
+    def columns(self) -> NDArray[np.float32]:
+        """The columns of the matrix, with shape (3, 3, 1), or (3, 1, 1) if its rows are equal."""
+        rows = self.matrix[:1] if (self.matrix == self.matrix[0]).all() else self.matrix
+        return np.ascontiguousarray(rows.T)[..., None]
+
+    @cached_property
+    def may_leave_range(self) -> bool:
+        """Whether the matrix can lead out of the levels 0-255."""
+        brightest = 255 * self.matrix.astype(np.float64).sum(1).max() + 0.5
+        return bool(self.matrix.min() < 0 or brightest > 255.9)
+
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether the table changes nothing."""
+        return np.array_equal(self.table, identity_table())
+
 
 @dataclass(frozen=True, eq=False)
 class LookupPipeline:
