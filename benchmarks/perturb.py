@@ -78,6 +78,7 @@ def reference(
     applied: PerturbationRecord,
     seed: int,
     to_rgb: Callable[[Tensor], Tensor] | None = None,
+    size: int = SIZE,
 ) -> list[Tensor]:
     """The reference pipeline, from 8-bit arrays to tensors in [-1, 1] or RGB, and the region."""
     choose_regions_numpy(labels, seed)
@@ -94,7 +95,7 @@ def reference(
         comp = fake * mask[..., None] + comp * (1 - mask[..., None])
         union = union + mask
     comp, real, union = (
-        cv2.resize(plane, (SIZE, SIZE)) for plane in (comp, real, union[..., None])
+        cv2.resize(plane, (size, size)) for plane in (comp, real, union[..., None])
     )
     if to_rgb is None:
         planes = [2 * (plane.astype(np.float32) / 255) - 1 for plane in (comp, real)]

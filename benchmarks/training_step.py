@@ -117,7 +117,7 @@ def reference_time(composites: Composites, args: argparse.Namespace) -> float:
             applied = draw(label_map, seed, settings)
             photo, labels = image.permute(1, 2, 0).contiguous().numpy(), label_map.numpy()
             start = time.process_time()
-            reference(photo, labels, applied, seed)
+            reference(photo, labels, applied, seed, size=len(labels))
             spent += time.process_time() - start
         times.append(spent)
     return 1000 * statistics.median(times)
@@ -156,7 +156,8 @@ def main() -> None:
     read = measure("workers read", Sources(composites), model, args)
     both = measure("workers do both", composites, model, args)
     theirs = {**read, "perturbation": reference_time(composites, args)}
-    print(f"{args.backbone}, {size} px, batches of {args.batch_size}, {args.workers} workers, {args.device}; medians in ms")
+    setting = f"{args.backbone}, {size} px, batches of {args.batch_size}, {args.workers} workers"
+    print(f"{setting}, {args.device}; medians in ms")
     print(markdown_table(HEADINGS, rules=["---"] * len(HEADINGS)))
     print(row("workers read, the device perturbs", read))
     print(row("workers read and perturb", both))

@@ -126,8 +126,8 @@ def _eight_bit(values: Tensor, size: int, compile: bool = False) -> Tensor:
 
 def _eight_bit_with_opencv(cv2: ModuleType, values: Tensor, size: int) -> Tensor:
     result = torch.empty(*values.shape[:-2], size, size, dtype=torch.uint8)
-    planes = values.reshape(-1, *values.shape[-2:]).numpy()
-    for plane, made in zip(planes, result.view(-1, size, size).numpy(), strict=True):
+    planes = values[None].flatten(0, -3).numpy()
+    for plane, made in zip(planes, result[None].flatten(0, -3).numpy(), strict=True):
         cv2.resize(plane, (size, size), made)
     return result
 
@@ -138,8 +138,8 @@ def _fractions(levels: Tensor, size: int) -> Tensor:
 
 def _fractions_with_opencv(cv2: ModuleType, levels: Tensor, size: int) -> Tensor:
     result = torch.empty(*levels.shape[:-2], size, size)
-    planes = levels.reshape(-1, *levels.shape[-2:]).numpy()
-    for plane, made in zip(planes, result.view(-1, size, size).numpy(), strict=True):
+    planes = levels[None].flatten(0, -3).numpy()
+    for plane, made in zip(planes, result[None].flatten(0, -3).numpy(), strict=True):
         made[...] = cv2.resize(plane.astype("float64"), (size, size))
     return result
 

@@ -92,9 +92,7 @@ def _multiply(stage: Stage, levels: Bytes) -> Bytes:
     total += product
     total += np.multiply(columns[2], blue, out=product)
     total += _HALF
-    if stage.may_leave_range:
-        total.clip(0, 255, out=total)
-    return total.astype(np.uint8)
+    return total.clip(0, 255, out=total).astype(np.uint8)
 
 
 def _keys_of_colors(levels: Bytes, color_keys: Bytes) -> Bytes:

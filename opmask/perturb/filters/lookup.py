@@ -30,6 +30,10 @@ LUMA = np.array([[19595, 38470, 7471]] * 3, np.float32) / np.float32(65536)
 so are the sums of their products with 8-bit levels."""
 
 
+_IDENTITY = bytes(range(256)) * 3  # a table that changes nothing
+_NO_MATRIX = np.eye(3, dtype=np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """A matrix, rounding, and a table.
@@ -49,15 +53,9 @@ class Stage:
         return np.ascontiguousarray(rows.T)[..., None]
 
     @cached_property
-    def may_leave_range(self) -> bool:
-        """Whether the matrix can lead out of the levels 0-255."""
-        brightest = 255 * self.matrix.astype(np.float64).sum(1).max() + 0.5
-        return bool(self.matrix.min() < 0 or brightest > 255.9)
-
-    @cached_property
     def is_identity(self) -> bool:
         """Whether the table changes nothing."""
-        return np.array_equal(self.table, identity_table())
+        return self.table.tobytes() == _IDENTITY
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +86,7 @@ class LookupPipeline:
     def from_matrix(cls, matrix: NDArray[np.floating]) -> LookupPipeline:
         """The pipeline of one matrix, with shape (3, 3); that of the identity does nothing."""
         single = matrix.astype(np.float32)
-        stages = () if np.array_equal(single, np.eye(3)) else (Stage(single, identity_table()),)
+        stages = () if (single == _NO_MATRIX).all() else (Stage(single, identity_table()),)
         return cls(identity_table()[None], stages)
 
     @property
@@ -121,20 +119,23 @@ class LookupPipeline:
         Returns:
             The new levels, with the type and shape of `pixels`.
         """
-        if pixels.device.type == "cpu":
-            return self._run_on_cpu(pixels, keys)
+        if pixels.device.type != "cpu":
+            return self.run_tensors(pixels, keys)
+        images = pixels[None].flatten(0, -3).numpy()
+        by_place = None if keys is None else keys.numpy()
+        made = np.empty(images.shape, np.uint8)
+        for number, image in enumerate(images):
+            made[number] = run_on_cpu(self, image, by_place)
+        return torch.from_numpy(made).view(pixels.shape)
+
+    def run_tensors(self, pixels: Tensor, keys: Tensor | None) -> Tensor:
+        r"""What :meth:`run` does, with PyTorch alone, on any device."""
         if self.color_keys is not None:
             keys = keys_of_colors(pixels, torch.from_numpy(self.color_keys).to(pixels.device))
         pixels = look_up(self.first_tables, pixels, keys)
         for stage in self.stages:
             pixels = look_up(stage.table, multiply(stage.matrix, pixels), None)
         return pixels
-
-    def _run_on_cpu(self, pixels: Tensor, keys: Tensor | None) -> Tensor:
-        images = pixels.reshape(-1, *pixels.shape[-2:]).numpy()
-        by_place = None if keys is None else keys.numpy()
-        made = np.stack([run_on_cpu(self, image, by_place) for image in images])
-        return torch.from_numpy(made).view(pixels.shape)
 
     def keys(self, height: int, width: int, device: torch.device) -> Tensor | None:
         r"""The keys of an image's pixels with shape :math:`(H W)`, if places differ."""
@@ -210,4 +211,6 @@ def keys_of_colors(pixels: Tensor, color_keys: Tensor) -> Tensor:
 
 def _through(table: Bytes, levels: Bytes) -> Bytes:
     """Sends levels, with shape (*, 3, 256), through a table of shape (3, 256)."""
+    if table.tobytes() == _IDENTITY:
+        return levels
     return np.stack([table[c][levels[..., c, :]] for c in range(3)], axis=-2)
