@@ -84,7 +84,7 @@ def _resize_opencv(
     real = resize_bilinear_opencv(real, size, compile=compile)
     composite = resize_levels_opencv(composite, size)
     # D-12: the region gets soft edges.
-    return composite, real, resize_levels_opencv(region.to(torch.uint8), size)
+    return composite, real, resize_levels_opencv(region.to(torch.uint8), size, torch.float32)
 
 
 def _rgb_codes_to_rgb(codes: Tensor) -> Tensor:

@@ -66,25 +66,28 @@ def resize_bilinear_opencv(values: Tensor, size: int, *, compile: bool = False) 
     return F.interpolate(planes, (size, size), mode="bilinear").reshape(*batch, size, size)
 
 
-def resize_levels_opencv(levels: Tensor, size: int) -> Tensor:
+def resize_levels_opencv(levels: Tensor, size: int, dtype: torch.dtype = torch.float64) -> Tensor:
     r"""Resizes 8-bit levels as :func:`resize_bilinear_opencv` resizes floats: to fractions.
 
     Args:
         levels: The levels, ``uint8``, with shape :math:`(*, H, W)`.
         size: The new height and width :math:`S`, in pixels.
+        dtype: In what it is computed, ``float32`` or ``float64``.
 
     Returns:
-        The resized levels, computed in ``float64`` and rounded to ``float32``, with shape
-        :math:`(*, S, S)`.
+        The resized levels, ``float32``, with shape :math:`(*, S, S)`.
 
     Example:
         >>> resize_levels_opencv(torch.tensor([[0, 1]], dtype=torch.uint8), 4)[0]
         tensor([0.0000, 0.2500, 0.7500, 1.0000])
     """
-    # With such sizes all numbers are exact in float64, so that nobody rounds otherwise.
+    # Places are multiples of 1 / 2S then, and all products exact: nobody rounds otherwise.
     is_exact = size & (size - 1) == 0 and 2 * size * max(levels.shape[-2:]) < 2**24
+    is_exact &= dtype == torch.float64 or (size <= 2**10 and int(levels.max()) <= 1)
     cv2 = _opencv(levels, _fractions, _fractions_with_opencv) if is_exact else None
-    return _fractions(levels, size) if cv2 is None else _fractions_with_opencv(cv2, levels, size)
+    if cv2 is None:
+        return resize_bilinear_opencv(levels.to(dtype), size).float()
+    return _fractions_with_opencv(cv2, levels, size)
 
 
 def resize_nearest(values: Tensor, size: int | tuple[int, int]) -> Tensor:

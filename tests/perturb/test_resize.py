@@ -132,11 +132,13 @@ def test_eight_bit_images_are_the_same_on_a_gpu():
     )
 
 
-def test_levels_become_the_fractions_that_doubles_become():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("highest", [1, 255])
+def test_levels_become_the_fractions_that_floats_become(dtype, highest):
     for height, width, size in SIZES:
-        levels = noise(2, 3, height, width)
-        exact = resize_bilinear_opencv(levels.double(), size).float()
-        assert torch.equal(resize_levels_opencv(levels, size), exact)
+        levels = noise(2, 3, height, width).clamp(max=highest)
+        exact = resize_bilinear_opencv(levels.to(dtype), size).float()
+        assert torch.equal(resize_levels_opencv(levels, size, dtype), exact)
 
 
 def test_a_map_of_the_right_size_is_not_resized():
