@@ -1,11 +1,16 @@
-"""What share of a training step goes into perturbing? The paper's U-Net, and where its time goes.
+"""What share of a training step goes into perturbing? The paper's U-Net, or the small one.
 
-Three ways to get composites of 256x256, in one run: workers read and the training device perturbs,
-as the training script does it; workers do both; and the reference pipeline of perturb.py, which
-perturbs one sample after another between reading and training, and is timed on the same photos.
-Prints the median of every part of a step, and its share.
+Three ways to get composites, in one run: workers read and the training device perturbs, as the
+training script does it; workers do both; and the reference pipeline of perturb.py, which perturbs
+one sample after another between reading and training, and is timed on the same photos. Prints the
+median of every part of a step, and its share. On a CPU the clock counts the time of the
+training process's own work, so that other processes, workers among them, make no difference.
+
+With `--backbone small` that is the step of `examples/train_hscene.py --model om`, which has the
+small network, 64 px and batches of 16. Otherwise images have 256 px.
 
     python benchmarks/training_step.py --data ADE20K_ROOT
+    python benchmarks/training_step.py --data ADE20K_ROOT --backbone small --steps 40
     python benchmarks/training_step.py --device cuda --compile
 """
 
@@ -26,7 +31,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from opmask import OperatorMaskWrapper
-from opmask.backbones import AttentionUNet
+from opmask.backbones import AttentionUNet, SmallUNet
 from opmask.datasets import ADE20K, Composites, Resized, Sources, SyntheticScenes
 from opmask.datasets.photos import Photos
 from opmask.losses import charbonnier
@@ -39,6 +44,8 @@ HEADINGS = (
 )  # fmt: skip
 SCENES = 64
 RATE = 2e-4  # the paper's
+# The network, the size of its images and, on a CPU, how many are in a batch.
+BACKBONES = {"attention-unet": (AttentionUNet, SIZE, 4), "small": (SmallUNet, 64, 16)}
 
 
 class Clock:
@@ -52,7 +59,8 @@ class Clock:
     def now(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+            return time.perf_counter()
+        return time.process_time()
 
     def lap(self, part: str) -> None:
         """Ends a part, and begins the next one."""
@@ -108,9 +116,9 @@ def reference_time(composites: Composites, args: argparse.Namespace) -> float:
             (image, label_map, _), seed = composites.source(position)
             applied = draw(label_map, seed, settings)
             photo, labels = image.permute(1, 2, 0).contiguous().numpy(), label_map.numpy()
-            start = time.perf_counter()
-            reference(photo, labels, applied, seed)
-            spent += time.perf_counter() - start
+            start = time.process_time()
+            reference(photo, labels, applied, seed, size=len(labels))
+            spent += time.process_time() - start
         times.append(spent)
     return 1000 * statistics.median(times)
 
@@ -121,32 +129,35 @@ def row(name: str, times: dict[str, float]) -> str:
     return markdown_row([name, *cells, f"{whole:.0f}"])
 
 
-def composites_of(root: Path | None, compile: bool) -> Composites:
+def composites_of(root: Path | None, size: int, compile: bool) -> Composites:
     """Composites of photos as the training script crops and resizes them."""
-    photos: Photos = SyntheticScenes(SCENES, size=SIZE)
+    photos: Photos = SyntheticScenes(SCENES, size=size)
     # Drawing scenes is no part of training: that is done beforehand. Photos are read as it goes.
-    photos = Resized(ADE20K(root, "training"), SIZE) if root else list(tqdm(photos, "scenes"))
-    return Composites(photos, Perturber(compile=compile), crop=SIZE, shuffle=True)
+    photos = Resized(ADE20K(root, "training"), size) if root else list(tqdm(photos, "scenes"))
+    return Composites(photos, Perturber(compile=compile), crop=size, shuffle=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="root as ADE20K's; default: synthetic scenes")
     parser.add_argument("--device", type=torch.device, default="cpu")
-    parser.add_argument("--batch-size", type=int, help="default: 4 on a CPU, else 64")
+    parser.add_argument("--backbone", choices=BACKBONES, default="attention-unet")
+    parser.add_argument("--batch-size", type=int, help="default: 4 or 16 on a CPU, else 64")
     parser.add_argument("--steps", type=int, default=8, help="of each way, after a first one")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--compile", action="store_true", help="compile the filters")
     args = parser.parse_args()
-    args.batch_size = args.batch_size or (4 if args.device.type == "cpu" else 64)
+    network, size, few = BACKBONES[args.backbone]
+    args.batch_size = args.batch_size or (few if args.device.type == "cpu" else 64)
     cv2.setNumThreads(1)
-    composites = composites_of(args.data, args.compile)
-    model = OperatorMaskWrapper(AttentionUNet()).to(args.device)
+    composites = composites_of(args.data, size, args.compile)
+    model = OperatorMaskWrapper(network()).to(args.device)
     model = model.to(memory_format=torch.channels_last)
     read = measure("workers read", Sources(composites), model, args)
     both = measure("workers do both", composites, model, args)
     theirs = {**read, "perturbation": reference_time(composites, args)}
-    print(f"batches of {args.batch_size}, {args.workers} workers, {args.device}; medians in ms")
+    setting = f"{args.backbone}, {size} px, batches of {args.batch_size}, {args.workers} workers"
+    print(f"{setting}, {args.device}; medians in ms")
     print(markdown_table(HEADINGS, rules=["---"] * len(HEADINGS)))
     print(row("workers read, the device perturbs", read))
     print(row("workers read and perturb", both))

@@ -2,8 +2,9 @@ r"""The 8-bit LAB of OpenCV: what "LAB" means in the paper's data and in its rel
 
 OpenCV converts 8-bit images with integer tables, and rounds on the way. The reference code trains
 and scores on those codes, so whoever wants its numbers needs the same ones. Both functions here
-give OpenCV's codes, bit for bit, on any device, without OpenCV. They are for reproducing; to edit
-a photo, :data:`opmask.LAB` loses nothing.
+give OpenCV's codes, bit for bit, on any device, without OpenCV; where it is installed, it does the
+work on a CPU, three times as fast. They are for reproducing; to edit a photo, :data:`opmask.LAB`
+loses nothing.
 
 8-bit RGB -> ``rgb_to_lab8`` -> codes (perturbed, scored, saved) -> ``lab8_to_rgb`` -> 8-bit RGB.
 
@@ -13,11 +14,14 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from types import ModuleType
 
 import torch
 from torch import Tensor
+
+from opmask.color.opencv import opencv_if_equal
 
 __all__ = ["lab8_to_rgb", "rgb_to_lab8"]
 
@@ -40,6 +44,8 @@ _ROOT_BITS = 15  # CIELAB's f, on the way to LAB
 _XYZ_BITS = 14  # X, Y, Z and f, on the way back
 _LIGHT_BITS = 12  # linear light, on the way back
 
+_BLOCK = 2**15  # pixels that OpenCV converts at once
+
 
 def rgb_to_lab8(image: Tensor) -> Tensor:
     r"""Converts 8-bit RGB to OpenCV's 8-bit LAB.
@@ -60,6 +66,11 @@ def rgb_to_lab8(image: Tensor) -> Tensor:
         >>> rgb_to_lab8(red).flatten()
         tensor([136, 208, 195], dtype=torch.uint8)
     """
+    cv2 = _opencv(image, _to_lab8, _to_lab8_with_opencv)
+    return _to_lab8(image) if cv2 is None else _to_lab8_with_opencv(cv2, image)
+
+
+def _to_lab8(image: Tensor) -> Tensor:
     to_light, to_root = _light_of_code().to(image.device), _root_of_light().to(image.device)
     light = [_look_up(to_light, channel) for channel in image.unbind(-3)]
     x, y, z = (
@@ -92,6 +103,11 @@ def lab8_to_rgb(codes: Tensor) -> Tensor:
         >>> lab8_to_rgb(codes).flatten()  # red, but for the rounding
         tensor([255,   2,   1], dtype=torch.uint8)
     """
+    cv2 = _opencv(codes, _to_rgb, _to_rgb_with_opencv)
+    return _to_rgb(codes) if cv2 is None else _to_rgb_with_opencv(cv2, codes)
+
+
+def _to_rgb(codes: Tensor) -> Tensor:
     to_y, to_root = (table.to(codes.device) for table in _y_and_root_of_lightness())
     lightness, a, b = (channel.int() for channel in codes.unbind(-3))
     root = _look_up(to_root, lightness)
@@ -102,6 +118,32 @@ def lab8_to_rgb(codes: Tensor) -> Tensor:
     to_code, shift = _code_of_light().to(codes.device), _MATRIX_BITS + _XYZ_BITS - _LIGHT_BITS
     light = (_descale(_dot(row, xyz), shift) for row in _light_of_xyz())
     return torch.stack([_look_up(to_code, x.clamp_(0, 2**_LIGHT_BITS - 1)) for x in light], dim=-3)
+
+
+def _opencv(image: Tensor, *forms: Callable[..., Tensor]) -> ModuleType | None:
+    """OpenCV, if it can do the same to this image."""
+    is_plain = image.device.type == "cpu" and image.dtype == torch.uint8
+    return opencv_if_equal(*forms) if is_plain and image.numel() else None
+
+
+def _to_lab8_with_opencv(cv2: ModuleType, image: Tensor) -> Tensor:
+    return _convert(cv2, image, cv2.COLOR_RGB2LAB)
+
+
+def _to_rgb_with_opencv(cv2: ModuleType, codes: Tensor) -> Tensor:
+    return _convert(cv2, codes, cv2.COLOR_LAB2RGB)
+
+
+def _convert(cv2: ModuleType, image: Tensor, code: int) -> Tensor:
+    """Converts planes in blocks that stay in the cache, as rows, which one thread does."""
+    result = torch.empty(image.shape, dtype=torch.uint8)
+    shape = (-1, 3, 1, image.shape[-2] * image.shape[-1])
+    for planes, made in zip(image.reshape(shape).numpy(), result.view(shape).numpy(), strict=True):
+        for start in range(0, shape[-1], _BLOCK):
+            block = slice(start, start + _BLOCK)
+            pixels = cv2.cvtColor(cv2.merge(list(planes[..., block])), code)
+            made[..., block] = cv2.split(pixels)
+    return result
 
 
 def _look_up(table: Tensor, index: Tensor) -> Tensor:

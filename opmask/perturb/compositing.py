@@ -19,7 +19,11 @@ from torch import Tensor
 
 from opmask.color import LAB_UNIT
 from opmask.color.opencv_lab import rgb_to_lab8
-from opmask.perturb.resize import resize_bilinear_opencv, resize_nearest
+from opmask.perturb.resize import (
+    resize_bilinear_opencv,
+    resize_levels_opencv,
+    resize_nearest,
+)
 
 Planes = tuple[Tensor, Tensor, Tensor]
 
@@ -78,9 +82,9 @@ def _resize_opencv(
     # D-35: real is rounded to 8 bits again and the composite is not, so that they differ by up to
     # 0.75 of a code even where nothing was changed.
     real = resize_bilinear_opencv(real, size, compile=compile)
-    composite = resize_bilinear_opencv(composite.double(), size)
+    composite = resize_levels_opencv(composite, size)
     # D-12: the region gets soft edges.
-    return composite, real, resize_bilinear_opencv(region, size)
+    return composite, real, resize_levels_opencv(region.to(torch.uint8), size, torch.float32)
 
 
 def _rgb_codes_to_rgb(codes: Tensor) -> Tensor:
@@ -89,7 +93,11 @@ def _rgb_codes_to_rgb(codes: Tensor) -> Tensor:
 
 
 def _lab_codes_to_rgb(codes: Tensor) -> Tensor:
-    return LAB_UNIT.to_rgb(codes.float() / 255)
+    lab = codes.float() / 255
+    if codes.is_cuda or codes.ndim == 3:
+        return LAB_UNIT.to_rgb(lab)
+    # A CPU may round the last pixels of a tensor otherwise: batches must not show in the bits.
+    return torch.stack([LAB_UNIT.to_rgb(image) for image in lab])
 
 
 RGB_ANTIALIASED = Compositing("rgb-antialiased", _same, _resize_antialiased, _rgb_codes_to_rgb)

@@ -23,6 +23,7 @@ from torch import Tensor
 from opmask.color import LAB_UNIT, to_levels
 from opmask.color.opencv_lab import lab8_to_rgb, rgb_to_lab8
 from opmask.perturb.filters import check_eight_bit
+from opmask.perturb.filters.cpu_lookup import look_up_bytes
 
 Factors = tuple[float, float, float]
 
@@ -94,8 +95,14 @@ class LabScaling8(_Scaling):
     def scale(image: Tensor, factors: Tensor) -> Tensor:
         """Scales each pixel by factors of its own, see the class."""
         # D-04: a and b include their offset, and the fraction is cut off, not rounded.
-        codes = rgb_to_lab8(image) * factors
-        return lab8_to_rgb(codes.clamp(max=255).to(torch.uint8))
+        codes = rgb_to_lab8(image)
+        if factors.numel() == 3 and not image.is_cuda:
+            scaled = torch.arange(256) * factors.view(3, 1)
+            table = scaled.clamp(max=255).to(torch.uint8).numpy()
+            codes = torch.from_numpy(look_up_bytes(table, codes.flatten(1).numpy())).view_as(codes)
+        else:
+            codes = (codes * factors).clamp(max=255).to(torch.uint8)
+        return lab8_to_rgb(codes)
 
     def to_dict(self) -> dict[str, Any]:
         """The scaling as plain values, for JSON."""

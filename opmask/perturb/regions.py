@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,10 +94,19 @@ def present_labels(label_maps: Tensor) -> list[list[int]]:
             f"'label_map' must hold labels in 0-{MAX_LABEL}, got {lowest} to {highest}. "
             f"Use 0 for pixels without a class."
         )
-    # Twenty times as fast as torch.unique on a photo of 0.3 megapixels, and the device of the maps
-    # is asked once for all of them.
-    count, places = len(label_maps), label_maps.flatten(1).long()
-    if count > 1:
-        places = places + torch.arange(count, device=places.device)[:, None] * (highest + 1)
-    counts = places.flatten().bincount(minlength=count * (highest + 1)).view(count, -1).cpu()
-    return [photo[1:].nonzero().add_(1).flatten().tolist() for photo in counts]
+    count, size = len(label_maps), highest + 1
+    if label_maps.is_cuda:
+        places = label_maps.flatten(1).long()
+        places = places + torch.arange(count, device=places.device)[:, None] * size
+        # The device of the maps is asked once for all of them.
+        counts = places.flatten().bincount(minlength=count * size).cpu().numpy()
+    else:
+        # One look at each run of equal labels, in 16 bits: a third of the time.
+        labels = label_maps.flatten(1).numpy().astype(np.uint16)
+        is_last = np.ones(labels.shape, bool)
+        np.not_equal(labels[:, 1:], labels[:, :-1], out=is_last[:, :-1])
+        last = np.flatnonzero(is_last)
+        places = last // labels.shape[1] * size + labels.ravel()[last]
+        counts = np.bincount(places, minlength=count * size)
+    photos = counts.reshape(count, size)[:, 1:]
+    return [(np.flatnonzero(photo) + 1).tolist() for photo in photos]

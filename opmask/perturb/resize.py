@@ -15,12 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from opmask.color.opencv import opencv_if_equal
+
 _WEIGHT = 2**11
+
+_PROBE_SIZE = 32
+"""The size at which OpenCV is tried, see :mod:`opmask.color.opencv`."""
 
 
 def resize_bilinear_opencv(values: Tensor, size: int, *, compile: bool = False) -> Tensor:
@@ -51,13 +57,37 @@ def resize_bilinear_opencv(values: Tensor, size: int, *, compile: bool = False) 
                 [ 8.,  9., 11., 12.]])
     """
     if values.dtype == torch.uint8:
-        vertical = _neighbours(values.shape[-2], size, values.device)
-        horizontal = _neighbours(values.shape[-1], size, values.device)
-        resize = _compiled() if compile else _resize_eight_bit
-        return resize(values, *vertical, *horizontal)
+        cv2 = _opencv(values, _eight_bit, _eight_bit_with_opencv)
+        if cv2 is None:
+            return _eight_bit(values, size, compile)
+        return _eight_bit_with_opencv(cv2, values, size)
     *batch, height, width = values.shape
     planes = values.reshape(-1, 1, height, width)  # twice as fast as planes as channels
     return F.interpolate(planes, (size, size), mode="bilinear").reshape(*batch, size, size)
+
+
+def resize_levels_opencv(levels: Tensor, size: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    r"""Resizes 8-bit levels as :func:`resize_bilinear_opencv` resizes floats: to fractions.
+
+    Args:
+        levels: The levels, ``uint8``, with shape :math:`(*, H, W)`.
+        size: The new height and width :math:`S`, in pixels.
+        dtype: In what it is computed, ``float32`` or ``float64``.
+
+    Returns:
+        The resized levels, ``float32``, with shape :math:`(*, S, S)`.
+
+    Example:
+        >>> resize_levels_opencv(torch.tensor([[0, 1]], dtype=torch.uint8), 4)[0]
+        tensor([0.0000, 0.2500, 0.7500, 1.0000])
+    """
+    # Places are multiples of 1 / 2S then, and all products exact: nobody rounds otherwise.
+    is_exact = size & (size - 1) == 0 and 2 * size * max(levels.shape[-2:]) < 2**24
+    is_exact &= dtype == torch.float64 or (size <= 2**10 and int(levels.max()) <= 1)
+    cv2 = _opencv(levels, _fractions, _fractions_with_opencv) if is_exact else None
+    if cv2 is None:
+        return resize_bilinear_opencv(levels.to(dtype), size).float()
+    return _fractions_with_opencv(cv2, levels, size)
 
 
 def resize_nearest(values: Tensor, size: int | tuple[int, int]) -> Tensor:
@@ -68,7 +98,7 @@ def resize_nearest(values: Tensor, size: int | tuple[int, int]) -> Tensor:
         size: The new height and width :math:`(S, T)`, in pixels; one number for a square.
 
     Returns:
-        The map with shape :math:`(*, S, T)`.
+        The map with shape :math:`(*, S, T)`; `values` itself if it has that shape.
 
     Example:
         >>> resize_nearest(torch.tensor([[1, 2, 3, 4]]), 2)
@@ -76,11 +106,45 @@ def resize_nearest(values: Tensor, size: int | tuple[int, int]) -> Tensor:
                 [2, 4]])
     """
     sides = (size, size) if isinstance(size, int) else size
+    if sides == tuple(values.shape[-2:]):
+        return values
     rows, columns = (
         (2 * torch.arange(new, device=values.device) + 1) * old // (2 * new)
         for new, old in zip(sides, values.shape[-2:], strict=True)
     )
     return values[..., rows[:, None], columns]
+
+
+def _opencv(values: Tensor, *forms: Callable[..., Tensor]) -> ModuleType | None:
+    """OpenCV, if it resizes these values as a form of our own does."""
+    return opencv_if_equal(*forms, _PROBE_SIZE) if values.device.type == "cpu" else None
+
+
+def _eight_bit(values: Tensor, size: int, compile: bool = False) -> Tensor:
+    vertical = _neighbours(values.shape[-2], size, values.device)
+    horizontal = _neighbours(values.shape[-1], size, values.device)
+    resize = _compiled() if compile else _resize_eight_bit
+    return resize(values, *vertical, *horizontal)
+
+
+def _eight_bit_with_opencv(cv2: ModuleType, values: Tensor, size: int) -> Tensor:
+    result = torch.empty(*values.shape[:-2], size, size, dtype=torch.uint8)
+    planes = values[None].flatten(0, -3).numpy()
+    for plane, made in zip(planes, result[None].flatten(0, -3).numpy(), strict=True):
+        cv2.resize(plane, (size, size), made)
+    return result
+
+
+def _fractions(levels: Tensor, size: int) -> Tensor:
+    return resize_bilinear_opencv(levels.double(), size).float()
+
+
+def _fractions_with_opencv(cv2: ModuleType, levels: Tensor, size: int) -> Tensor:
+    result = torch.empty(*levels.shape[:-2], size, size)
+    planes = levels[None].flatten(0, -3).numpy()
+    for plane, made in zip(planes, result[None].flatten(0, -3).numpy(), strict=True):
+        made[...] = cv2.resize(plane.astype("float64"), (size, size))
+    return result
 
 
 def _resize_eight_bit(

@@ -53,7 +53,10 @@ class ChangedPixels:
         result = images.clone(memory_format=torch.contiguous_format)
         flat, size = result.view(-1), self.inside[0].numel()
         for c, channel in enumerate(values):
-            flat.index_copy_(0, self.index + c * size, channel)
+            if result.is_cuda:
+                flat.index_copy_(0, self.index + c * size, channel)
+            else:  # three times as fast
+                flat[c * size :].numpy()[self.index.numpy()] = channel.numpy()
         return result
 
 

@@ -6,11 +6,22 @@ import pytest
 import torch
 from PIL import Image
 
+from opmask.color import opencv
 from opmask.color.opencv_lab import lab8_to_rgb, rgb_to_lab8
 
 BOTH = pytest.mark.parametrize(
     ("convert", "code"), [(rgb_to_lab8, cv2.COLOR_RGB2LAB), (lab8_to_rgb, cv2.COLOR_LAB2RGB)]
 )
+
+
+@pytest.fixture(params=["with OpenCV", "without OpenCV"], autouse=True)
+def _opencv(request, monkeypatch):
+    """Both ways that the room has of doing the same."""
+    if request.param == "without OpenCV":
+        monkeypatch.setattr(opencv, "installed_opencv", lambda: None)
+    opencv.opencv_if_equal.cache_clear()
+    yield
+    opencv.opencv_if_equal.cache_clear()
 
 
 def with_opencv(image, code):
@@ -107,6 +118,11 @@ def test_a_round_trip_loses_little():
     image = torch.randint(0, 256, (3, 300, 300), dtype=torch.uint8)
     error = (lab8_to_rgb(rgb_to_lab8(image)).int() - image).abs()
     assert error.double().mean() < 1.0
+
+
+@BOTH
+def test_an_image_without_pixels_stays_one(convert, code):
+    assert convert(torch.empty(2, 3, 0, 4, dtype=torch.uint8)).shape == (2, 3, 0, 4)
 
 
 @pytest.mark.gpu

@@ -135,3 +135,11 @@ def test_scalings_are_the_same_on_a_gpu(kind):
     on_gpu = kind(FACTORS[2])(image.cuda())
     assert on_gpu.is_cuda
     assert torch.equal(on_gpu.cpu(), kind(FACTORS[2])(image))
+
+
+@pytest.mark.parametrize("scaling", BOTH)
+@pytest.mark.parametrize("factors", FACTORS)
+def test_pixels_may_have_factors_of_their_own(scaling, factors):
+    image = noise(3, 40, 50)
+    each = torch.tensor(factors, dtype=torch.float64).view(3, 1, 1).expand(3, 40, 50)
+    assert torch.equal(scaling.scale(image, each), scaling(factors)(image))

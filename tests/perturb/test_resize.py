@@ -5,7 +5,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from opmask.perturb.resize import resize_bilinear_opencv
+from opmask.color import opencv
+from opmask.perturb.resize import (
+    resize_bilinear_opencv,
+    resize_levels_opencv,
+    resize_nearest,
+)
 
 SIZES = [
     (1, 1, 4),
@@ -23,6 +28,16 @@ SIZES = [
     (1023, 500, 256),
 ]
 EVERY_SIZE = pytest.mark.parametrize(("height", "width", "size"), SIZES)
+
+
+@pytest.fixture(params=["with OpenCV", "without OpenCV"], autouse=True)
+def _opencv(request, monkeypatch):
+    """Both ways that the room has of doing the same."""
+    if request.param == "without OpenCV":
+        monkeypatch.setattr(opencv, "installed_opencv", lambda: None)
+    opencv.opencv_if_equal.cache_clear()
+    yield
+    opencv.opencv_if_equal.cache_clear()
 
 
 def with_opencv(values, size):
@@ -115,3 +130,18 @@ def test_eight_bit_images_are_the_same_on_a_gpu():
     assert torch.equal(
         resize_bilinear_opencv(image.cuda(), 64).cpu(), resize_bilinear_opencv(image, 64)
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("highest", [1, 255])
+def test_levels_become_the_fractions_that_floats_become(dtype, highest):
+    for height, width, size in SIZES:
+        levels = noise(2, 3, height, width).clamp(max=highest)
+        exact = resize_bilinear_opencv(levels.to(dtype), size).float()
+        assert torch.equal(resize_levels_opencv(levels, size, dtype), exact)
+
+
+def test_a_map_of_the_right_size_is_not_resized():
+    values = noise(4, 6)
+    assert resize_nearest(values, (4, 6)) is values
+    assert torch.equal(resize_nearest(values, (8, 12))[::2, ::2], values)

@@ -13,12 +13,14 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opmask.perturb.filters.cpu_lookup import run_on_cpu
 from opmask.perturb.filters.gradients import Gradients, key_map
 
 Bytes = NDArray[np.uint8]
@@ -26,6 +28,10 @@ Bytes = NDArray[np.uint8]
 LUMA = np.array([[19595, 38470, 7471]] * 3, np.float32) / np.float32(65536)
 """Pillow's weights of red, green and blue in grey, in each row. They are exact in ``float32``, and
 so are the sums of their products with 8-bit levels."""
+
+
+_IDENTITY = bytes(range(256)) * 3  # a table that changes nothing
+_NO_MATRIX = np.eye(3, dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +45,17 @@ class Stage:
 
     matrix: NDArray[np.float32]
     table: Bytes
+
+    @cached_property
+    def columns(self) -> NDArray[np.float32]:
+        """The columns of the matrix, with shape (3, 3, 1), or (3, 1, 1) if its rows are equal."""
+        rows = self.matrix[:1] if (self.matrix == self.matrix[0]).all() else self.matrix
+        return np.ascontiguousarray(rows.T)[..., None]
+
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether the table changes nothing."""
+        return self.table.tobytes() == _IDENTITY
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +86,18 @@ class LookupPipeline:
     def from_matrix(cls, matrix: NDArray[np.floating]) -> LookupPipeline:
         """The pipeline of one matrix, with shape (3, 3); that of the identity does nothing."""
         single = matrix.astype(np.float32)
-        stages = () if np.array_equal(single, np.eye(3)) else (Stage(single, identity_table()),)
+        stages = () if (single == _NO_MATRIX).all() else (Stage(single, identity_table()),)
         return cls(identity_table()[None], stages)
 
     @property
     def has_keys(self) -> bool:
         """Whether it does not do the same to all pixels of a colour, in tables alone."""
         return len(self.first_tables) > 1
+
+    @cached_property
+    def channel_tables(self) -> Bytes:
+        r"""The first tables channel by channel, with shape :math:`(3, 256 K)`."""
+        return np.ascontiguousarray(self.first_tables.swapaxes(0, 1)).reshape(3, -1)
 
     def then(self, other: LookupPipeline) -> LookupPipeline:
         """This pipeline, followed by one that has no keys."""
@@ -97,6 +119,17 @@ class LookupPipeline:
         Returns:
             The new levels, with the type and shape of `pixels`.
         """
+        if pixels.device.type != "cpu":
+            return self.run_tensors(pixels, keys)
+        images = pixels[None].flatten(0, -3).numpy()
+        by_place = None if keys is None else keys.numpy()
+        made = np.empty(images.shape, np.uint8)
+        for number, image in enumerate(images):
+            made[number] = run_on_cpu(self, image, by_place)
+        return torch.from_numpy(made).view(pixels.shape)
+
+    def run_tensors(self, pixels: Tensor, keys: Tensor | None) -> Tensor:
+        r"""What :meth:`run` does, with PyTorch alone, on any device."""
         if self.color_keys is not None:
             keys = keys_of_colors(pixels, torch.from_numpy(self.color_keys).to(pixels.device))
         pixels = look_up(self.first_tables, pixels, keys)
@@ -178,4 +211,6 @@ def keys_of_colors(pixels: Tensor, color_keys: Tensor) -> Tensor:
 
 def _through(table: Bytes, levels: Bytes) -> Bytes:
     """Sends levels, with shape (*, 3, 256), through a table of shape (3, 256)."""
+    if table.tobytes() == _IDENTITY:
+        return levels
     return np.stack([table[c][levels[..., c, :]] for c in range(3)], axis=-2)

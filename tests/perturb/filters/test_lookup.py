@@ -160,3 +160,21 @@ def test_pipelines_have_first_tables_for_each_key():
     assert counts["moon"] == 1
     assert sum(count == 256 for count in counts.values()) == 8
     assert sum(isinstance(filter_pipeline(name, None), LookupPipeline) for name in counts) == 26
+
+
+@pytest.mark.parametrize("name", [*CSSGRAM_FILTERS, "sepia", "contrast", "grayscale"])
+def test_tensors_on_any_device_run_as_arrays_on_a_cpu(name):
+    pipeline, image = filter_pipeline(name, None), pixels(150 * 160)
+    keys = pipeline.keys(150, 160, CPU)
+    assert torch.equal(pipeline.run(image, keys), pipeline.run_tensors(image, keys))
+
+
+def test_matrices_that_darken_or_brighten_are_clipped_on_a_cpu_too():
+    pipeline = LookupPipeline.from_matrix(np.array([[2, 0, 0], [0, -1, 0], [0.5, 0.5, 0.5]]))
+    image = pixels()
+    assert torch.equal(pipeline.run(image, None), pipeline.run_tensors(image, None))
+
+
+def test_no_pixels_are_looked_up_either():
+    nothing = torch.empty(2, 3, 0, dtype=torch.uint8)
+    assert filter_pipeline("sepia", 0.5).run(nothing, None).shape == (2, 3, 0)
