@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     )
     from opmask.discriminator import PatchDiscriminator
     from opmask.fitting import fit_masks
-    from opmask.inference import Edit, Photo, harmonize, plan, read_photo, write_photo
+    from opmask.inference import Edit, Photo, harmonize, read_photo, write_photo
+    from opmask.inference.plan import plan  # of the module, whose name mypy confuses with it
     from opmask.operators import Add, Gated, MaskRange, Mul, Operator
     from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher, paper_hls_retoucher
     from opmask.wrapper import Calibration, DirectRGB, OperatorMaskWrapper, OutputHead, Retouched

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from opmask.color import HLS, HLS_CLAMPED, LAB, ColorSpace, check_image
-from opmask.color.blocks import in_blocks
+from opmask.color.blocks import in_blocks, is_plain
 from opmask.color.lab import channels_of
 from opmask.operators import Add, MaskRange, Mul, Operator
 from opmask.operators.composition import join_ranges, split_masks
@@ -45,7 +45,8 @@ class Stage(nn.Module):
 
         def apply(image: Tensor, *planes: Tensor) -> Tensor:
             x = self.space.from_rgb(image)
-            for operator, part in split_masks(self.operators, _joined(planes)):
+            stack = _joined(planes) if is_plain(*planes) else torch.cat(planes, 1)
+            for operator, part in split_masks(self.operators, stack):
                 x = operator(x, part)
             x = self.space.to_rgb(x)
             return x if finish is None else finish(x)
@@ -70,23 +71,21 @@ class Stage(nn.Module):
 
 
 def _joined(planes: tuple[Tensor, ...]) -> Tensor:
-    """Planes (B, 1, H, W) as one tensor (B, M, H, W), without a copy where they are parts of one."""
-    first, rest = planes[0], planes[1:]
-    if torch.is_grad_enabled() or first.is_cuda or not rest:
+    """Planes (B, 1, H, W) as one (B, M, H, W): a view if they lie side by side in memory."""
+    (first, *others), steps = planes, [plane.storage_offset() for plane in planes]
+    step = steps[1] - steps[0] if others else 0
+    memory = first.untyped_storage().data_ptr()
+    if (
+        torch.is_grad_enabled()
+        or step <= 0
+        or steps != [*range(steps[0], steps[0] + step * len(planes), step)]
+        or any(plane.untyped_storage().data_ptr() != memory for plane in others)
+        or any((p.stride(), p.dtype) != (first.stride(), first.dtype) for p in others)
+    ):
         return torch.cat(planes, 1)
-    step = rest[0].storage_offset() - first.storage_offset()
-    for number, plane in enumerate(rest, 1):
-        if (
-            plane.untyped_storage().data_ptr() != first.untyped_storage().data_ptr()
-            or plane.stride() != first.stride()
-            or plane.dtype != first.dtype
-            or plane.storage_offset() - first.storage_offset() != number * step
-        ):
-            return torch.cat(planes, 1)
-    size, strides = first.shape, first.stride()
-    return first.as_strided(
-        (size[0], len(planes), *size[2:]), (strides[0], step, *strides[2:])
-    )
+    strides = first.stride()
+    shape = (len(first), len(planes), *first.shape[2:])
+    return first.as_strided(shape, (strides[0], step, *strides[2:]))
 
 
 class Retoucher(nn.Module):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-__all__ = ["convert", "in_blocks"]
+__all__ = ["convert", "in_blocks", "is_plain"]
 
 BLOCK = 2**16
 """The pixels of a block: a few images of three channels of them fit into the cache of a core."""
@@ -47,7 +47,8 @@ def in_blocks(function: Pixelwise, *planes: Tensor) -> Tensor:
         >>> torch.equal(in_blocks(torch.sqrt, image), image.sqrt())
         True
     """
-    if not _pays(planes):
+    first = planes[0]
+    if first.numel() <= BLOCK * first.shape[1] or not is_plain(*planes):
         return function(*planes)
     if torch.is_grad_enabled() and any(plane.requires_grad for plane in planes):
         return _Recomputed.apply(function, *planes)
@@ -71,19 +72,18 @@ def convert(function: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
         return in_blocks(function, planes).reshape(image.shape).to(image.dtype)
 
 
-def _pays(planes: tuple[Tensor, ...]) -> bool:
-    first = planes[0]
-    # What follows is Python that compilers need not see, and transforms could not follow.
-    if (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state()
-        or first.device.type != "cpu"
-    ):
+def is_plain(*tensors: Tensor) -> bool:
+    """Whether these are tensors on a CPU that nothing but autograd looks at.
+
+    Not so under `torch.compile` and other tracers, in transforms of :mod:`torch.func`, for tensors
+    with tangents, and for subclasses, such as fake tensors.
+    """
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state():
         return False
-    if first.numel() <= BLOCK * first.shape[1] or torch._C._are_functorch_transforms_active():
+    if torch._C._are_functorch_transforms_active():
         return False
-    plain = all(type(plane) in (Tensor, nn.Parameter) for plane in planes)
-    return plain and all(forward_ad.unpack_dual(plane).tangent is None for plane in planes)
+    kinds = all(type(t) in (Tensor, nn.Parameter) and t.device.type == "cpu" for t in tensors)
+    return kinds and all(forward_ad.unpack_dual(t).tangent is None for t in tensors)
 
 
 def _blocks(batch: int, height: int, width: int) -> Iterator[Block]:

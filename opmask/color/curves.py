@@ -26,7 +26,7 @@ class Curve:
     .. math:: f(v) = k\,(m + s)^p + c + a\,(v - m), \qquad m = \max(v, t)
 
     Beyond the knee :math:`t` that is the power, below it a straight line of slope :math:`a` that
-    meets it there. The gradient at the knee is the upper one.
+    meets it there. The gradient at the knee is one of the two.
 
     Under `torch.compile` on a CPU the power is a polynomial of a root of :math:`m + s`, fitted up
     to `top`; from there it goes on as a straight line, so that it stays monotone.
@@ -129,9 +129,7 @@ _BEND = 0.040448236277107
 DECODE = Curve(2.4, _BEND, 1 / 12.92, 1.055**-2.4, 0.055, top=1.7, roots=1, degree=7)
 """sRGB to linear light (IEC 61966-2-1)."""
 
-ENCODE = Curve(
-    1 / 2.4, _BEND / 12.92, 12.92, 1.055, offset=-0.055, top=3.0, roots=2, degree=6
-)
+ENCODE = Curve(1 / 2.4, _BEND / 12.92, 12.92, 1.055, offset=-0.055, top=3.0, roots=2, degree=6)
 """Linear light to sRGB."""
 
 ROOT = Curve(1 / 3, _KNEE**3, 1 / (3 * _KNEE**2))

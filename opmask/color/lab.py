@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opmask.color.blocks import convert
+from opmask.color.blocks import convert, is_plain
 from opmask.color.curves import CUBE, DECODE, ENCODE, OK_CUBE, OK_ROOT, ROOT, Curve, Signed
 
 __all__ = [
@@ -109,7 +109,7 @@ class Conversion:
         return [*channels]
 
     def _convert(self, image: Tensor) -> Tensor:
-        if torch.compiler.is_compiling() or image.device.type != "cpu":
+        if not is_plain(image):
             return torch.stack(self.each(image.unbind(1)), 1)
         x = image.transpose(0, 1).reshape(3, -1)
         learns = torch.is_grad_enabled() and image.requires_grad

@@ -202,23 +202,23 @@ def retouch(
     apply: Callable[..., Tensor] = retoucher.unclipped
     if compile:
         apply = torch.compile(apply, dynamic=True)
-    # Where masks act is a map like them: above 0 wherever it or a neighbour does anything.
-    maps = torch.cat([*masks.values(), acting(retoucher, masks).to(next(iter(masks.values())))], 1)
+    maps, act = torch.cat([*masks.values()], 1), acting(retoucher, masks)
+    all_act = bool(act.all())
+    if not all_act:  # where masks act is a map like them, above 0 if a neighbour does anything
+        maps = torch.cat([maps, act.to(maps.dtype)], 1)
     enlarged = Enlarged(maps, size)
-    result = stored.clone(memory_format=torch.contiguous_format)
+    result = stored.clone(memory_format=torch.contiguous_format)  # what nothing acts on stays
     for rows in strips(size) if retoucher.pixelwise else [slice(0, size[0])]:
-        *planes, act = enlarged[rows].split(1, 1)
-        here = act[0, 0] > 0
-        everywhere = bool(here.all())
-        whole = everywhere or not retoucher.pixelwise
-        columns = slice(0, size[1]) if whole else _extent(here)
+        planes = enlarged[rows].split(1, 1)
+        here = None if all_act else planes[-1][0, 0] > 0
+        columns = _extent(here) if here is not None and retoucher.pixelwise else slice(0, size[1])
         if columns is None:  # as beside the region of a guided model
             continue
         before = stored[rows, columns]
-        own = {name: plane[..., columns] for name, plane in zip(masks, planes, strict=True)}
+        own = {name: plane[..., columns] for name, plane in zip(masks, planes, strict=False)}
         image = apply(decode(before, profile).to(maps.device), own)
         after = encode(image.to(stored.device), before, profile)
-        if not everywhere:
+        if here is not None:
             after = _chosen(here[:, columns, None].to(stored.device), after, before)
         result[rows, columns] = after
     return result
@@ -337,7 +337,7 @@ class Enlarged:
         maps = resize(maps, (height, width))
         # Wide already: few rows are little, and are needed again and again.
         wide = F.interpolate(maps, (height, size[1]), mode="bilinear", align_corners=False)
-        self.lines = wide[0].transpose(0, 1).contiguous().unbind(0)
+        self.lines = wide[0].unbind(1)
         self.shape = maps.shape[1], size[1]
         places = [(row + 0.5) * (height / size[0]) - 0.5 for row in range(size[0])]
         self.places = [min(max(place, 0.0), height - 1.0) for place in places]

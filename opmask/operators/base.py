@@ -73,7 +73,8 @@ class MaskRange:
         share = (self.identity - self.low) / (self.high - self.low)
         # As a difference from the identity, so that logits 0 give it to the last bit where it is
         # halfway between the bounds, and to a rounding error elsewhere.
-        change = torch.sigmoid(logits + math.log(share / (1 - share))) - share
+        start = math.log(share / (1 - share))
+        change = torch.sigmoid(logits + start if start else logits) - share
         return self.identity + (self.high - self.low) * change
 
     def scale(self, mask: Tensor, strength: float = 1.0, offset: float = 0.0) -> Tensor:

@@ -191,18 +191,6 @@ class Affine(Operator):
         point = torch.tensor(color, dtype=torch.float64, device="cpu").view(1, 3, 1, 1)
         self.center = space.from_rgb(point).flatten().tolist()
 
-    def by_channel(self, channels: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
-        """See :meth:`Operator.by_channel`."""
-        *rest, gate = masks
-        for operator in self.operators:
-            ranges = operator.ranges.values()  # type: ignore[union-attr]
-            own, rest = rest[: len(ranges)], rest[len(ranges) :]
-            effective = [
-                r.identity + gate * (m - r.identity) for r, m in zip(ranges, own, strict=True)
-            ]
-            channels = operator.by_channel(channels, effective)  # type: ignore[operator]
-        return [*channels]
-
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
         planes = dict(zip(self.space.channels, image.split(1, 1), strict=True))

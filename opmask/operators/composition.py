@@ -5,7 +5,7 @@ Data flow: `(image, masks of all of them) -> image`, in their common colour spac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,19 @@ class Gated(Operator):
             inner |= operator.effective(masks)  # type: ignore[operator]
         identity = {name: self.ranges[name].identity for name in inner}
         return {name: identity[name] + gate * (m - identity[name]) for name, m in inner.items()}
+
+    def by_channel(self, channels: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+        """See :meth:`Operator.by_channel`."""
+        planes, gate = [*masks[:-1]], masks[-1]
+        for operator in self.operators:
+            assert isinstance(operator, Operator)
+            bounds = [*operator.ranges.values()]
+            own, planes = planes[: len(bounds)], planes[len(bounds) :]
+            acting = [
+                r.identity + gate * (m - r.identity) for r, m in zip(bounds, own, strict=True)
+            ]
+            channels = operator.by_channel(channels, acting)
+        return [*channels]
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""

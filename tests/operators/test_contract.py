@@ -97,7 +97,8 @@ def test_images_of_a_batch_do_not_mix(name):
     retoucher, x = Retoucher(build(name)), image(3)
     masks = random_masks(retoucher, x)
     alone = retoucher(x[1:2], {n: m[1:2] for n, m in masks.items()})
-    torch.testing.assert_close(retoucher(x, masks)[1:2], alone, rtol=0, atol=1e-6)
+    # The ends of vectors are rounded otherwise.
+    torch.testing.assert_close(retoucher(x, masks)[1:2], alone, rtol=0, atol=5e-6)
 
 
 @every_operator
@@ -135,7 +136,8 @@ def compiled_equals_eager(name, backend):
     with warnings.catch_warnings():  # of torch's own modules, as they are imported
         warnings.simplefilter("ignore", DeprecationWarning)
         output = torch.compile(retoucher, fullgraph=True, backend=backend)(x, masks)
-    torch.testing.assert_close(output, retoucher(x, masks), rtol=0, atol=1e-5)
+    # Compiled for a CPU the curves of colour spaces are polynomials, good to 5e-5 in gamut.
+    torch.testing.assert_close(output, retoucher(x, masks), rtol=0, atol=5e-5)
 
 
 @every_operator
