@@ -17,7 +17,7 @@ from torch import Tensor
 
 from opmask.color import LAB, LINEAR_RGB
 from opmask.operators.base import MaskRange, Operator
-from opmask.operators.smooth import Grid, check_share, guided, nodes_of, shorter_side
+from opmask.operators.smooth import Grid, centred, check_share, guided, nodes_of, shorter_side
 
 __all__ = ["Blur", "Clarity", "Denoise", "Grain", "Relight", "Sharpen"]
 
@@ -359,15 +359,13 @@ class Grain(Operator):
 
     def _weights(self, image: Tensor, side: int) -> Tensor:
         """How much each grain along a side has of each pixel, (size, grains)."""
-        size = image.shape[side]
-        step = round(1 / self.size) / shorter_side(image)  # of a pixel, in grains
-        reach = size * round(1 / self.size) // (2 * shorter_side(image)) + 3
-        like = {"dtype": image.dtype, "device": image.device}
-        edge = (torch.arange(size + 1, **like) - size / 2) * step
-        place = edge[:, None] - torch.arange(-reach, reach + 1, **like)
-        # The integral of a cubic B-spline, from the sum of its five pieces.
-        before = sum(
-            sign * (place.clamp(-2, 2) + 2 - k).clamp(min=0) ** 4
-            for k, sign in enumerate((1, -4, 6, -4))
-        )
+        size, short, grains = image.shape[side], shorter_side(image), round(1 / self.size)
+        reach = size * grains // (2 * short) + 3
+        step = grains / short  # from pixel to pixel, in grains
+        edge, grain = centred(size + 1, image) * step, centred(2 * reach + 1, image)
+        place = (edge[:, None] - grain).clamp(-2, 2) + 2
+        # The integral of a cubic B-spline is the sum of these powers.
+        before = place**4
+        for start, factor in ((1, -4), (2, 6), (3, -4)):
+            before = before + factor * (place - start).clamp(min=0) ** 4
         return (before[1:] - before[:-1]) / (24 * step)

@@ -11,11 +11,12 @@ Data flow: `(B, C, H, W) -> Grid.means -> (B, C, h, w) -> Grid.spread -> (B, C, 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
 
-__all__ = ["Grid", "check_share", "guided", "nodes_of", "shorter_side"]
+__all__ = ["Grid", "centred", "check_share", "guided", "nodes_of", "shorter_side"]
 
 
 class Grid:
@@ -44,7 +45,7 @@ class Grid:
 
     def __init__(self, like: Tensor, nodes: int) -> None:
         # Sizes may be symbols of torch.export here: no branch may depend on them.
-        nodes = torch.sym_min(nodes, shorter_side(like))
+        nodes = cast(int, torch.sym_min(nodes, shorter_side(like)))
         self.rows, self.columns = (_weights(like, side, nodes) for side in (-2, -1))
 
     def means(self, maps: Tensor) -> Tensor:
@@ -61,16 +62,19 @@ def _weights(like: Tensor, side: int, nodes: int) -> Tensor:
     """How much each pixel along a side belongs to each node, (size, nodes)."""
     size, short = like.shape[side], shorter_side(like)
     reach = size * nodes // (2 * short) + 2
-    pixel = torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
-    node = torch.arange(-reach, reach + 1, dtype=like.dtype, device=like.device)
+    pixel, node = centred(size, like), centred(2 * reach + 1, like)
     distance = (pixel[:, None] * (nodes / short) - node).abs()
     return ((2 - distance).clamp(min=0) ** 3 - 4 * (1 - distance).clamp(min=0) ** 3) / 6
 
 
+def centred(count: int, like: Tensor) -> Tensor:
+    """Numbers one apart, whose mean is 0, (count,), with the type and device of a tensor."""
+    return torch.arange(count, dtype=like.dtype, device=like.device) - (count - 1) / 2
+
+
 def shorter_side(like: Tensor) -> int:
     """The smaller of height and width, also where they are symbols of torch.export."""
-    side: int = torch.sym_min(like.shape[-2], like.shape[-1])
-    return side
+    return cast(int, torch.sym_min(like.shape[-2], like.shape[-1]))
 
 
 def guided(image: Tensor, grid: Grid, contrast: float) -> Tensor:
