@@ -25,6 +25,10 @@ WITH = {
     "Mul": (opmask.LAB, "l"),
     "Affine": (opmask.LAB, "l"),
     "Gated": (opmask.Add(opmask.LAB, "b"),),
+    "Parallel": (operators.Exposure(), opmask.Add(opmask.LAB, "b")),
+    "Tied": (opmask.Mul(opmask.LAB),),
+    "Frozen": (opmask.Mul(opmask.LAB),),
+    "LowResolution": (operators.Exposure(),),
 }
 """What operators are built with that need something, or that are seen better so."""
 

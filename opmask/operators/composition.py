@@ -76,6 +76,7 @@ class Gated(Operator):
         self.space = operators[0].space
         self.ranges = {**inner, **self.ranges}
         self.pixelwise = all(op.pixelwise for op in operators)
+        self.spreads = any(op.spreads for op in operators)
         self.gates = (*(name for op in operators for name in op.gates), *self.gates)
         identity = torch.tensor([r.identity for r in inner.values()]).view(-1, 1, 1)
         self.register_buffer("identity", identity, persistent=False)

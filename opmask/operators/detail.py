@@ -122,7 +122,7 @@ class Sharpen(Operator):
 
 
 class Clarity(Operator):
-    r"""Strengthens or flattens local contrast; strong edges get no halos.
+    r"""Strengthens or flattens local contrast; strong edges get hardly a halo.
 
     .. math:: L' = L + m\,(L - B(L))
 
