@@ -293,11 +293,12 @@ PERIOD = 512
 class Grain(Operator):
     r"""Adds the grain of film, the same at every size of a photo.
 
-    .. math:: L' = L + m\,n
+    .. math:: L' = L + 4\,L\,(1 - L)\,m\,n
 
-    with :math:`n` a smooth random field of variance 1, averaged over each pixel: a small copy of a
+    with :math:`L` in :math:`[0, 1]` in the second term, so that black and white stay, and
+    :math:`n` a smooth random field of variance 1, averaged over each pixel: a small copy of a
     photo has the small copy of its grain. The mask `grain` is the standard deviation of what is
-    added, within 0.2 (20 units of L*) of its identity 0, in :data:`opmask.LAB`; below 0 the grain
+    added to a middle grey, within 0.1 (10 units of L*) of its identity 0, in :data:`opmask.LAB`; below 0 the grain
     is inverted.
 
     The grain is anchored to the centre of the image, so that a piece of a photo has another one.
@@ -324,7 +325,7 @@ class Grain(Operator):
     """
 
     space = LAB
-    ranges = {"grain": MaskRange(0.0, low=-0.2, high=0.2)}
+    ranges = {"grain": MaskRange(0.0, low=-0.1, high=0.1)}
     unit = (100.0, "L*")
 
     def __init__(
@@ -355,7 +356,9 @@ class Grain(Operator):
             reach = weights.shape[1] // 2
             place = torch.arange(-reach, reach + 1, device=image.device) % PERIOD
             grains = grains.index_select(side, place)
-        return torch.cat([lightness + mask * (rows @ grains @ columns.mT), color], 1)
+        inside = lightness.clamp(0, 1)
+        grainy = 4 * inside * (1 - inside) * mask * (rows @ grains @ columns.mT)
+        return torch.cat([lightness + grainy, color], 1)
 
     def _weights(self, image: Tensor, side: int) -> Tensor:
         """How much each grain along a side has of each pixel, (size, grains)."""
