@@ -331,9 +331,8 @@ class Tied(_Several):
 class LowResolution(_Several):
     r"""Operators with coarse masks: whatever is drawn, what acts is smooth.
 
-    Masks are averaged onto a grid and spread from there by smooth weights, within
-    :class:`Operator.forward`. So neither a network nor a hand can draw edges or texture with them,
-    and all else is detail of the photo.
+    Masks are averaged onto a coarse grid, and spread from there by smooth weights, before the
+    operators get them. So neither a network nor a hand can draw edges or texture with them.
 
     Args:
         *operators: The operators, all in one colour space, applied in order.

@@ -298,8 +298,8 @@ class Grain(Operator):
     with :math:`L` in :math:`[0, 1]` in the second term, so that black and white stay, and
     :math:`n` a smooth random field of variance 1, averaged over each pixel: a small copy of a
     photo has the small copy of its grain. The mask `grain` is the standard deviation of what is
-    added to a middle grey, within 0.1 (10 units of L*) of its identity 0, in :data:`opmask.LAB`; below 0 the grain
-    is inverted.
+    added to a middle grey, within 0.1 (10 units of L*) of its identity 0, in :data:`opmask.LAB`;
+    below 0 the grain is inverted.
 
     The grain is anchored to the centre of the image, so that a piece of a photo has another one.
 
