@@ -200,7 +200,7 @@ class Operator(nn.Module, ABC):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the operator's own parameters are, by name: numbers, texts, tuples and tables.
+        """The operator's own parameters by name, such as numbers, texts, tuples and tables.
 
         They are what its constructor takes besides space, operators, ranges and prefix, and stand
         in files that describe it.
