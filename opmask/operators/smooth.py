@@ -26,7 +26,7 @@ class Grid:
     nothing leaves the range of what is smoothed. :math:`k` nodes on the shorter side smooth about
     like a Gaussian whose standard deviation is :math:`0.82 / k` of that side. Nodes never lie
     closer than pixels, so that the smallest standard deviation is 0.82 pixels. The grid is
-    centred: a mirrored image has the mirrored result.
+    centred: a mirrored image has the mirrored result. At its borders the image goes on mirrored.
 
     Args:
         like: A tensor of the size, type and device of what is smoothed, :math:`(\dots, H, W)`.
@@ -46,24 +46,36 @@ class Grid:
     def __init__(self, like: Tensor, nodes: int) -> None:
         # Sizes may be symbols of torch.export here: no branch may depend on them.
         nodes = cast(int, torch.sym_min(nodes, shorter_side(like)))
-        self.rows, self.columns = (_weights(like, side, nodes) for side in (-2, -1))
+        self.rows, self.columns = (_Side(like, side, nodes) for side in (-2, -1))
 
     def means(self, maps: Tensor) -> Tensor:
         """The weighted mean around each node, from (B, C, H, W) to (B, C, h, w)."""
-        rows, columns = (w / w.sum(0).clamp(min=1e-6) for w in (self.rows, self.columns))
-        return rows.mT @ (maps @ columns)
+        return self.rows.means.mT @ (maps @ self.columns.means)
 
     def spread(self, values: Tensor) -> Tensor:
         """A smooth map through the nodes, from (B, C, h, w) to (B, C, H, W)."""
-        return self.rows @ values @ self.columns.mT
+        return self.rows.spread @ values @ self.columns.spread.mT
 
 
-def _weights(like: Tensor, side: int, nodes: int) -> Tensor:
-    """How much each pixel along a side belongs to each node, (size, nodes)."""
-    size, short = like.shape[side], shorter_side(like)
-    reach = size * nodes // (2 * short) + 2
-    pixel, node = centred(size, like), centred(2 * reach + 1, like)
-    distance = (pixel[:, None] * (nodes / short) - node).abs()
+class _Side:
+    """How much each pixel along a side belongs to each node, two matrices (size, nodes)."""
+
+    def __init__(self, like: Tensor, side: int, nodes: int) -> None:
+        size, short = like.shape[side], shorter_side(like)
+        reach = size * nodes // (2 * short) + 2
+        pixel, node = centred(size, like), centred(2 * reach + 1, like)
+        # The image goes on mirrored at both ends, where the averages are taken.
+        self.spread, before, after = (
+            _spline(place[:, None] * (nodes / short) - node)
+            for place in (pixel, -size - pixel, size - pixel)
+        )
+        folded = self.spread + before + after
+        self.means = folded / folded.sum(0).clamp(min=1e-6)
+
+
+def _spline(place: Tensor) -> Tensor:
+    """The cubic B-spline, which is 2/3 at 0, and 0 from 2 on."""
+    distance = place.abs()
     return ((2 - distance).clamp(min=0) ** 3 - 4 * (1 - distance).clamp(min=0) ** 3) / 6
 
 
