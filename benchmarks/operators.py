@@ -168,7 +168,7 @@ def rows(
 
 
 def bandwidth(image: Tensor, repeats: int, device: torch.device) -> float:
-    """How long a copy of the images and the six masks takes, that a retouch must read and write."""
+    """How long a copy of the images takes, with the masks read: what a retouch must move."""
     masks = smooth_masks(image)
     ((copying, _), _) = median_times(
         [lambda: (image.clone(), masks.sum()), lambda: None], repeats, device

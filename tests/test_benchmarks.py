@@ -205,9 +205,10 @@ def test_the_benchmark_of_operators_compares_the_same_jobs(monkeypatch, capsys):
     image = module.photos(None, 2, 32)
     masks = module.smooth_masks(image)
     for theirs, ours in module.JOBS.values():
-        inside = theirs(image.double(), masks.double())
-        # kornia clips strong blues on the way, so most pixels agree, not all.
-        assert ((inside - ours(image, masks)).abs() < 1e-3).float().mean() > 0.95
+        # kornia's matrix back is rounded, and it clips strong blues.
+        difference = theirs(image.double(), masks.double()) - ours(image, masks)
+        assert difference.abs().median() < 1e-4
+    monkeypatch.setattr("opmask.color.blocks.BLOCK", 256)
     arguments = ["--batch", "2", "--size", "32", "--repeats", "1", "--no-compile"]
     monkeypatch.setattr("sys.argv", ["operators.py", *arguments])
     module.main()

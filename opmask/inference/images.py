@@ -305,14 +305,10 @@ def acting(retoucher: Retoucher, masks: Mapping[str, Tensor]) -> Tensor:
     """
     found = torch.zeros_like(next(iter(masks.values())), dtype=torch.bool)
     for operator in retoucher.operators:
-        names = [name for name in operator.ranges if name not in operator.gates]
-        moved = torch.cat([masks[n] != operator.ranges[n].identity for n in names], 1)
-        here = moved.any(1, keepdim=True)
-        if operator.gates:
-            here &= torch.cat([masks[name] != 0 for name in operator.gates], 1).any(
-                1, keepdim=True
-            )
-        found |= here
+        ranges = operator.ranges
+        acting = [m != ranges[n].identity for n, m in operator.effective(masks).items()]
+        here = torch.cat(acting, 1).any(1, keepdim=True)
+        found |= here.any() if operator.spreads else here
     return found
 
 

@@ -123,6 +123,8 @@ class Operator(nn.Module, ABC):
         pixelwise: Whether each pixel of the result depends on that pixel and its masks alone.
             Large photos are then retouched in strips, which takes little memory. An operator that
             looks at neighbours, such as a blur, must leave it False.
+        spreads: Whether a mask acts also beside where it is off its identity, as one that is
+            smoothed does.
         unit: What a mask of 1 is to people, such as `(360.0, "°")` for a turn. The editor shows
             it.
 
@@ -153,6 +155,7 @@ class Operator(nn.Module, ABC):
     ranges: Mapping[str, MaskRange]
     gates: tuple[str, ...] = ()
     pixelwise: bool = False
+    spreads: bool = False
     unit: tuple[float, str] = (1.0, "")
 
     def __init__(self, *, ranges: Mapping[str, MaskRange] | None = None, prefix: str = "") -> None:
@@ -210,12 +213,12 @@ class Operator(nn.Module, ABC):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the operator's own parameters are, by name; numbers, texts and tuples of them.
+        """The operator's own parameters by name, such as numbers, texts, tuples and tables.
 
         They are what its constructor takes besides space, operators, ranges and prefix, and stand
         in files that describe it.
         """
-        kept, kinds = vars(self), (bool, int, float, str, tuple)
+        kept, kinds = vars(self), (bool, int, float, str, tuple, dict)
         names = [n for n in inspect.signature(type(self)).parameters if n not in STRUCTURE]
         return {name: kept[name] for name in names if isinstance(kept.get(name), kinds)}
 
