@@ -32,7 +32,7 @@ class _Channelwise(Operator):
     """One mask for each chosen channel of a colour space."""
 
     operation: str
-    change: Callable[[Tensor, Tensor], Tensor]
+    _change: Callable[[Tensor, Tensor], Tensor]
     pixelwise = True
 
     def __init__(
@@ -49,14 +49,14 @@ class _Channelwise(Operator):
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
         if self.places == [*range(image.shape[1])]:
-            return self.change(image, mask)
+            return self._change(image, mask)
         # In slices, which compilers fuse. (The exporter to ONNX gets index_add wrong.)
         return torch.cat(self.by_channel(image.split(1, 1), mask.split(1, 1)), 1)
 
     def by_channel(self, channels: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
         """See :meth:`Operator.by_channel`."""
         places = zip(channels, self.places, strict=True)
-        return [x if i is None else self.change(x, masks[i]) for x, i in places]
+        return [x if i is None else self._change(x, masks[i]) for x, i in places]
 
 
 class Add(_Channelwise):
@@ -84,7 +84,7 @@ class Add(_Channelwise):
     """
 
     operation = "add"
-    change = staticmethod(torch.add)
+    _change = staticmethod(torch.add)
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Mul(_Channelwise):
     """
 
     operation = "mul"
-    change = staticmethod(torch.mul)
+    _change = staticmethod(torch.mul)
 
     def __init__(
         self,
