@@ -20,35 +20,53 @@ from opmask.color import to_levels
 from opmask.datasets import SyntheticScenes, read_image
 from opmask.files import replacing
 
-WITH = {
-    "Add": (opmask.LAB, "l"),
-    "Mul": (opmask.LAB, "l"),
-    "Affine": (opmask.LAB, "l"),
-    "Gated": (opmask.Add(opmask.LAB, "b"),),
+BUILT: dict[str, Operator] = {
+    "Add": opmask.Add(opmask.LAB, "l"),
+    "Affine": operators.Affine(opmask.LAB, "l"),
+    "Frozen": operators.Frozen(opmask.Mul(opmask.LAB), values={"l_mul": 1.0, "a_mul": 1.0}),
+    "Gated": opmask.Gated(opmask.Add(opmask.LAB, "b")),
+    "Grain": operators.Grain(size=0.008),
+    "LowResolution": operators.LowResolution(operators.Temperature(), size=6),
+    "Mul": opmask.Mul(opmask.LAB, "l"),
+    "Parallel": operators.Parallel(operators.Exposure(), operators.Saturation()),
+    "Tied": operators.Tied(opmask.Mul(opmask.LAB), ties={"chroma_mul": ("a_mul", "b_mul")}),
 }
-"""What operators are built with that need something, or that are seen better so."""
+"""Operators that need something, or that are seen better so."""
+
+ONE_SIDE = ("LowResolution", "Relight")
+"""Operators that smooth their masks: these are on, with a hard edge, in the right half alone."""
 
 STRONG: dict[str, dict[str, float]] = {
     "Add": {"l_add": 0.2},
     "Affine": {"l_scale": 1.8},
     "Blacks": {"blacks": 0.25},
     "BleachBypass": {"bleach_bypass": 1.0},
+    "Blur": {"blur": 1.0},
     "Brightness": {"brightness": 0.8},
     "CDL": {"slope_blue": 1.5, "power_red": 1.5},
     "ChannelMixer": {"red_from_green": 0.6, "red_from_red": 0.2},
+    "Clarity": {"clarity": 1.0},
     "ColorBalance": {"shadows_blue": 0.3, "highlights_red": 0.2},
     "ColorCurve": {"blue_curve_1": 1.5, "blue_curve_4": -2.0},
     "Dehaze": {"dehaze": 0.8},
+    "Denoise": {"denoise": 1.0},
     "Exposure": {"exposure": 1.0},
+    "Frozen": {"b_mul": 1.9},
     "Gated": {"b_add": 0.3, "gate": 1.0},
+    "Grain": {"grain": 0.08},
     "Highlights": {"highlights": -0.4},
     "HueRotate": {"hue_rotate": 0.25},
     "HueShift": {"hue_shift": 0.25},
     "LiftGammaGain": {"lift_blue": 0.2, "gain_red": 1.3},
+    "LowResolution": {"temperature": -1.0},
     "Mul": {"l_mul": 1.3},
+    "Parallel": {"exposure": 0.7, "saturation": 1.8},
     "PhotoFilter": {"photo_filter": 0.5},
+    "Relight": {"relight": -1.5},
     "SelectiveColor": {"reds_hue": 0.8, "blues_saturation": 1.0},
+    "Sharpen": {"sharpen": 2.0},
     "SplitToning": {"split_shadows_b": -0.25, "split_highlights_b": 0.25},
+    "Tied": {"chroma_mul": 1.9},
     "ToneCurve": {"curve_2": 1.5, "curve_5": -1.5},
     "ToneEqualizer": {"zone_3": 1.0, "zone_4": 1.0, "zone_5": 1.0, "zone_6": 0.5},
 }
@@ -60,8 +78,7 @@ NEAR = 0.8
 
 def build(name: str) -> Operator:
     """The operator of that name."""
-    kind: type[Operator] = getattr(operators, name)
-    return kind(*WITH.get(name, ()))
+    return BUILT[name] if name in BUILT else getattr(operators, name)()
 
 
 def strong_masks(operator: Operator) -> dict[str, float]:
@@ -75,7 +92,10 @@ def apply(operator: Operator, image: Tensor) -> Tensor:
     """An image of 8 bits, (3, H, W), through an operator with strong masks."""
     retoucher, x = Retoucher(operator), image[None] / 255
     values = {n: r.identity for n, r in retoucher.ranges.items()} | strong_masks(operator)
-    masks = {name: x.new_full((1, 1, 1, 1), value) for name, value in values.items()}
+    masks = {name: torch.full_like(x[:, :1], value) for name, value in values.items()}
+    if type(operator).__name__ in ONE_SIDE:
+        for name, r in retoucher.ranges.items():
+            masks[name][..., : x.shape[-1] // 2] = r.identity
     return to_levels(retoucher(x, masks)[0])
 
 

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
         LAB_CENTERED,
         LAB_UNIT,
         LINEAR_RGB,
+        OKLAB,
         RGB,
         ColorSpace,
     )
     from opmask.discriminator import PatchDiscriminator
     from opmask.fitting import fit_masks
-    from opmask.inference import Edit, Photo, harmonize, plan, read_photo, write_photo
+    from opmask.inference import Edit, Photo, harmonize, read_photo, write_photo
+    from opmask.inference.plan import plan  # of the module, whose name mypy confuses with it
     from opmask.operators import Add, Gated, MaskRange, Mul, Operator
     from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher, paper_hls_retoucher
     from opmask.wrapper import Calibration, DirectRGB, OperatorMaskWrapper, OutputHead, Retouched
@@ -41,6 +43,7 @@ __all__ = [
     "LAB_CENTERED",
     "LAB_UNIT",
     "LINEAR_RGB",
+    "OKLAB",
     "RGB",
     "Add",
     "Calibration",
@@ -85,8 +88,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "backbones": (),
     "checkpoints": ("load", "save"),
     "color": (
-        *("HLS", "HLS_CLAMPED", "HSV", "LAB", "LAB_CENTERED", "LAB_UNIT", "LINEAR_RGB", "RGB"),
-        "ColorSpace",
+        *("HLS", "HLS_CLAMPED", "HSV", "LAB", "LAB_CENTERED", "LAB_UNIT", "LINEAR_RGB", "OKLAB"),
+        *("RGB", "ColorSpace"),
     ),
     "datasets": (),
     "discriminator": ("PatchDiscriminator",),

@@ -7,17 +7,22 @@ call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
 from opmask.color import HLS, HLS_CLAMPED, LAB, ColorSpace, check_image
+from opmask.color.blocks import in_blocks, is_plain
+from opmask.color.lab import channels_of
 from opmask.operators import Add, MaskRange, Mul, Operator
 from opmask.operators.composition import join_ranges, split_masks
 
 __all__ = ["Retoucher", "hls_retoucher", "lab_retoucher", "paper_hls_retoucher"]
+
+
+Finish = Callable[[Tensor], Tensor]
 
 
 class Stage(nn.Module):
@@ -28,19 +33,59 @@ class Stage(nn.Module):
         self.space = space
         self.operators = nn.ModuleList(operators)
         self.names = [name for op in operators for name in op.ranges]
+        self.counts = [len(op.ranges) for op in operators]
 
-    def forward(self, image: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
-        x = self.space.from_rgb(image)
-        stack = torch.cat(
-            [masks[name].expand(x.shape[0], 1, *x.shape[-2:]) for name in self.names], 1
-        )
-        for operator, part in split_masks(self.operators, stack):
-            x = operator(x, part)
-        return self.space.to_rgb(x)
+    def forward(
+        self, image: Tensor, masks: Mapping[str, Tensor], finish: Finish | None = None
+    ) -> Tensor:
+        shape = (image.shape[0], 1, *image.shape[-2:])
+        planes = [masks[name].expand(shape) for name in self.names]
+        if torch.compiler.is_compiling():
+            return self._by_channel(image, planes, finish)
+
+        def apply(image: Tensor, *planes: Tensor) -> Tensor:
+            x = self.space.from_rgb(image)
+            stack = _joined(planes) if is_plain(*planes) else torch.cat(planes, 1)
+            for operator, part in split_masks(self.operators, stack):
+                x = operator(x, part)
+            x = self.space.to_rgb(x)
+            return x if finish is None else finish(x)
+
+        learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        if all(op.pixelwise for op in self.operators) and not learns:
+            return in_blocks(apply, image, *planes)
+        return apply(image, *planes)
+
+    def _by_channel(self, image: Tensor, planes: list[Tensor], finish: Finish | None) -> Tensor:
+        """The same in a form of which compilers make one loop."""
+        channels = channels_of(self.space.from_rgb, image.unbind(1))
+        rest = [plane[:, 0] for plane in planes]
+        for operator, count in zip(self.operators, self.counts, strict=True):
+            channels, rest = operator.by_channel(channels, rest[:count]), rest[count:]  # type: ignore[operator]
+        channels = channels_of(self.space.to_rgb, channels)
+        return torch.stack(channels if finish is None else [finish(c) for c in channels], 1)
 
     def extra_repr(self) -> str:
         """The colour space, for printing."""
         return self.space.name
+
+
+def _joined(planes: tuple[Tensor, ...]) -> Tensor:
+    """Planes (B, 1, H, W) as one (B, M, H, W): a view if they lie side by side in memory."""
+    (first, *others), steps = planes, [plane.storage_offset() for plane in planes]
+    step = steps[1] - steps[0] if others else 0
+    memory = first.untyped_storage().data_ptr()
+    if (
+        torch.is_grad_enabled()
+        or step <= 0
+        or steps != [*range(steps[0], steps[0] + step * len(planes), step)]
+        or any(plane.untyped_storage().data_ptr() != memory for plane in others)
+        or any((p.stride(), p.dtype) != (first.stride(), first.dtype) for p in others)
+    ):
+        return torch.cat(planes, 1)
+    strides = first.stride()
+    shape = (len(first), len(planes), *first.shape[2:])
+    return first.as_strided(shape, (strides[0], step, *strides[2:]))
 
 
 class Retoucher(nn.Module):
@@ -164,7 +209,7 @@ class Retoucher(nn.Module):
             ValueError: If a shape does not fit.
             TypeError: If the image is not of a floating-point type.
         """
-        return saturate(self.unclipped(image, masks))
+        return self._retouch(image, masks, saturate)
 
     def unclipped(self, image: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
         r"""Applies the masks without the clamp at the end, for colours of a wider gamut.
@@ -181,14 +226,20 @@ class Retoucher(nn.Module):
             ValueError: As for :meth:`forward`.
             TypeError: As for :meth:`forward`.
         """
+        return self._retouch(image, masks)
+
+    def _retouch(
+        self, image: Tensor, masks: Mapping[str, Tensor], finish: Finish | None = None
+    ) -> Tensor:
         check_image(image)
         self._check_masks(image, masks)
         dtype = torch.promote_types(image.dtype, torch.float32)
         with torch.autocast(image.device.type, enabled=False):
             x, masks = image.to(dtype), {name: m.to(dtype) for name, m in masks.items()}
-            for stage in self.stages:
+            *stages, last = self.stages
+            for stage in stages:
                 x = stage(x, masks)
-        return x
+            return last(x, masks, finish)
 
     def edit(
         self,
@@ -253,6 +304,8 @@ class Retoucher(nn.Module):
 
 def saturate(image: Tensor) -> Tensor:
     """Clamps to [0, 1], with the gradient of no clamp at all (straight through)."""
+    if not (torch.is_grad_enabled() and image.requires_grad):
+        return image.clamp(0, 1)
     # The difference is exactly 0, also of values so large that sums would be rounded.
     return image.clamp(0, 1).detach() + (image - image.detach())
 

@@ -24,7 +24,8 @@ def check_operator(operator: Operator) -> None:
 
     Checked are: names and ranges; shape; identity masks leave any image as it is; dtype (float32
     and float64) and finiteness over the whole range; no change in place; no effect of one image of
-    a batch on another, nor, if the operator is pixelwise, of one pixel; gradients against finite
+    a batch on another, nor, if the operator is pixelwise, of one pixel; no effect of masks beside
+    where they are off their identity, unless the operator spreads them; gradients against finite
     differences; finite results and gradients for black, white, greys, pure colours and colours out
     of gamut, with masks at their identity and at the ends of their ranges; that a deep copy
     computes the same.
@@ -124,6 +125,14 @@ def _check_independence(operator: Operator, image: Tensor, mask: Tensor) -> None
             operator(image, mask)[..., 2:3, 1:2],
             msg=lambda m: f"with 'pixelwise' a pixel must not depend on its neighbours. {m}",
         )
+    if not operator.spreads:
+        values = [r.identity for r in operator.ranges.values()]
+        half = torch.cat([_constant_masks(values, image)[..., :2], mask[..., 2:]], -1)
+        torch.testing.assert_close(
+            operator(image, half)[..., :2], image[..., :2], rtol=0, atol=1e-6,
+            msg=lambda m: "without 'spreads' a pixel whose own masks are at their identity must "
+            f"stay as it is. {m}",
+        )  # fmt: skip
 
 
 def _check_gradients(operator: Operator, image: Tensor, mask: Tensor) -> None:

@@ -198,3 +198,20 @@ def test_the_wrapper_benchmark_gives_medians_of_ratios_without_the_first_turn(mo
     monkeypatch.setattr(module, "seconds", lambda call: next(times[call]))
     row = module.compared("work", "network", "bare", "ours", 3)
     assert row == ("work", "network", "2000.0 ms", "2000.0 ms", "2.000")
+
+
+def test_the_benchmark_of_operators_compares_the_same_jobs(monkeypatch, capsys):
+    module = load("operators")
+    image = module.photos(None, 2, 32)
+    masks = module.smooth_masks(image)
+    for theirs, ours in module.JOBS.values():
+        # kornia's matrix back is rounded, and it clips strong blues.
+        difference = theirs(image.double(), masks.double()) - ours(image, masks)
+        assert difference.abs().median() < 1e-4
+    monkeypatch.setattr("opmask.color.blocks.BLOCK", 256)
+    arguments = ["--batch", "2", "--size", "32", "--repeats", "1", "--no-compile"]
+    monkeypatch.setattr("sys.argv", ["operators.py", *arguments])
+    module.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8
+    assert float(lines[-1].rsplit(" ", 1)[1]) <= 3

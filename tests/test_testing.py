@@ -31,6 +31,7 @@ def test_a_sound_operator_passes():
         (lambda i, m: i.float() + m.float(), "identity|dtype must stay"),
         (lambda i, m: i.add_(m), "image must not be changed in place"),
         (lambda i, m: i + m * i.mean(), "must not depend on the others"),
+        (lambda i, m: i + m.mean((2, 3), keepdim=True), "without 'spreads' a pixel whose own"),
         (lambda i, m: i + m.detach(), "gradients must agree"),
         (lambda i, m: i + m * i.abs().sqrt(), "results and gradients must be finite"),
         (lambda i, m: i + m.mul_(1.0).mul_(0.5), "mask must not be changed in place"),

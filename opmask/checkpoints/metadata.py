@@ -48,8 +48,13 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Pair = tuple[Few, Few]
 # Not tuple[Side, Side]: in a union with a bounded number that crashes msgspec 0.22.
 Sides = Annotated[tuple[Side, ...], Meta(min_length=2, max_length=2)]
-BOUNDS = {"depth": Annotated[int, Meta(ge=1, le=10)], "knots": Few, "zones": Few}
-"""Of arguments that cost more than others; all others are at most 4096."""
+BOUNDS = {
+    "depth": Annotated[int, Meta(ge=1, le=10)],
+    "knots": Few,
+    "seed": Annotated[int, Meta(ge=0, lt=2**32)],
+    "zones": Few,
+}
+"""Of arguments that cost more than others, or nothing; all others are at most 4096."""
 NESTED = 8
 """How deep gates may stand in gates."""
 

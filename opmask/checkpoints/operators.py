@@ -102,9 +102,11 @@ def _build_operator(about: OperatorAbout) -> Operator:
     ranges = {name: r for name, r in about.mask_ranges().items() if name not in taken}
     if "range" in takes:  # one for all masks
         keywords["range"] = next(iter(ranges.values()))
-    else:
+    elif "ranges" in takes:
         keywords["ranges"] = {n.removeprefix(about.prefix): r for n, r in ranges.items()}
-    built = kind(*positional, **keywords, prefix=about.prefix)
+    if "prefix" in takes:
+        keywords["prefix"] = about.prefix
+    built = kind(*positional, **keywords)
     if built.ranges != about.mask_ranges() or built.space != SPACES[about.space]:
         raise ValueError(
             f"operator {about.type} of the file must have the masks {list(built.ranges)} in "

@@ -72,8 +72,14 @@ def label(retoucher: Retoucher, name: str) -> Label:
     bounds = operator.ranges[name]
     far = max(bounds.high - bounds.identity, bounds.identity - bounds.low)
     far = far if math.isfinite(far) else 1.0
-    title, operation, scale, unit = _words(operator, name)
+    title, operation, scale, unit = _words(_owner(operator, name), name)
     return Label(title, operation, far / 2, far / 4, scale, unit)
+
+
+def _owner(operator: Operator, name: str) -> Operator:
+    """The operator that declares a mask: the one itself, or one in it."""
+    inner = [op for op in getattr(operator, "operators", ()) if name in op.ranges]
+    return _owner(inner[0], name) if inner else operator
 
 
 def _words(operator: Operator, name: str) -> tuple[str, str, float, str]:

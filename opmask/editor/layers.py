@@ -8,13 +8,14 @@ Data flow: `controls -> Layer -> Draft -> Edit`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from opmask.inference import Edit
+from opmask.operators import Operator, Parallel
 
 __all__ = ["Draft", "Layer", "Row", "open_gates"]
 
@@ -160,7 +161,7 @@ def open_gates(edit: Edit, region: Tensor) -> Edit:
         >>> opened.masks()["gate"].min()
         tensor(1.)
     """
-    masks, operators = edit.masks(), edit.retoucher.operators
+    masks, operators = edit.masks(), list(_side_by_side(edit.retoucher.operators))
     for operator in operators:
         if not operator.gates:
             continue
@@ -171,3 +172,12 @@ def open_gates(edit: Edit, region: Tensor) -> Edit:
             edit = edit.adjust(name, strength=0.0, region=region * (1 - masks[gate].cpu()))
         edit = edit.adjust(gate, offset=1.0, region=region)
     return edit
+
+
+def _side_by_side(operators: Iterable[Operator]) -> Iterator[Operator]:
+    """The operators, and in the place of those of a :class:`Parallel` the ones in it."""
+    for operator in operators:
+        if isinstance(operator, Parallel):
+            yield from _side_by_side(operator.operators)  # type: ignore[arg-type]
+        else:
+            yield operator

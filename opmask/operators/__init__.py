@@ -12,8 +12,9 @@ from opmask.operators.color import (
     SelectiveColor,
     Vibrance,
 )
-from opmask.operators.composition import Gated
+from opmask.operators.composition import Frozen, Gated, LowResolution, Parallel, Tied
 from opmask.operators.curves import CDL, ColorCurve, LiftGammaGain, ToneCurve
+from opmask.operators.detail import Blur, Clarity, Denoise, Grain, Relight, Sharpen
 from opmask.operators.looks import BleachBypass, Duotone, PhotoFilter, Sepia
 from opmask.operators.tone import Brightness, Contrast, Dehaze, Exposure, Gamma, Levels, ToneMap
 from opmask.operators.white import Temperature, Tint
@@ -34,32 +35,42 @@ __all__ = [
     "Affine",
     "Blacks",
     "BleachBypass",
+    "Blur",
     "Brightness",
     "ChannelMixer",
+    "Clarity",
     "ColorBalance",
     "ColorCurve",
     "Contrast",
     "Dehaze",
+    "Denoise",
     "Duotone",
     "Exposure",
+    "Frozen",
     "Gamma",
     "Gated",
+    "Grain",
     "Highlights",
     "HueRotate",
     "HueShift",
     "Levels",
     "LiftGammaGain",
+    "LowResolution",
     "MaskRange",
     "Midtones",
     "Mul",
     "Operator",
+    "Parallel",
     "PhotoFilter",
+    "Relight",
     "Saturation",
     "SelectiveColor",
     "Sepia",
     "Shadows",
+    "Sharpen",
     "SplitToning",
     "Temperature",
+    "Tied",
     "Tint",
     "ToneCurve",
     "ToneEqualizer",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +73,8 @@ class MaskRange:
         share = (self.identity - self.low) / (self.high - self.low)
         # As a difference from the identity, so that logits 0 give it to the last bit where it is
         # halfway between the bounds, and to a rounding error elsewhere.
-        change = torch.sigmoid(logits + math.log(share / (1 - share))) - share
+        start = math.log(share / (1 - share))
+        change = torch.sigmoid(logits + start if start else logits) - share
         return self.identity + (self.high - self.low) * change
 
     def scale(self, mask: Tensor, strength: float = 1.0, offset: float = 0.0) -> Tensor:
@@ -122,6 +123,8 @@ class Operator(nn.Module, ABC):
         pixelwise: Whether each pixel of the result depends on that pixel and its masks alone.
             Large photos are then retouched in strips, which takes little memory. An operator that
             looks at neighbours, such as a blur, must leave it False.
+        spreads: Whether a mask acts also beside where it is off its identity, as one that is
+            smoothed does.
         unit: What a mask of 1 is to people, such as `(360.0, "°")` for a turn. The editor shows
             it.
 
@@ -152,6 +155,7 @@ class Operator(nn.Module, ABC):
     ranges: Mapping[str, MaskRange]
     gates: tuple[str, ...] = ()
     pixelwise: bool = False
+    spreads: bool = False
     unit: tuple[float, str] = (1.0, "")
 
     def __init__(self, *, ranges: Mapping[str, MaskRange] | None = None, prefix: str = "") -> None:
@@ -182,6 +186,18 @@ class Operator(nn.Module, ABC):
             The changed image, with the shape and space of `image`. Not clipped.
         """
 
+    def by_channel(self, channels: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+        r"""The same as :meth:`forward`, in a form of which compilers make one loop.
+
+        Args:
+            channels: The channels of the image, each with shape :math:`(B, H, W)`.
+            masks: The masks in the order of `ranges`, likewise.
+
+        Returns:
+            The changed channels.
+        """
+        return [*self(torch.stack([*channels], 1), torch.stack([*masks], 1)).unbind(1)]
+
     def effective(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         r"""What the masks come to, with gates multiplied in.
 
@@ -197,12 +213,12 @@ class Operator(nn.Module, ABC):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the operator's own parameters are, by name; numbers, texts and tuples of them.
+        """The operator's own parameters by name, such as numbers, texts, tuples and tables.
 
         They are what its constructor takes besides space, operators, ranges and prefix, and stand
         in files that describe it.
         """
-        kept, kinds = vars(self), (bool, int, float, str, tuple)
+        kept, kinds = vars(self), (bool, int, float, str, tuple, dict)
         names = [n for n in inspect.signature(type(self)).parameters if n not in STRUCTURE]
         return {name: kept[name] for name in names if isinstance(kept.get(name), kinds)}
 

@@ -5,7 +5,7 @@ Data flow: `(image, mask)`, both in the operator's colour space, `-> image`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,8 +14,6 @@ from opmask.color import HLS, LAB, ColorSpace
 from opmask.operators.base import MaskRange, Operator, check_color
 
 __all__ = ["Add", "Affine", "HueShift", "Mul"]
-
-How = Callable[[Tensor, Tensor], Tensor]
 
 
 def check_channels(space: ColorSpace, channels: tuple[str, ...]) -> tuple[str, ...]:
@@ -34,6 +32,7 @@ class _Channelwise(Operator):
     """One mask for each chosen channel of a colour space."""
 
     operation: str
+    _change: Callable[[Tensor, Tensor], Tensor]
     pixelwise = True
 
     def __init__(
@@ -47,14 +46,17 @@ class _Channelwise(Operator):
         self.places = [numbers.get(c) for c in space.channels]
         """For each channel of the space the number of its mask, if it has one."""
 
-    def change(self, how: How, image: Tensor, mask: Tensor) -> Tensor:
-        """Changes each channel that has a mask by it; the others stay as they are."""
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """See :meth:`Operator.forward`."""
         if self.places == [*range(image.shape[1])]:
-            return how(image, mask)
+            return self._change(image, mask)
         # In slices, which compilers fuse. (The exporter to ONNX gets index_add wrong.)
-        channels = zip(image.split(1, 1), self.places, strict=True)
-        changed = [x if i is None else how(x, mask[:, i : i + 1]) for x, i in channels]
-        return torch.cat(changed, 1)
+        return torch.cat(self.by_channel(image.split(1, 1), mask.split(1, 1)), 1)
+
+    def by_channel(self, channels: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+        """See :meth:`Operator.by_channel`."""
+        places = zip(channels, self.places, strict=True)
+        return [x if i is None else self._change(x, masks[i]) for x, i in places]
 
 
 class Add(_Channelwise):
@@ -82,6 +84,7 @@ class Add(_Channelwise):
     """
 
     operation = "add"
+    _change = staticmethod(torch.add)
 
     def __init__(
         self,
@@ -91,10 +94,6 @@ class Add(_Channelwise):
         prefix: str = "",
     ) -> None:
         super().__init__(space, channels, range, prefix)
-
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """See :meth:`Operator.forward`."""
-        return self.change(torch.add, image, mask)
 
 
 class Mul(_Channelwise):
@@ -125,6 +124,7 @@ class Mul(_Channelwise):
     """
 
     operation = "mul"
+    _change = staticmethod(torch.mul)
 
     def __init__(
         self,
@@ -134,10 +134,6 @@ class Mul(_Channelwise):
         prefix: str = "",
     ) -> None:
         super().__init__(space, channels, range, prefix)
-
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """See :meth:`Operator.forward`."""
-        return self.change(torch.mul, image, mask)
 
 
 class Affine(Operator):

@@ -220,15 +220,18 @@ class SelectiveColor(Operator):
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
         colors, parts = list(BANDS.values()), mask.split(3, 1)
-        planes = list(image.split(1, 1))
+        planes, grey = list(image.split(1, 1)), torch.zeros_like(image[:, :1])
         for k, (amount, part) in enumerate(zip(band_amounts(image), parts, strict=True)):
             hue, saturation, lightness = (amount * part).split(1, 1)
             before, after = colors[k - 1], colors[(k + 1) % 6]
             own = sum(share * value for share, value in zip(LUMA, colors[k], strict=True))
+            grey = torch.add(grey + lightness, saturation, alpha=-own)
             for c in range(3):
-                turn = hue * ((after[c] - before[c]) / 2)
-                planes[c] = planes[c] + turn + saturation * (colors[k][c] - own) + lightness
-        return torch.cat(planes, 1)
+                if colors[k][c]:
+                    planes[c] = planes[c] + saturation
+                if after[c] != before[c]:
+                    planes[c] = torch.add(planes[c], hue, alpha=(after[c] - before[c]) / 2)
+        return torch.cat(planes, 1) + grey
 
 
 def band_amounts(image: Tensor) -> list[Tensor]:

@@ -67,17 +67,19 @@ class ToneCurve(Operator):
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
-        return curve(image, 2.0**mask)
+        return curve(image, torch.exp2(mask))
 
 
 def curve(image: Tensor, slopes: Tensor) -> Tensor:
     """A curve through 0 with given slopes between equal steps, (B, K, H, W)."""
-    count = slopes.shape[1]
-    result = torch.zeros_like(image)
-    for k, slope in enumerate(slopes.split(1, 1)):
-        low, high = (None if k == 0 else 0.0), (None if k == count - 1 else 1 / count)
-        result = result + slope * (image - k / count).clamp(low, high)
-    return result
+    first, *others = slopes.split(1, 1)
+    result, offset, before = first * image, torch.zeros_like(first), first
+    for k, slope in enumerate(others, start=1):
+        # By how much the slope changes at the knot, times how far a value is above it.
+        change, knot = slope - before, k / slopes.shape[1]
+        result = torch.addcmul(result, change, image.clamp(min=knot))
+        offset, before = torch.add(offset, change, alpha=knot), slope
+    return result - offset
 
 
 class ColorCurve(Operator):
@@ -122,7 +124,7 @@ class ColorCurve(Operator):
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
-        slopes = (2.0**mask).split(self.knots, 1)
+        slopes = torch.exp2(mask).split(self.knots, 1)
         return torch.cat([curve(x, s) for x, s in zip(image.split(1, 1), slopes, strict=True)], 1)
 
 
@@ -171,7 +173,7 @@ class LiftGammaGain(Operator):
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
         lift, gamma, gain = mask.split(3, 1)
-        return power(gain * (image + lift * (1 - image)), 2.0**-gamma)
+        return power(gain * (image + lift * (1 - image)), torch.exp2(-gamma))
 
 
 class CDL(Operator):

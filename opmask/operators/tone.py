@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from opmask.color import LINEAR_RGB, RGB
@@ -46,7 +47,8 @@ def luminance(image: Tensor) -> Tensor:
 
 def power(image: Tensor, exponent: Tensor) -> Tensor:
     r"""A power :math:`x^p` that goes on straight below 1/256: odd, with a finite slope at 0."""
-    return image * image.clamp(min=DARKEST) ** (exponent - 1)
+    # By logarithms, which take half the time of a power.
+    return image * torch.exp2((exponent - 1) * image.clamp(min=DARKEST).log2())
 
 
 class Exposure(Operator):
@@ -76,7 +78,7 @@ class Exposure(Operator):
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
-        return image * 2.0**mask
+        return image * torch.exp2(mask)
 
 
 class Brightness(Operator):
@@ -189,7 +191,7 @@ class Gamma(Operator):
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
-        return power(image, 2.0**-mask)
+        return power(image, torch.exp2(-mask))
 
 
 class Levels(Operator):
@@ -244,7 +246,7 @@ class Levels(Operator):
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
         black, gray, white = mask.split(1, 1)
-        return power((image - black) / (white - black), 2.0**-gray)
+        return power((image - black) / (white - black), torch.exp2(-gray))
 
 
 class ToneMap(Operator):
@@ -276,7 +278,7 @@ class ToneMap(Operator):
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
-        slope = 2.0**mask
+        slope = torch.exp2(mask)
         return slope * image / ((slope - 1) * image.clamp(0, 1) + 1)
 
 

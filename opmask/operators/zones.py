@@ -227,7 +227,7 @@ class ToneEqualizer(Operator):
         stops = torch.zeros_like(place)
         for zone, part in enumerate(mask.split(1, 1)):
             stops = stops + part * (1 - (place - zone).abs()).clamp(min=0)
-        return image * 2.0**stops
+        return image * torch.exp2(stops)
 
 
 class ColorBalance(Operator):

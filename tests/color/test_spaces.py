@@ -7,10 +7,10 @@ import pytest
 import skimage.color
 import torch
 
-from opmask import HLS, HSV, LAB, LAB_CENTERED, LAB_UNIT, LINEAR_RGB, RGB, ColorSpace
+from opmask import HLS, HSV, LAB, LAB_CENTERED, LAB_UNIT, LINEAR_RGB, OKLAB, RGB, ColorSpace
 from opmask.color import HLS_CLAMPED
 
-UNCLIPPED = [RGB, LINEAR_RGB, LAB, LAB_CENTERED, LAB_UNIT, HLS, HSV]
+UNCLIPPED = [RGB, LINEAR_RGB, LAB, LAB_CENTERED, LAB_UNIT, OKLAB, HLS, HSV]
 SPACES = [*UNCLIPPED, HLS_CLAMPED]
 KEY_COLORS = [*itertools.product((0.0, 1.0), repeat=3), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)]
 
@@ -237,7 +237,34 @@ def test_channel_names_are_those_of_the_paper():
         "lab": "lab",
         "lab_centered": "lab",
         "lab_unit": "lab",
+        "oklab": "lab",
         "hls": "hls",
         "hls_clamped": "hls",
         "hsv": "hsv",
     }
+
+
+def test_oklab_gives_the_published_values_of_its_author():
+    # The table of XYZ and OKLAB pairs in Ottosson's article: X, Y, Z of D65 white, and two more.
+    white = OKLAB.from_rgb(pixels((1, 1, 1)))
+    np.testing.assert_allclose(colors(white), [[1, 0, 0]], atol=1e-6)
+    red = OKLAB.from_rgb(pixels((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+    published = [[0.628, 0.225, 0.126], [0.866, -0.234, 0.179], [0.452, -0.032, -0.312]]
+    np.testing.assert_allclose(colors(red), published, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", [LINEAR_RGB, LAB, OKLAB, HLS, HSV], ids=lambda s: s.name)
+def test_all_forms_agree_in_gamut_and_beyond(space: ColorSpace):
+    # The bounds of the issue that these kernels were written for.
+    grid = torch.linspace(0, 1, 33, dtype=torch.float64)
+    gamut = torch.stack(torch.meshgrid(grid, grid, grid, indexing="ij")).view(1, 3, 33, -1)
+    there, back = (torch.compile(f, fullgraph=True) for f in (space.from_rgb, space.to_rgb))
+    for image, bound in ((gamut, 5e-5), (2 * gamut - 0.5, 2e-4)):
+        values = space.from_rgb(image)
+        for convert in (space.to_rgb, back):
+            torch.testing.assert_close(convert(values.float()).double(), image, rtol=0, atol=bound)
+        if space == LAB and image is gamut:
+            for convert in (space.from_rgb, there):
+                difference = (convert(image.float()) - values).abs() * 128
+                assert difference.max() < 1e-3

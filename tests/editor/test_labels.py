@@ -48,6 +48,12 @@ def test_a_range_without_an_end_reaches_as_far_as_one_unit():
         (operators.Temperature(prefix="sky_"), ("Sky temperature", "", 100.0, "mired")),
         (operators.HueShift(), ("Hue shift", "", 360.0, "°")),
         (operators.SelectiveColor(), ("Reds hue", "", 100.0, "")),
+        (operators.Relight(), ("Relight", "", 1.0, "stops")),
+        (operators.Parallel(operators.Exposure()), ("Exposure", "", 1.0, "stops")),
+        (
+            operators.LowResolution(operators.Frozen(opmask.Add(opmask.LAB))),
+            ("Lightness", "shift", 100.0, "L*"),
+        ),
     ],
 )
 def test_masks_of_other_operators_have_their_units(operator, words):

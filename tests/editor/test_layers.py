@@ -1,7 +1,9 @@
+import pytest
 import torch
 
 import opmask
 from opmask.editor.layers import Draft, Layer, Row, open_gates
+from opmask.operators import Parallel
 
 
 def test_opening_a_gate_changes_nothing(session):
@@ -18,8 +20,9 @@ def test_without_gates_there_is_nothing_to_open(pixels):
     assert open_gates(edit, torch.ones(1, 1, *edit.size)) is edit
 
 
-def test_beside_other_operators_only_masks_behind_the_gate_are_touched(pixels):
-    retoucher = opmask.Retoucher(opmask.Mul(opmask.LAB), opmask.Gated(opmask.Add(opmask.LAB, "l")))
+@pytest.mark.parametrize("join", [opmask.Retoucher, lambda *ops: opmask.Retoucher(Parallel(*ops))])
+def test_beside_other_operators_only_masks_behind_the_gate_are_touched(pixels, join):
+    retoucher = join(opmask.Mul(opmask.LAB), opmask.Gated(opmask.Add(opmask.LAB, "l")))
     model = opmask.OperatorMaskWrapper(opmask.backbones.SmallUNet(width=8), retoucher).eval()
     opened = open_gates(opmask.plan(model, pixels), torch.ones(1, 1, 60, 80))
     assert {a.name for a in opened.adjustments} == {"l_add", "gate"}

@@ -29,7 +29,7 @@ def test_masks_that_are_shown_lie_within_their_ranges(name):
 
 
 def test_no_operator_of_another_name_has_strong_masks():
-    assert {*show_operators.STRONG, *show_operators.WITH} <= {*NAMES}
+    assert {*show_operators.STRONG, *show_operators.BUILT, *show_operators.ONE_SIDE} <= {*NAMES}
 
 
 def test_a_photo_is_drawn_into_one_picture(tmp_path, capsys):

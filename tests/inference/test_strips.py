@@ -6,6 +6,7 @@ import opmask
 from opmask import LAB, RGB, Add, Gated, Mul, Operator, Retoucher
 from opmask.inference import images
 from opmask.inference.images import Enlarged, acting, retouch, shrink_photo
+from opmask.operators import Exposure, LowResolution, Parallel, Relight
 
 
 class Blur(Operator):
@@ -124,3 +125,22 @@ def test_strips_in_which_no_mask_acts_are_not_computed(monkeypatch):
     assert len(calls) == 1
     assert torch.equal(result[10:], stored[10:])
     assert result[0, 0].tolist() == [102, 51, 51]
+
+
+@pytest.mark.parametrize("operator", [Relight(), LowResolution(Exposure())])
+def test_masks_that_are_smoothed_act_beside_where_they_are_drawn(operator):
+    retoucher, stored = Retoucher(operator), torch.full((64, 64, 3), 100, dtype=torch.uint8)
+    masks = {name: torch.zeros(1, 1, 16, 16) for name in retoucher.ranges}
+    masks[next(iter(masks))][..., 8:] = 1.0
+    row = retouch(retoucher, stored, masks)[32, :, 0].int()
+    assert (row[28:36].diff() <= 6).all()
+    assert row[0] == 100 < row[31] < row[63]
+    nothing = {name: torch.zeros(1, 1, 16, 16) for name in masks}
+    assert torch.equal(retouch(retoucher, stored, nothing), stored)
+
+
+def test_an_operator_acts_where_the_gate_of_the_one_beside_it_is_shut():
+    retoucher = Retoucher(Parallel(Gated(Add(LAB, "a")), Add(LAB, "l")))
+    masks = {name: torch.zeros(1, 1, 2, 2) for name in retoucher.ranges}
+    masks["a_add"][..., 0], masks["l_add"][..., 1] = 0.1, 0.1
+    assert acting(retoucher, masks).tolist() == [[[[False, True]] * 2]]

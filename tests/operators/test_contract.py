@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from shipped import NAMES, build
+from shipped import AROUND, NAMES, build
 
 import opmask
 from opmask import Gated, MaskRange, Operator, Retoucher
@@ -97,7 +97,8 @@ def test_images_of_a_batch_do_not_mix(name):
     retoucher, x = Retoucher(build(name)), image(3)
     masks = random_masks(retoucher, x)
     alone = retoucher(x[1:2], {n: m[1:2] for n, m in masks.items()})
-    torch.testing.assert_close(retoucher(x, masks)[1:2], alone, rtol=0, atol=1e-6)
+    # The ends of vectors are rounded otherwise.
+    torch.testing.assert_close(retoucher(x, masks)[1:2], alone, rtol=0, atol=5e-6)
 
 
 @every_operator
@@ -135,7 +136,8 @@ def compiled_equals_eager(name, backend):
     with warnings.catch_warnings():  # of torch's own modules, as they are imported
         warnings.simplefilter("ignore", DeprecationWarning)
         output = torch.compile(retoucher, fullgraph=True, backend=backend)(x, masks)
-    torch.testing.assert_close(output, retoucher(x, masks), rtol=0, atol=1e-5)
+    # Compiled for a CPU the curves of colour spaces are polynomials, good to 5e-5 in gamut.
+    torch.testing.assert_close(output, retoucher(x, masks), rtol=0, atol=5e-5)
 
 
 @every_operator
@@ -182,7 +184,7 @@ def test_onnx_runtime_gives_the_same(name, tmp_path):
 
 
 def test_no_two_operators_share_the_name_of_a_mask():
-    operators = [build(name) for name in NAMES if name != "Gated"]
+    operators = [build(name) for name in NAMES if name not in ("Gated", *AROUND)]
     masks = [mask for operator in operators for mask in operator.ranges]
     assert len(set(masks)) == len(masks)
     assert len(Retoucher(*operators, Gated(opmask.Add(opmask.HSV, "v"))).ranges) == len(masks) + 2
@@ -219,19 +221,30 @@ def test_a_range_of_another_kind_is_refused():
 
 OTHERS = {
     "Affine": {"pivot": (0.2, 0.4, 0.6)},
+    "Blur": {"radius": 0.1},
+    "Clarity": {"radius": 0.1, "contrast": 0.2},
     "ColorCurve": {"knots": 3},
     "Contrast": {"pivot": 0.25},
     "Dehaze": {"airlight": 0.8},
+    "Denoise": {"radius": 0.1, "noise": 0.2},
     "Duotone": {"dark": 0.1, "bright": (1.0, 0.9, 0.5)},
+    "Grain": {"size": 0.1, "seed": 0xFFFFFFFF},
     "HueShift": {"space": opmask.HSV},
+    "LowResolution": {"size": 2},
     "PhotoFilter": {"color": (0.2, 0.5, 1.0)},
+    "Relight": {"softness": 0.2},
+    "Sharpen": {"radius": 0.1},
     "ToneCurve": {"knots": 5},
     "ToneEqualizer": {"zones": 4},
 }
 
 
+TABLES = {"channels", "ties", "values"}
+"""Arguments that name masks or channels."""
+
+
 def test_every_operator_with_arguments_is_described_with_others():
-    own = {name for name in NAMES if build(name).arguments.keys() - {"channels"}}
+    own = {name for name in NAMES if build(name).arguments.keys() - TABLES}
     assert own | {"HueShift"} == OTHERS.keys()
 
 
@@ -259,7 +272,11 @@ def test_a_file_describes_an_operator_whole(name):
 
 
 def test_a_saved_model_keeps_every_operator(tmp_path):
-    operators = [build(name, **OTHERS.get(name, {})) for name in NAMES if name != "Gated"]
+    operators = [
+        build(name, **OTHERS.get(name, {}) | ({"prefix": f"{name}_"} if name in AROUND else {}))
+        for name in NAMES
+        if name != "Gated"
+    ]
     model = opmask.OperatorMaskWrapper(
         opmask.backbones.SmallUNet(width=8),
         Retoucher(*operators, Gated(opmask.Add(opmask.HSV, "v"))),
