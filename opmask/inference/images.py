@@ -11,6 +11,7 @@ Data flow: `picture -> to_stored -> decode -> shrink -> model`, and
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
@@ -41,6 +42,9 @@ __all__ = [
 
 Picture = Photo | Image.Image | np.ndarray | Tensor
 """What can be retouched."""
+
+NO_COMPILER = ("InvalidCxxCompiler", "TritonMissing")
+"""What torch names where nothing can be compiled."""
 
 T = TypeVar("T", Photo, Image.Image, np.ndarray, Tensor)
 
@@ -201,7 +205,7 @@ def retouch(
     size = stored.shape[0], stored.shape[1]
     apply: Callable[..., Tensor] = retoucher.unclipped
     if compile:
-        apply = torch.compile(apply, dynamic=True)
+        apply = _compiled(apply)
     maps, act = torch.cat([*masks.values()], 1), acting(retoucher, masks)
     all_act = bool(act.all())
     if not all_act:  # where masks act is a map like them, above 0 if a neighbour does anything
@@ -222,6 +226,30 @@ def retouch(
             after = _chosen(here[:, columns, None].to(stored.device), after, before)
         result[rows, columns] = after
     return result
+
+
+def _compiled(apply: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The compiled function, or where there is no compiler the function itself, which is said."""
+    compiled = torch.compile(apply, dynamic=True)
+    chosen: list[Callable[..., Tensor]] = []
+
+    def call(image: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+        if chosen:
+            return chosen[0](image, masks)
+        try:
+            result = compiled(image, masks)
+        except RuntimeError as error:
+            said = f"{type(error).__name__}: {error}"
+            if not any(name in said for name in NO_COMPILER):
+                raise
+            reason = said.splitlines()[0]
+            warnings.warn(f"retouching is not compiled, but as right: {reason}", stacklevel=2)
+            chosen.append(apply)
+            return apply(image, masks)
+        chosen.append(compiled)
+        return result
+
+    return call
 
 
 def _chosen(here: Tensor, after: Tensor, before: Tensor) -> Tensor:

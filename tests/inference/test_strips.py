@@ -113,6 +113,42 @@ def test_a_compiled_retoucher_gives_the_same(monkeypatch):
     torch.testing.assert_close(compiled, retouch(retoucher, stored, masks))
 
 
+class InvalidCxxCompiler(RuntimeError):
+    """Named as torch's, which it raises where there is no compiler."""
+
+
+def test_without_a_compiler_it_is_not_compiled_which_is_said_once(monkeypatch):
+    calls = []
+
+    def compile(function, **options):
+        def fail(*arguments):
+            calls.append(arguments)
+            raise InvalidCxxCompiler("No working C++ compiler found")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compile)
+    retoucher, stored = opmask.lab_retoucher(), torch.rand(600, 300, 3)
+    masks = masks_of(retoucher)
+    with pytest.warns(UserWarning, match="not compiled, .* No working C\\+\\+ compiler") as said:
+        found = retouch(retoucher, stored, masks, compile=True)
+    assert len(said) == len(calls) == 1
+    torch.testing.assert_close(found, retouch(retoucher, stored, masks))
+
+
+def test_other_errors_of_compiled_code_are_not_hidden(monkeypatch):
+    def compile(function, **options):
+        def fail(*arguments):
+            raise RuntimeError("out of memory")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compile)
+    retoucher = opmask.lab_retoucher()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        retouch(retoucher, torch.rand(20, 30, 3), masks_of(retoucher), compile=True)
+
+
 def test_strips_in_which_no_mask_acts_are_not_computed(monkeypatch):
     monkeypatch.setattr(images, "STRIP", 10 * 40)
     retoucher, calls = Retoucher(Add(RGB, "r")), []
