@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -242,14 +243,18 @@ def _compiled(apply: Callable[..., Tensor]) -> Callable[..., Tensor]:
             said = f"{type(error).__name__}: {error}"
             if not any(name in said for name in NO_COMPILER):
                 raise
-            reason = said.splitlines()[0]
-            warnings.warn(f"retouching is not compiled, but as right: {reason}", stacklevel=2)
+            _say_once(f"retouching is not compiled, but as right: {said.splitlines()[0]}")
             chosen.append(apply)
             return apply(image, masks)
         chosen.append(compiled)
         return result
 
     return call
+
+
+@cache
+def _say_once(message: str) -> None:
+    warnings.warn(message, stacklevel=3)
 
 
 def _chosen(here: Tensor, after: Tensor, before: Tensor) -> Tensor:
