@@ -90,9 +90,9 @@ LAB_UNIT = ColorSpace("lab_unit", ("l", "a", "b"), lab.rgb_to_lab_unit, lab.lab_
 multiplication pivots at black for `l`, at -128 for `a` and `b`, so it shifts greys too."""
 
 OKLAB = ColorSpace("oklab", ("l", "a", "b"), lab.rgb_to_oklab, lab.oklab_to_rgb)
-"""OKLAB, in which lightness and hue are more even than in CIE LAB, blue above all: `l` in [0, 1],
-`a` and `b` within 0.33 for colours of sRGB. A multiplication pivots at black for `l`, at neutral
-for `a` and `b`. A perceptual color space for image processing (Ottosson, 2020)."""
+"""OKLAB by Ottosson (2020), in which lightness and hue are more even than in CIE LAB, above all
+of blues. `l` lies in [0, 1], `a` and `b` within 0.33 for colours of sRGB. A multiplication pivots
+at black for `l`, at neutral for `a` and `b`."""
 
 HLS = ColorSpace("hls", ("h", "l", "s"), hue.rgb_to_hls, hue.hls_to_rgb)
 """Hue in turns (it wraps), lightness and saturation in [0, 1]; out of gamut the saturation exceeds

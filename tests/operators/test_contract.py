@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 from shipped import AROUND, NAMES, build
+from torch import nn
 
 import opmask
 from opmask import Gated, MaskRange, Operator, Retoucher
@@ -129,39 +130,66 @@ def test_copies_and_pickles_act_alike(name):
         assert twin.ranges == operator.ranges
 
 
-def compiled_equals_eager(name, backend):
-    retoucher, x = Retoucher(build(name)), image()
-    masks = random_masks(retoucher, x)
+class Beside(nn.Module):
+    """Operators beside one another, so that one graph tells of many."""
+
+    def __init__(self, names):
+        super().__init__()
+        self.retouchers = nn.ModuleList(Retoucher(build(name)) for name in names)
+
+    def forward(self, image, masks):
+        pairs = zip(self.retouchers, masks, strict=True)
+        return [retoucher(image, own) for retoucher, own in pairs]
+
+    def random_masks(self, x):
+        return [random_masks(retoucher, x) for retoucher in self.retouchers]
+
+
+def assert_close_by_name(names, outputs, expected):
+    # Compiled for a CPU the curves of colour spaces are polynomials, good to 5e-5 in gamut.
+    for name, output, wanted in zip(names, outputs, expected, strict=True):
+        torch.testing.assert_close(
+            output, wanted, rtol=0, atol=5e-5, msg=lambda m, name=name: f"{name}: {m}"
+        )
+
+
+def compiled_equals_eager(names, backend):
+    model, x = Beside(names), image()
+    masks = model.random_masks(x)
     torch.compiler.reset()
     with warnings.catch_warnings():  # of torch's own modules, as they are imported
         warnings.simplefilter("ignore", DeprecationWarning)
-        output = torch.compile(retoucher, fullgraph=True, backend=backend)(x, masks)
-    # Compiled for a CPU the curves of colour spaces are polynomials, good to 5e-5 in gamut.
-    torch.testing.assert_close(output, retoucher(x, masks), rtol=0, atol=5e-5)
+        outputs = torch.compile(model, fullgraph=True, backend=backend)(x, masks)
+    assert_close_by_name(names, outputs, model(x, masks))
 
 
 @every_operator
 def test_it_is_traced_as_one_graph(name):
-    compiled_equals_eager(name, "eager")
+    compiled_equals_eager([name], "eager")
+
+
+every_group = pytest.mark.parametrize(
+    "names", [NAMES[i::8] for i in range(8)], ids=lambda names: f"{names[0]} and more"
+)
 
 
 @pytest.mark.slow
-@every_operator
-def test_it_compiles_as_one_graph(name):
-    compiled_equals_eager(name, "inductor")
+def test_compiled_code_gives_the_same():
+    # Some of each kind: to compile all of them takes seven minutes.
+    compiled_equals_eager(["Add", "Gated", "Temperature", "ToneCurve", "Grain"], "inductor")
 
 
 @pytest.mark.slow
-@every_operator
-def test_torch_export_takes_it_at_any_size(name):
-    retoucher, x = Retoucher(build(name)), image()
+@every_group
+def test_torch_export_takes_it_at_any_size(names):
+    model, x = Beside(names), image()
     free = dict.fromkeys([0, 2, 3], torch.export.Dim.DYNAMIC)
-    masks = random_masks(retoucher, x)
-    shapes = (free, dict.fromkeys(masks, free))
-    program = torch.export.export(retoucher, (x, masks), dynamic_shapes=shapes, strict=False)
+    masks = model.random_masks(x)
+    shapes = (free, [dict.fromkeys(own, free) for own in masks])
+    program = torch.export.export(model, (x, masks), dynamic_shapes=shapes, strict=False)
     x = image(3, 5, 9)
-    masks = random_masks(retoucher, x)
-    torch.testing.assert_close(program.module()(x, masks), retoucher(x, masks))
+    masks = model.random_masks(x)
+    assert_close_by_name(names, program.module()(x, masks), model(x, masks))
 
 
 @pytest.mark.slow
