@@ -82,8 +82,8 @@ def fit_masks(
             units of RGB: what a jump of half a range costs along an edge of one pixel. With 0
             each pixel is fitted alone, and three masks may imitate anything.
         mask_size: The long side of free masks, in pixels, at most; they are enlarged linearly. By
-            default they have the size of the image. Fitting takes about a kilobyte for each pixel
-            of the image, and of the masks.
+            default they have the size of the image. Fitting takes about 2 kB of memory for each
+            pixel of the image.
 
     Returns:
         The masks by name, each with shape :math:`(B, 1, H, W)`, in operator units, in at least
