@@ -32,7 +32,13 @@ if TYPE_CHECKING:
     from opmask.inference import Edit, Photo, harmonize, read_photo, write_photo
     from opmask.inference.plan import plan  # of the module, whose name mypy confuses with it
     from opmask.operators import Add, Gated, MaskRange, Mul, Operator
-    from opmask.retouch import Retoucher, hls_retoucher, lab_retoucher, paper_hls_retoucher
+    from opmask.retouch import (
+        Retoucher,
+        hls_retoucher,
+        lab_retoucher,
+        paper_hls_retoucher,
+        photo_retoucher,
+    )
     from opmask.wrapper import Calibration, DirectRGB, OperatorMaskWrapper, OutputHead, Retouched
 
 __all__ = [
@@ -74,6 +80,7 @@ __all__ = [
     "metrics",
     "paper_hls_retoucher",
     "perturb",
+    "photo_retoucher",
     "plan",
     "read_photo",
     "save",
@@ -102,7 +109,10 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "metrics": (),
     "operators": ("Add", "Gated", "MaskRange", "Mul", "Operator"),
     "perturb": (),
-    "retouch": ("Retoucher", "hls_retoucher", "lab_retoucher", "paper_hls_retoucher"),
+    "retouch": (
+        *("Retoucher", "hls_retoucher", "lab_retoucher", "paper_hls_retoucher"),
+        "photo_retoucher",
+    ),
     "testing": (),
     "wrapper": ("Calibration", "DirectRGB", "OperatorMaskWrapper", "OutputHead", "Retouched"),
 }

@@ -215,3 +215,34 @@ def test_the_benchmark_of_operators_compares_the_same_jobs(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 8
     assert float(lines[-1].rsplit(" ", 1)[1]) <= 3
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_expressiveness_lists_every_change(monkeypatch, capsys):
+    module = load("expressiveness")
+    monkeypatch.setattr("sys.argv", ["expressiveness.py", "--photos", "1", "--size", "32"])
+    module.main()
+    rows = [row.split(" | ") for row in capsys.readouterr().out.splitlines()[2:]]
+    assert len(rows) == 23 + 6 + 3 + 6 + 4
+    mean = next(row for row in rows if row[0] == "| **filters, mean**")
+    changed, *found = (float(cell.strip("* |")) for cell in mean[1:])
+    assert all(changed < value for value in found)
+
+
+def test_the_benchmark_of_expressiveness_draws_a_photo_with_its_fits(monkeypatch, tmp_path):
+    module = load("expressiveness")
+    monkeypatch.setattr(module, "shrink", lambda image, size: image[:, ::12, ::12])
+    monkeypatch.setattr("sys.argv", ["expressiveness.py", "--panel", str(tmp_path / "fit.png")])
+    module.main()
+    with Image.open(tmp_path / "fit.png") as picture:
+        assert picture.width > picture.height
+
+
+def test_the_benchmark_of_expressiveness_measures_free_masks_beside_constants():
+    module = load("expressiveness")
+    photo = module.photos(None, 1, 32, seed=0)[0]
+    changes = module.groups(0)["filters"]
+    changed, *found = module.figures(changes["xpro2"], [photo], 0.03).tolist()
+    assert all(
+        changed < constants < free for constants, free in zip(found[::2], found[1::2], strict=True)
+    )

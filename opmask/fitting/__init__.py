@@ -1,4 +1,4 @@
-"""Fitted masks: the constants of a retoucher that best undo what was done to each region."""
+"""Fitted masks: those of a retoucher that best undo what was done, by regions or free."""
 
 from opmask.fitting.fit import fit_masks, fit_record
 

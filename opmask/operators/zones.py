@@ -8,6 +8,7 @@ Data flow: `(image, mask)`, both in the operator's colour space, `-> image`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -29,21 +30,33 @@ __all__ = [
 ]
 
 
+NARROWEST = 12
+"""The highest degree with which lightness rises everywhere for masks up to 0.5."""
+
+
 class _LightnessRange(Operator):
-    """Moves one of five control points of a Bézier curve of the lightness."""
+    """Moves one of the control points of a Bézier curve of the lightness."""
 
     space = LAB
     pixelwise = True
     unit = (100.0, "L*")
-    degree: int
-    """The number of the control point, from 0 at black to 4 at white."""
+    degree: int = 4
+    """The degree of the curve."""
+    point: int
+    """The number of the control point, from 0 at black; negative ones count from white."""
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
         lightness, a, b = image.split(1, 1)
-        inside, k = lightness.clamp(0, 1), self.degree
-        weight = (1, 4, 6, 4, 1)[k] * inside**k * (1 - inside) ** (4 - k)
+        inside, n = lightness.clamp(0, 1), self.degree
+        k = self.point % (n + 1)
+        weight = math.comb(n, k) * inside**k * (1 - inside) ** (n - k)
         return torch.cat([lightness + mask * weight, a, b], 1)
+
+
+def _check_degree(degree: int) -> None:
+    if not 2 <= degree <= NARROWEST:
+        raise ValueError(f"'degree' must be from 2 to {NARROWEST}, got {degree}.")
 
 
 class Blacks(_LightnessRange):
@@ -68,21 +81,26 @@ class Blacks(_LightnessRange):
     """
 
     ranges = {"blacks": MaskRange(0.0, low=-0.25, high=0.25)}
-    degree = 0
+    point = 0
 
 
 class Shadows(_LightnessRange):
     r"""Lifts or deepens shadows; black and white stay.
 
-    .. math:: L' = L + 4\,m\,L\,(1 - L)^3
+    .. math:: L' = L + n\,m\,L\,(1 - L)^{n - 1}
 
-    The mask `shadows` moves the second of five control points of a curve of lightness, in units of
-    100 L*, with the identity 0; most is changed at L* = 25, by 0.42 of the mask. In the range
-    :math:`[-0.25, 0.5]` lightness still rises everywhere. In :data:`opmask.LAB`.
+    The mask `shadows` moves the second of :math:`n + 1` control points of a curve of lightness, in
+    units of 100 L*, with the identity 0; most is changed at L* = 100/n, 25 by default, and there
+    by about 0.4 of the mask. In the range :math:`[-1/n, 0.5]` lightness still rises everywhere. In
+    :data:`opmask.LAB`.
 
     Args:
+        degree: The degree :math:`n`, from 2 to 12: how narrow the tonal range is.
         ranges: See :class:`Operator`.
         prefix: See :class:`Operator`.
+
+    Raises:
+        ValueError: If `degree` is not from 2 to 12.
 
     References:
         | Lightroom's slider "Shadows"; see :class:`Blacks` for the weights
@@ -93,8 +111,19 @@ class Shadows(_LightnessRange):
         tensor([0.4609, 0.0000, 0.0000])
     """
 
-    ranges = {"shadows": MaskRange(0.0, low=-0.25, high=0.5)}
-    degree = 1
+    point = 1
+
+    def __init__(
+        self,
+        *,
+        degree: int = 4,
+        ranges: Mapping[str, MaskRange] | None = None,
+        prefix: str = "",
+    ) -> None:
+        _check_degree(degree)
+        self.degree = degree
+        self.ranges = {"shadows": MaskRange(0.0, low=-1 / degree, high=0.5)}
+        super().__init__(ranges=ranges, prefix=prefix)
 
 
 class Midtones(_LightnessRange):
@@ -120,21 +149,26 @@ class Midtones(_LightnessRange):
     """
 
     ranges = {"midtones": MaskRange(0.0, low=-0.3, high=0.3)}
-    degree = 2
+    point = 2
 
 
 class Highlights(_LightnessRange):
     r"""Recovers or brightens highlights; black and white stay.
 
-    .. math:: L' = L + 4\,m\,L^3\,(1 - L)
+    .. math:: L' = L + n\,m\,L^{n - 1}\,(1 - L)
 
-    The mask `highlights` moves the fourth of five control points of a curve of lightness, in units
-    of 100 L*, with the identity 0; most is changed at L* = 75, by 0.42 of the mask. In the range
-    :math:`[-0.5, 0.25]` lightness still rises everywhere. In :data:`opmask.LAB`.
+    The mask `highlights` moves the last but one of :math:`n + 1` control points of a curve of
+    lightness, in units of 100 L*, with the identity 0; most is changed at L* = 100 - 100/n, 75 by
+    default, and there by about 0.4 of the mask. In the range :math:`[-0.5, 1/n]` lightness still
+    rises everywhere. In :data:`opmask.LAB`.
 
     Args:
+        degree: The degree :math:`n`, from 2 to 12: how narrow the tonal range is.
         ranges: See :class:`Operator`.
         prefix: See :class:`Operator`.
+
+    Raises:
+        ValueError: If `degree` is not from 2 to 12.
 
     References:
         | Lightroom's slider "Highlights"; see :class:`Blacks` for the weights
@@ -145,8 +179,19 @@ class Highlights(_LightnessRange):
         tensor([0.5391, 0.0000, 0.0000])
     """
 
-    ranges = {"highlights": MaskRange(0.0, low=-0.5, high=0.25)}
-    degree = 3
+    point = -2
+
+    def __init__(
+        self,
+        *,
+        degree: int = 4,
+        ranges: Mapping[str, MaskRange] | None = None,
+        prefix: str = "",
+    ) -> None:
+        _check_degree(degree)
+        self.degree = degree
+        self.ranges = {"highlights": MaskRange(0.0, low=-0.5, high=1 / degree)}
+        super().__init__(ranges=ranges, prefix=prefix)
 
 
 class Whites(_LightnessRange):
@@ -171,7 +216,7 @@ class Whites(_LightnessRange):
     """
 
     ranges = {"whites": MaskRange(0.0, low=-0.25, high=0.25)}
-    degree = 4
+    point = -1
 
 
 class ToneEqualizer(Operator):

@@ -257,11 +257,13 @@ OTHERS = {
     "Denoise": {"radius": 0.1, "noise": 0.2},
     "Duotone": {"dark": 0.1, "bright": (1.0, 0.9, 0.5)},
     "Grain": {"size": 0.1, "seed": 0xFFFFFFFF},
+    "Highlights": {"degree": 8},
     "HueShift": {"space": opmask.HSV},
     "LowResolution": {"size": 2},
     "PhotoFilter": {"color": (0.2, 0.5, 1.0)},
     "Relight": {"softness": 0.2},
     "Sharpen": {"radius": 0.1},
+    "Shadows": {"degree": 12},
     "ToneCurve": {"knots": 5},
     "ToneEqualizer": {"zones": 4},
 }

@@ -45,6 +45,22 @@ def test_shadows_change_the_dark_and_highlights_the_bright():
     assert peaks == [0, 25, 50, 75, 100]
 
 
+@pytest.mark.parametrize("degree", [2, 3, 8, 12])
+def test_a_higher_degree_narrows_shadows_and_highlights(degree):
+    for slider, peak in ((Shadows, 100 / degree), (Highlights, 100 - 100 / degree)):
+        operator = slider(degree=degree)
+        assert (apply(operator, RAMP, 0.1) - RAMP)[0, 0].argmax().item() == pytest.approx(
+            peak, abs=1
+        )
+        test_lightness_rises_within_the_range_and_color_stays(operator)
+
+
+@pytest.mark.parametrize("slider", [Shadows, Highlights])
+def test_a_degree_with_which_lightness_may_fall_raises(slider):
+    with pytest.raises(ValueError, match="'degree' must be from 2 to 12, got 13"):
+        slider(degree=13)
+
+
 def test_a_zone_of_the_equalizer_is_one_stop_wide():
     operator, masks = ToneEqualizer(zones=4), torch.zeros(1, 4, 1, 1)
     masks[:, 2] = 1.0
