@@ -29,7 +29,8 @@ def test_the_changed_edit_is_lighter_and_the_maps_say_by_how_much():
     before, harmonized, lighter = (image.mean() for image in row.images.values())
     assert harmonized < before
     assert lighter > harmonized + 0.02
-    assert all(change[0, 0, 0] == 0 for change in row.masks.values())
+    # But for the rounding of a conversion there and back, in units of CIE LAB.
+    assert all(change[0, 0, 0].abs() < 1e-4 for change in row.masks.values())
     assert row.masks["blue to yellow, b*"].max() > 5
 
 

@@ -132,7 +132,10 @@ def test_a_wrapper_exports_saves_and_loads(name):
     torch.export.save(torch.export.export(model, (image,)), file)
     file.seek(0)
     loaded = torch.export.load(file).module()
-    torch.testing.assert_close(loaded(image).image, model(image).image)
+    output, masks = loaded(image)
+    torch.testing.assert_close(masks, model(image).masks)
+    # What is exported computes colours by polynomials, good to 5e-5.
+    torch.testing.assert_close(output, model(image).image, rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize("name", ALL)
