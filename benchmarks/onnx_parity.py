@@ -29,10 +29,11 @@ from opmask.markdown import markdown_row, markdown_table
 HEADINGS = ("model or operators", "parts", "images", "masks", "picture")
 SPACES = (
     *(opmask.RGB, opmask.LINEAR_RGB, opmask.LAB, opmask.LAB_CENTERED, opmask.LAB_UNIT),
-    *(opmask.HLS, opmask.HLS_CLAMPED, opmask.HSV),
+    *(opmask.OKLAB, opmask.HLS, opmask.HLS_CLAMPED, opmask.HSV),
 )
+AROUND = ("Frozen", "LowResolution", "Parallel", "Tied")
 OPERATORS = [
-    kind()
+    kind(operators.Exposure()) if name in AROUND else kind()
     for name in operators.__all__
     if name not in ("Add", "Mul", "Gated", "MaskRange", "Operator")
     for kind in [getattr(operators, name)]

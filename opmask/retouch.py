@@ -32,7 +32,7 @@ from opmask.operators import (
     Temperature,
     Tint,
 )
-from opmask.operators.composition import join_ranges, split_masks
+from opmask.operators.base import join_ranges, split_masks
 
 __all__ = [
     "Ambiguity",

@@ -95,7 +95,7 @@ def _name(function: object) -> str | None:
     if function is None:
         return None
     for name, known in PREPROCESSES.items():
-        if function is known:
+        if function == known:  # also a copy of a conversion
             return name
     return getattr(function, "__qualname__", type(function).__qualname__)
 

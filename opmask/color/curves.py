@@ -28,7 +28,7 @@ class Curve:
     Beyond the knee :math:`t` that is the power, below it a straight line of slope :math:`a` that
     meets it there. The gradient at the knee is one of the two.
 
-    Under `torch.compile` on a CPU the power is a polynomial of a root of :math:`m + s`, fitted up
+    Compiled for a CPU, but not exported, the power is a polynomial of a root of :math:`m + s`, fitted up
     to `top`; from there it goes on as a straight line, so that it stays monotone.
 
     Args:
@@ -73,11 +73,12 @@ class Curve:
         """The power alone, for values that are at least the knee."""
         if self.power == 3:
             return m * m * m
-        compiles = torch.compiler.is_compiling() and m.dtype == torch.float32
+        exports = torch.compiler.is_exporting()
+        compiles = torch.compiler.is_compiling() and not exports and m.dtype == torch.float32
         if compiles and m.device.type == "cpu":
             return self._polynomial(m)
         base = m + self.shift if self.shift else m
-        if m.dtype == torch.float64:
+        if exports or m.dtype == torch.float64:
             powered = self.scale * base**self.power
         else:  # three times as fast as pow, and good to 1e-6
             powered = torch.exp2(torch.log2(base) * self.power + math.log2(self.scale))

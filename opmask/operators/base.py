@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from opmask.color import ColorSpace
 
-__all__ = ["MaskRange", "Operator"]
+__all__ = ["MaskRange", "Operator", "join_ranges", "split_masks"]
 
 STRUCTURE = {"space", "operators", "range", "ranges", "prefix"}
 """Arguments of operators that stand for themselves; all others are their own parameters."""
@@ -237,3 +237,28 @@ def check_color(
             f"'{name}' must be a grey or a triple of red, green and blue in [0, 1], got {color!r}."
         )
     return triple
+
+
+def join_ranges(operators: tuple[Operator, ...], owner: str) -> dict[str, MaskRange]:
+    """The masks of several operators by name, in order; names must be unique."""
+    for operator in operators:
+        if not isinstance(operator, Operator):
+            raise TypeError(
+                f"'operators' must be opmask.Operator objects, got {type(operator).__name__}."
+            )
+    names = [name for op in operators for name in op.ranges]
+    if not names:
+        raise ValueError(f"{owner} needs at least one operator with a mask, got none.")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(
+            f"mask names must be unique across operators, but {repeated} are used twice. "
+            "Pass prefix= to one of them."
+        )
+    return {name: mask_range for op in operators for name, mask_range in op.ranges.items()}
+
+
+def split_masks(operators: nn.ModuleList, mask: Tensor) -> list[tuple[Operator, Tensor]]:
+    """Each operator with its own channels of a stack of masks."""
+    counts = [len(op.ranges) for op in operators]  # type: ignore[arg-type]
+    return list(zip(operators, mask.split(counts, 1), strict=True))  # type: ignore[arg-type]

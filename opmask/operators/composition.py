@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from opmask.color import RGB
-from opmask.operators.base import MaskRange, Operator
+from opmask.operators.base import MaskRange, Operator, join_ranges, split_masks
 from opmask.operators.smooth import Grid
 
 __all__ = [
@@ -23,8 +23,6 @@ __all__ = [
     "LowResolution",
     "Parallel",
     "Tied",
-    "join_ranges",
-    "split_masks",
 ]
 
 
@@ -380,28 +378,3 @@ class LowResolution(_Several):
         """See :meth:`Operator.forward`."""
         grid = Grid(mask, self.size)
         return self.cascade(image, grid.spread(grid.means(mask)))
-
-
-def join_ranges(operators: tuple[Operator, ...], owner: str) -> dict[str, MaskRange]:
-    """The masks of several operators by name, in order; names must be unique."""
-    for operator in operators:
-        if not isinstance(operator, Operator):
-            raise TypeError(
-                f"'operators' must be opmask.Operator objects, got {type(operator).__name__}."
-            )
-    names = [name for op in operators for name in op.ranges]
-    if not names:
-        raise ValueError(f"{owner} needs at least one operator with a mask, got none.")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(
-            f"mask names must be unique across operators, but {repeated} are used twice. "
-            "Pass prefix= to one of them."
-        )
-    return {name: mask_range for op in operators for name, mask_range in op.ranges.items()}
-
-
-def split_masks(operators: nn.ModuleList, mask: Tensor) -> list[tuple[Operator, Tensor]]:
-    """Each operator with its own channels of a stack of masks."""
-    counts = [len(op.ranges) for op in operators]  # type: ignore[arg-type]
-    return list(zip(operators, mask.split(counts, 1), strict=True))  # type: ignore[arg-type]

@@ -193,16 +193,18 @@ def test_torch_export_takes_it_at_any_size(names):
 
 
 @pytest.mark.slow
-@every_operator
-def test_onnx_runtime_gives_the_same(name, tmp_path):
+@every_group
+def test_onnx_runtime_gives_the_same(names, tmp_path):
+    # One after the other in one file, with masks of a third of their ranges;
+    # benchmarks/onnx_parity.py exports each by itself and goes to the ends.
     import onnxruntime
 
-    retoucher = Retoucher(build(name))
+    retoucher = Retoucher(*(build(name, prefix=f"{name.lower()}_") for name in names))
     opmask.export.to_onnx(retoucher, tmp_path / "a.onnx", "retoucher", check=False)
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=providers)
     x = image(3, 12, 9)
-    masks = random_masks(retoucher, x)
+    masks = retoucher.edit(random_masks(retoucher, x), strength=1 / 3)
     feed = {"image": x.numpy(), **{n: m.numpy() for n, m in masks.items()}}
     (output,) = session.run(None, feed)
     torch.testing.assert_close(torch.from_numpy(output), retoucher(x, masks), rtol=0, atol=1e-4)
