@@ -78,7 +78,7 @@ class Curve:
         if compiles and m.device.type == "cpu":
             return self._polynomial(m)
         base = m + self.shift if self.shift else m
-        if exports or m.dtype == torch.float64:
+        if m.dtype == torch.float64:
             powered = self.scale * base**self.power
         else:  # three times as fast as pow, and good to 1e-6
             powered = torch.exp2(torch.log2(base) * self.power + math.log2(self.scale))
