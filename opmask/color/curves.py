@@ -28,8 +28,8 @@ class Curve:
     Beyond the knee :math:`t` that is the power, below it a straight line of slope :math:`a` that
     meets it there. The gradient at the knee is one of the two.
 
-    Compiled for a CPU, but not exported, the power is a polynomial of a root of :math:`m + s`, fitted up
-    to `top`; from there it goes on as a straight line, so that it stays monotone.
+    Compiled for a CPU, but not exported, the power is a polynomial of a root of :math:`m + s`,
+    fitted up to `top`; from there it goes on as a straight line, so that it stays monotone.
 
     Args:
         power: The exponent :math:`p`.
@@ -73,9 +73,8 @@ class Curve:
         """The power alone, for values that are at least the knee."""
         if self.power == 3:
             return m * m * m
-        exports = torch.compiler.is_exporting()
-        compiles = torch.compiler.is_compiling() and not exports and m.dtype == torch.float32
-        if compiles and m.device.type == "cpu":
+        compiles = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+        if compiles and m.dtype == torch.float32 and m.device.type == "cpu":
             return self._polynomial(m)
         base = m + self.shift if self.shift else m
         if m.dtype == torch.float64:

@@ -103,10 +103,13 @@ def path(tmp_path):
 def test_every_retoucher_gives_the_same_picture(name, path):
     retoucher = RETOUCHERS[name]
     to_onnx(retoucher, path, parts="retoucher", check=False)
+    # A saturation beside black is without bound: a stage in HSV or HLS magnifies there what the
+    # stage before it has rounded.
+    atol = 1e-4 if len(retoucher.stages) == 1 else 5e-4
     for size in SIZES:
         image, masks = random_image(*size), random_masks(retoucher, *size)
         output = run(path, image, *masks.values())["image_out"]
-        torch.testing.assert_close(output, retoucher(image, masks), rtol=0, atol=1e-4)
+        torch.testing.assert_close(output, retoucher(image, masks), rtol=0, atol=atol)
 
 
 @pytest.mark.slow
