@@ -100,7 +100,7 @@ TESTS = {
     "opmask/perturb/settings.py": ["tests/perturb/test_settings.py"],
     "opmask/perturb/steps.py": ["tests/perturb/test_engine.py", "tests/perturb/test_batched.py"],
     "opmask/files/regions.py": ["tests/files/test_regions.py"],
-    "opmask/retouch.py": ["tests/test_retouch.py"],
+    "opmask/retouch/retoucher.py": ["tests/retouch/test_retoucher.py"],
     "opmask/study/answers.py": ["tests/study/test_answers.py"],
     "opmask/study/page.py": ["tests/study/test_page.py"],
     "opmask/study/chart.py": ["tests/study/test_chart.py"],

@@ -20,7 +20,7 @@ from torch.nn.functional import one_hot
 from opmask.color import HLS, HSV
 
 if TYPE_CHECKING:
-    from opmask.retouch import Retoucher, Stage
+    from opmask.retouch.retoucher import Retoucher, Stage
 
 MAX_STEPS = 10
 """How many steps are taken at most."""

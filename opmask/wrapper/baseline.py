@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from opmask.retouch import saturate
+from opmask.retouch.retoucher import saturate
 from opmask.wrapper.checks import check_multiple
 from opmask.wrapper.heads import precision
 from opmask.wrapper.model import (
