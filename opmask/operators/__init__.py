@@ -12,10 +12,11 @@ from opmask.operators.color import (
     SelectiveColor,
     Vibrance,
 )
-from opmask.operators.composition import Frozen, Gated, LowResolution, Parallel, Tied
+from opmask.operators.composition import Gated, LowResolution, Parallel
 from opmask.operators.curves import CDL, ColorCurve, LiftGammaGain, ToneCurve
 from opmask.operators.detail import Blur, Clarity, Denoise, Grain, Relight, Sharpen
 from opmask.operators.looks import BleachBypass, Duotone, PhotoFilter, Sepia
+from opmask.operators.steering import Frozen, Tied
 from opmask.operators.tone import Brightness, Contrast, Dehaze, Exposure, Gamma, Levels, ToneMap
 from opmask.operators.white import Temperature, Tint
 from opmask.operators.zones import (
