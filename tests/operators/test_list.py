@@ -1,9 +1,12 @@
 """The page of all operators says what the operators say."""
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from shipped import NAMES, build
+
+from opmask import operators
 
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "operator-list.rst"
 
@@ -30,3 +33,12 @@ def test_a_row_says_what_the_operator_says(name):
     named = [word.strip("`") for word in masks.split() if word.startswith("``")]
     own = {f"{mask.removeprefix('c_')}" for mask in (m.rstrip("`,") for m in named)}
     assert all(any(mask.endswith(word) for mask in build(name).ranges) for word in own)
+
+
+def test_every_number_that_an_operator_takes_is_named():
+    text = PAGE.read_text(encoding="utf-8").split(".. list-table::")[0]
+    common = {"self", "ranges", "range", "prefix", "channels", "space", "operators"}
+    shown = {"color", "dark", "bright", "ties", "values"}  # as colours, or in the example
+    for name in NAMES:
+        own = set(signature(getattr(operators, name).__init__).parameters) - common - shown
+        assert all(f"``{argument}``" in text for argument in own), (name, own)
