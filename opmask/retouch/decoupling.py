@@ -147,8 +147,9 @@ def ambiguity(retoucher: Retoucher, image: Tensor, *, tolerance: float = 0.01) -
         TypeError: If the image is not of a floating-point type.
 
     Example:
+        >>> import opmask
         >>> image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-        >>> report = ambiguity(lab_retoucher(), image)
+        >>> report = ambiguity(opmask.lab_retoucher(), image)
         >>> report.rank, report.pixel_rank
         (6, 3.0)
         >>> first, second, share = report.pairs[0]

@@ -78,11 +78,13 @@ def photo_retoucher() -> Retoucher:
     No mask has a twin, as a factor has in a shift of the same channel, and the tonal ranges are
     narrow, so that they leave the middle to exposure and contrast: of the effect of a mask the one
     closest to it can imitate less than in :func:`lab_retoucher`, on most photos; see
-    :func:`ambiguity`.
+    :func:`opmask.retouch.ambiguity`.
 
     Example:
         >>> list(photo_retoucher().ranges)
         ['temperature', 'tint', 'exposure', 'contrast', 'saturation', 'shadows', 'highlights']
+        >>> import torch
+        >>> from opmask.retouch import ambiguity
         >>> image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         >>> ambiguity(photo_retoucher(), image).score < ambiguity(lab_retoucher(), image).score
         True

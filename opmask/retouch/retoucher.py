@@ -185,7 +185,7 @@ class Retoucher(nn.Module):
 
         Example:
             >>> import opmask, torch
-            >>> retoucher = Retoucher(opmask.Gated(Add(LAB, "l")))
+            >>> retoucher = Retoucher(opmask.Gated(opmask.Add(opmask.LAB, "l")))
             >>> masks = {"l_add": torch.full((1, 1, 2, 2), 0.4), "gate": torch.zeros(1, 1, 2, 2)}
             >>> retoucher.effective(masks)["l_add"].sum()
             tensor(0.)
