@@ -6,15 +6,14 @@ Edit file, photo -> command -> edit file, photo, and a line about it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from opmask.cli import options
-from opmask.cli.errors import EXPECTED, describe, in_words_of_the_command
+from opmask.cli.errors import in_words_of_the_command
 from opmask.cli.photos import Job, check_ending, check_written
 from opmask.files import check_outputs, check_regular
 
@@ -38,7 +37,6 @@ def render(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Apply a saved edit to its photo, or with --force to another one."""
-    _check_order(photo, edit)
     check_written({"--out": out}, [photo, edit], overwrite=overwrite)
     check_regular(edit, LARGEST)
 
@@ -87,22 +85,20 @@ def explain(
         )
     if force and edit is None:
         raise ValueError("'--force' must go with --edit, a saved edit of another photo.")
-    _check_order(photo, edit)
     check_written({"--panel": panel}, [photo, edit, region, model], overwrite=overwrite)
 
     from opmask.cli.harmonizing import Settings, open_photo, plan_one, save_panel
     from opmask.inference import Edit
     from opmask.inference.plan import check_options
 
-    with _failing_in_json(photo) if as_json else nullcontext():
-        check_options(amount, work_size)
-        picture = open_photo(photo, max_pixels)
-        settings = Settings(model, amount, work_size, device, told)
-        document = plan_one(picture, region, settings) if edit is None else Edit.load(edit)
-        with in_words_of_the_command(_of(photo)):
-            found = document.explain(picture, force=force)
-        if panel is not None:
-            save_panel(found, panel)
+    check_options(amount, work_size)
+    picture = open_photo(photo, max_pixels)
+    settings = Settings(model, amount, work_size, device, told)
+    document = plan_one(picture, region, settings) if edit is None else Edit.load(edit)
+    with in_words_of_the_command(_of(photo)):
+        found = document.explain(picture, force=force)
+    if panel is not None:
+        save_panel(found, panel)
     typer.echo(_as_json(photo, found) if as_json else "\n".join(found.sentences))
 
 
@@ -220,24 +216,6 @@ def paste(
     notes = [*photo.remarks, *lost]
     said = [f"Written: {out} ({width}x{height}).", *edit.explain(composite).sentences, *notes]
     typer.echo(" ".join(said))
-
-
-@contextmanager
-def _failing_in_json(photo: Path) -> Iterator[None]:
-    """Says what goes wrong on the standard output, too."""
-    try:
-        yield
-    except EXPECTED as error:
-        said = {"photo": str(photo), "status": "failed", "error": describe(error)}
-        typer.echo(json.dumps(said))
-        raise
-
-
-def _check_order(photo: Path, edit: Path | None) -> None:
-    """Refuses an edit where the photo belongs."""
-    if photo.suffix.lower() == ".opmask":
-        other = "" if edit is None else f" and {edit}. Are they swapped?"
-        raise ValueError(f"'PHOTO' must be a photo, got the edit {photo}{other or '.'}")
 
 
 def _as_json(photo: Path, found: Explanation) -> str:

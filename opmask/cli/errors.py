@@ -17,7 +17,6 @@ EXPECTED = (OSError, ValueError, ImportError, MemoryError, RuntimeError)
 def describe(error: Exception) -> str:
     """An error of the library, in one line that says what to do."""
     text = printable(" ".join(_said(error).split()))
-    text = text.replace("overwrite=True replaces it.", "--overwrite replaces it.")
     # By its name, because to ask torch for its class would import torch. Of the processor's
     # memory torch says so in a RuntimeError, after the name of a file of its.
     no_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

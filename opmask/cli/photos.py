@@ -21,7 +21,7 @@ _COMMON = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 WRITTEN = (*_COMMON, ".avif", ".heic", ".heif", ".jxl")
 """The endings of photos that are written, those of :mod:`opmask.files.saving`."""
 
-READ = (*WRITTEN, ".bmp", ".gif")
+READ = (*WRITTEN, ".bmp")
 """The endings of what is taken for a photo in a folder."""
 
 CLIPS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv")
@@ -57,12 +57,6 @@ class Job:
     edit: Path | None = None
     panel: Path | None = None
 
-    @property
-    def missing(self) -> list[str]:
-        """The options whose files are not there yet."""
-        outputs = {"--out": self.out, "--save-edits": self.edit, "--panel": self.panel}
-        return [name for name, path in outputs.items() if path and not path.is_file()]
-
 
 def find_jobs(
     arguments: Sequence[Path],
@@ -93,8 +87,7 @@ def find_jobs(
         edits: The file for the edit of a single photo, or the folder for edits.
         panels: The file for the panel of a single photo, or the folder for panels.
         overwrite: Whether outputs that are there are replaced. Without it a file `out` is refused,
-            and photos that a folder `out` has already are finished, also if their edits or panels
-            are missing: how they were made is not known.
+            and photos that a folder `out` has already are finished.
 
     Returns:
         The jobs to do and those that are finished, both in the order of the arguments; the photos

@@ -33,12 +33,10 @@ class Report:
         """Says which outputs were there before."""
         if self.as_json:
             for job in jobs:
-                self._json(job, "finished", **({"missing": job.missing} if job.missing else {}))
+                self._json(job, "finished")
         elif jobs:
             count = f"{len(jobs)} of {self.total} photos"
-            lacking = sum(bool(job.missing) for job in jobs)
-            but = f", {lacking} of them without all that is asked for beside them"
-            _echo(f"{count} are there already{but if lacking else ''}. --overwrite redoes them.")
+            _echo(f"{count} are there already. --overwrite redoes them.")
 
     def written(
         self,

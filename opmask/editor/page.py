@@ -36,9 +36,6 @@ EXPECTED = (OSError, ValueError, ImportError, MemoryError, RuntimeError)
 INTRO = """<div class="intro"><h2>Edit by operator masks</h2>
 <p>The model finds what does not fit, and shows it as masks that you can change.
 Everything stays on this machine.</p></div>"""
-KEPT = 3600, 86400
-"""How often old uploads and downloads are deleted, and from what age on, in seconds."""
-
 ONE_AT_A_TIME: dict[str, Any] = {
     "concurrency_id": "session",
     "concurrency_limit": 1,
@@ -311,9 +308,7 @@ def build_page(desk: Desk) -> gr.Blocks:
         The page, to be served.
     """
     do = Page(desk)
-    with gr.Blocks(
-        title="opmask editor", analytics_enabled=False, fill_width=True, delete_cache=KEPT
-    ) as page:
+    with gr.Blocks(title="opmask editor", analytics_enabled=False, fill_width=True) as page:
         with gr.Row(elem_id="bar"):
             about = gr.HTML(title(""), elem_id="title")
             photo = gr.UploadButton("Open photo", size="sm", elem_id="open-photo")

@@ -60,7 +60,7 @@ def check_folder(path: str | Path, index: str, *, overwrite: bool = False) -> No
             f"'path' must be a new folder, got {path} with other files in it. Choose another name."
         )
     if held and not overwrite:
-        raise ValueError(f"'path' must be a new folder, got {path}. overwrite=True replaces it.")
+        raise ValueError(f"'path' must be a new folder, got {path}. --overwrite replaces it.")
 
 
 def _listed(index: Path) -> set[str]:

@@ -143,8 +143,7 @@ def check_outputs(
                 f"{name!r} must not be a file that is read, got {path}. Choose another name."
             )
         if not overwrite:
-            how = "overwrite=True" if name.isidentifier() else "--overwrite"
-            raise ValueError(f"{name!r} must be a new file, got {path}. {how} replaces it.")
+            raise ValueError(f"{name!r} must be a new file, got {path}. --overwrite replaces it.")
 
 
 def _check_place(name: str, path: Path) -> None:

@@ -255,23 +255,6 @@ def test_the_composite_is_kept_if_asked_so_that_its_edit_can_be_rendered(run, cu
     assert np.array_equal(levels("again.png"), levels("out.png"))
 
 
-def test_what_cannot_be_explained_is_one_line_of_json_too(run, saved):
-    Image.new("RGB", (60, 40)).save("other.png")
-    status, output, errors = run("explain", "other.png", "--edit", "a.opmask", "--json")
-    said = json.loads(output)
-    assert (status, said["photo"], said["status"]) == (1, "other.png", "failed")
-    assert said["error"] in errors
-
-
-@pytest.mark.parametrize("command", [["render"], ["explain", "--edit"]])
-def test_a_photo_and_an_edit_that_are_swapped_are_said(run, saved, command):
-    name, *flag = command
-    arguments = ["a.opmask", *flag, "photo.png"] + ["-o", "new.png"] * (name == "render")
-    status, _, errors = run(name, *arguments)
-    assert status == 1
-    assert "must be a photo, got the edit a.opmask and photo.png. Are they swapped?" in errors
-
-
 def test_a_saved_edit_is_explained_as_it_was_planned(run, saved):
     for flag in (["--strength", "0.5"], ["--work-size", "64"], ["--device", "cpu"]):
         status, _, errors = run("explain", "photo.png", "--edit", "a.opmask", *flag)

@@ -211,27 +211,6 @@ def test_a_photo_whose_panel_fails_is_not_finished(run, monkeypatch):
     monkeypatch.undo()
 
 
-def test_finished_photos_without_the_edits_that_are_asked_for_now_are_said(run):
-    run("photos", "-o", "out")
-    status, output, _ = run("photos", "-o", "out", "--save-edits", "edits")
-    assert (status, os.path.exists("edits")) == (0, False)
-    assert output == [
-        "3 of 3 photos are there already, 3 of them without all that is asked for beside them. "
-        "--overwrite redoes them."
-    ]
-    line, *_ = run("photos", "-o", "out", "--save-edits", "edits", "--json")[1]
-    assert (json.loads(line)["status"], json.loads(line)["missing"]) == (
-        "finished",
-        ["--save-edits"],
-    )
-
-
-def test_gifs_of_a_folder_are_harmonized_too(run):
-    Image.new("RGB", (60, 40), "teal").save("photos/z.gif")
-    run("photos", "-o", "out")
-    assert contents() == ["a.png", "b.png", "c.png", "z.png"]
-
-
 def test_edits_and_panels_of_before_are_replaced_on_request_only(run):
     assert run("photos", "-o", "out", "--save-edits", "edits")[0] == 0
     status, output, [line] = run("photos", "-o", "new", "--save-edits", "edits")

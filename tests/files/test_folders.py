@@ -46,7 +46,7 @@ def test_an_error_leaves_what_was_there(tmp_path, error):
 
 def test_a_folder_that_is_there_is_replaced_only_when_asked(tmp_path):
     write(tmp_path / "folder", "a", "b")
-    with pytest.raises(ValueError, match=r"new folder, got .* overwrite=True replaces it"):
+    with pytest.raises(ValueError, match=r"new folder, got .* --overwrite replaces it"):
         write(tmp_path / "folder", "c")
     write(tmp_path / "folder", "c", overwrite=True)
     assert names(tmp_path) == ["folder"]
