@@ -230,7 +230,7 @@ def _as_json(photo: Path, found: Explanation) -> str:
 
 def _of(photo: Path) -> dict[str, object]:
     """What the library's words for a photo stand for here."""
-    return {"'image'": photo, "Pass force=True": "Pass --force"}
+    return {"'image'": photo}
 
 
 def _changes(sets: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -63,7 +63,7 @@ def export_edit(
     from opmask.files.photo import read_photo
     from opmask.inference import Edit
 
-    words = {"'path'": "'--out'", "'image'": photo, "Pass force=True": "Pass --force"}
+    words = {"'path'": "'--out'", "'image'": photo}
     with in_words_of_the_command(words):
         check = {LAYERS: ora_target, TABLES: cube_target}.get(suffix, masks_target)
         target = check(out, overwrite=overwrite)

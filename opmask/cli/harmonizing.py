@@ -120,10 +120,7 @@ def make_plan(
 
 def open_photo(path: Path, max_pixels: int | None, *, smallest: int = SMALLEST) -> Photo:
     """A photo that is large enough; `--max-pixels` lifts the limit of what is too large."""
-    try:
-        photo = read_photo(path, max_pixels=max_pixels or LARGEST)
-    except ValueError as error:
-        raise ValueError(str(error).replace("max_pixels", "--max-pixels")) from error
+    photo = read_photo(path, max_pixels=max_pixels or LARGEST)
     height, width = photo.size
     if min(height, width) < smallest:
         raise ValueError(
@@ -134,10 +131,8 @@ def open_photo(path: Path, max_pixels: int | None, *, smallest: int = SMALLEST) 
 
 def check_out(photo: Photo, out: Path, name: str = "--out") -> tuple[str, ...]:
     """Refuses an output that could not hold the photo; what it will not hold."""
-    try:
+    with in_words_of_the_command({"'path'": f"'{name}'"}):
         return check_writable(photo, out)
-    except ValueError as error:
-        raise ValueError(str(error).replace("'path'", f"'{name}'")) from error
 
 
 def read_region(
@@ -178,7 +173,7 @@ def load_model(path: Path | None, *, guided: bool) -> OperatorMaskWrapper:
     if not isinstance(network, OperatorMaskWrapper):
         raise ValueError(f"'--model' must be one that predicts masks, got {path}, which has none.")
     if guided and not network.region:
-        raise ValueError(f"'region' must be None for a blind model, such as {path}.")
+        raise ValueError(f"'--model' must be one that takes a region, got {path}, which is blind.")
     return network
 
 

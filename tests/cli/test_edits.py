@@ -153,7 +153,7 @@ REFUSED = {
     "strokes alone": (["--strokes"], "'--strokes' must go with --region"),
     "two": (["--region", "region.png", "--box", "0,0,9,9"], "'--region' must not go with --box"),
     "box": (["--box", "1,2,3"], "'--box' must be X0,Y0,X1,Y1"),
-    "box beyond": (["--box", "0,0,99,9"], "'boxes' must be x0,y0,x1,y1 with"),
+    "box beyond": (["--box", "0,0,99,9"], "'--box' must be x0,y0,x1,y1 with"),
     "invert alone": (["--invert"], "'--invert' must go with a region"),
     "no alpha": (["--alpha"], "'--alpha' must go with a photo that has alpha"),
     "edits": (["--save-edits", "a.txt"], "'--save-edits' must end in .opmask"),
@@ -266,12 +266,12 @@ def test_a_saved_edit_is_explained_as_it_was_planned(run, saved):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--at", "60,0"], "'at' must leave some of the cut-out in the photo"),
+        (["--at", "60,0"], "'--at' must leave some of the cut-out in the photo"),
         (["--at", "x"], "'--at' must be X,Y in whole pixels"),
-        (["--scale", "0.01"], "'scale' must make the cut-out 1 to 30000 pixels"),
-        (["--scale", "1400"], "'scale' must make the cut-out at most 200,000,000 pixels"),
-        (["--scale", "0"], "'scale' must be a number above 0"),
-        (["--scale", "nan"], "'scale' must"),
+        (["--scale", "0.01"], "'--scale' must make the cut-out 1 to 30000 pixels"),
+        (["--scale", "1400"], "'--scale' must make the cut-out at most 200,000,000 pixels"),
+        (["--scale", "0"], "'--scale' must be a number above 0"),
+        (["--scale", "nan"], "'--scale' must"),
     ],
 )
 def test_a_cut_out_beyond_the_photo_is_refused(run, cutout, arguments, message):

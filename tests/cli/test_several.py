@@ -153,7 +153,7 @@ def test_a_blind_model_refuses_a_region_once(run, tmp_path):
         "photos", "-o", "out", "--region", "masks", model=tmp_path / "blind.safetensors"
     )
     assert (status, output, contents()) == (1, [], [])
-    assert errors[0].startswith("opmask: 'region' must be None for a blind model")
+    assert errors[0].startswith("opmask: '--model' must be one that takes a region")
 
 
 def test_one_line_of_json_for_each_photo(run):
