@@ -95,8 +95,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
             if str(temporary) not in said:  # of a file that is written beside this one
                 raise
             said = said.replace(str(temporary), str(path))
-            os_error = isinstance(error, OSError)
-            raise (OSError(error.errno, said) if os_error else ValueError(said)) from error
+            if isinstance(error, OSError):
+                raise OSError(error.errno, said) from error
+            raise ValueError(said) from error
         if (reason := _reason(error, temporary)) is not None:
             raise _explained(reason, path) from error
         raise
