@@ -192,9 +192,9 @@ def _photos(arguments: Sequence[Path], written: Sequence[Path], region: Path | N
         for photo in photos:
             found.setdefault(os.path.realpath(photo), photo)
     if not found:
-        names = " and '--panel'" if len(written) > 1 else ""
+        names = "'--out' and '--panel'" if len(written) > 1 else "'--out'"
         raise ValueError(
-            f"'--out'{names} must be another folder than that of the photos, got "
+            f"{names} must be another folder than that of the photos, got "
             f"{' and '.join(map(str, written))}. One within it will do."
         )
     return list(found.values())

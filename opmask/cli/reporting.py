@@ -69,7 +69,7 @@ class Report:
             self._json(job, "written", **facts, notes=list(notes))
         else:
             new = [path for path in job.outputs if path not in job.kept] if job.kept else [job.out]
-            said = " ".join(["", *notes])
+            said = " ".join([".", *notes]) if notes else ""
             _echo(f"Written: {', '.join(map(str, new))} ({width}x{height}; {remark}){said}")
 
     def failed(self, job: Job, error: Exception) -> None:
