@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from opmask.cli.photos import check_kinds
 from opmask.files import check_regular
 
 
@@ -26,6 +27,7 @@ def open_editor(
     ] = False,
 ) -> None:
     """Open the editor: a page in the browser, served to this machine alone."""
+    check_kinds(photo)
     if photo is not None:
         check_regular(photo, 2**62)
 

@@ -6,16 +6,18 @@ Edit file, photo -> command -> edit file, photo, and a line about it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from opmask.cli import options
-from opmask.cli.errors import in_words_of_the_command
-from opmask.cli.photos import Job, check_ending, check_written
+from opmask.cli.errors import EXPECTED, describe, in_words_of_the_command
+from opmask.cli.photos import Job, check_ending, check_kinds, check_written
 from opmask.files import check_outputs, check_regular
+from opmask.launching import was_interrupted
 
 if TYPE_CHECKING:
     from opmask.inference import Edit
@@ -37,6 +39,7 @@ def render(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Apply a saved edit to its photo, or with --force to another one."""
+    check_kinds(photo, edit)
     check_written({"--out": out}, [photo, edit], overwrite=overwrite)
     check_regular(edit, LARGEST)
 
@@ -85,20 +88,22 @@ def explain(
         )
     if force and edit is None:
         raise ValueError("'--force' must go with --edit, a saved edit of another photo.")
-    check_written({"--panel": panel}, [photo, edit, region, model], overwrite=overwrite)
+    with _refusing_in_json(photo, as_json):
+        check_kinds(photo, edit, names=("PHOTO", "--edit"))
+        check_written({"--panel": panel}, [photo, edit, region, model], overwrite=overwrite)
 
-    from opmask.cli.harmonizing import Settings, open_photo, plan_one, save_panel
-    from opmask.inference import Edit
-    from opmask.inference.plan import check_options
+        from opmask.cli.harmonizing import Settings, open_photo, plan_one, save_panel
+        from opmask.inference import Edit
+        from opmask.inference.plan import check_options
 
-    check_options(amount, work_size)
-    picture = open_photo(photo, max_pixels)
-    settings = Settings(model, amount, work_size, device, told)
-    document = plan_one(picture, region, settings) if edit is None else Edit.load(edit)
-    with in_words_of_the_command(_of(photo)):
-        found = document.explain(picture, force=force)
-    if panel is not None:
-        save_panel(found, panel)
+        check_options(amount, work_size)
+        picture = open_photo(photo, max_pixels)
+        settings = Settings(model, amount, work_size, device, told)
+        document = plan_one(picture, region, settings) if edit is None else Edit.load(edit)
+        with in_words_of_the_command(_of(photo)):
+            found = document.explain(picture, force=force)
+        if panel is not None:
+            save_panel(found, panel)
     typer.echo(_as_json(photo, found) if as_json else "\n".join(found.sentences))
 
 
@@ -125,6 +130,7 @@ def edit_file(
     """Show an edit, or change it into a new one."""
     if out is None and (sets or undo):
         raise ValueError("'--out' must say where the changed edit goes.")
+    check_kinds(None, edit)
     if undo < 0:
         raise ValueError(f"'--undo' must be a number from 0 on, got {undo}.")
     if region is not None and not sets:
@@ -180,6 +186,8 @@ def paste(
     """Paste a cut-out into a photo, and harmonize it with its surroundings."""
     outputs = {"--out": out, "--save-edits": save_edits, "--panel": panel}
     outputs |= {"--save-composite": save_composite}
+    check_kinds(foreground, names=("FOREGROUND", ""))
+    check_kinds(background, names=("BACKGROUND", ""))
     check_written(outputs, [foreground, background, model], overwrite=overwrite)
     amount, corner = options.parse_strength(strength), _corner(at)
 
@@ -218,6 +226,17 @@ def paste(
     typer.echo(" ".join(said))
 
 
+@contextmanager
+def _refusing_in_json(photo: Path, wanted: bool) -> Iterator[None]:
+    """Says what is refused in a line of JSON, too."""
+    try:
+        yield
+    except EXPECTED as error:
+        if wanted and not was_interrupted(error):
+            typer.echo(json.dumps({"photo": str(photo), "error": describe(error)}))
+        raise
+
+
 def _as_json(photo: Path, found: Explanation) -> str:
     regions = [
         {"box": r.box, "share": r.share, "change": r.change, "sentence": r.sentence}
@@ -230,7 +249,7 @@ def _as_json(photo: Path, found: Explanation) -> str:
 
 def _of(photo: Path) -> dict[str, object]:
     """What the library's words for a photo stand for here."""
-    return {"'image'": photo, "Pass force=True": "Pass --force"}
+    return {"'image'": photo}
 
 
 def _changes(sets: Sequence[str]) -> dict[str, dict[str, float]]:

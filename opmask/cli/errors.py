@@ -5,6 +5,7 @@ Exception -> :func:`describe` -> a line of the standard error.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -14,9 +15,27 @@ EXPECTED = (OSError, ValueError, ImportError, MemoryError, RuntimeError)
 """What the library raises where it refuses, or where something is missing. Others are bugs."""
 
 
+_ARGUMENTS = re.compile(r"^'(strength|work_size|label|at|scale|max_side)' must ")
+"""Arguments of the library whose options have the same name."""
+
+_ADVICE = {
+    "'boxes' must": "'--box' must",
+    "overwrite=True": "--overwrite",
+    "force=True": "--force",
+    "partial=True": "--partial",
+    "max_pixels": "--max-pixels",
+}
+"""What else the library calls otherwise than the command, and says in full only here."""
+
+
 def describe(error: Exception) -> str:
-    """An error of the library, in one line that says what to do."""
-    text = printable(" ".join(_said(error).split()))
+    r"""An error of the library, in one line that says what to do, in words of the command.
+
+    Example:
+        >>> describe(ValueError("'work_size' must be at least 16 pixels, got 3."))
+        "'--work-size' must be at least 16 pixels, got 3."
+    """
+    text = printable(" ".join(_in_options(_said(error)).split()))
     # By its name, because to ask torch for its class would import torch. Of the processor's
     # memory torch says so in a RuntimeError, after the name of a file of its.
     no_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
@@ -53,6 +72,14 @@ def printable(text: str) -> str:
         'a\\nb'
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _in_options(text: str) -> str:
+    """A message of the library that advises options of the command, not arguments."""
+    text = _ARGUMENTS.sub(lambda found: f"'--{found[1].replace('_', '-')}' must ", text)
+    for argument, option in _ADVICE.items():
+        text = text.replace(argument, option)
+    return text
 
 
 def _said(error: Exception) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from opmask.cli.errors import in_words_of_the_command
+from opmask.cli.photos import check_kinds
 
 LAYERS, TABLES = ".ora", ".cube"
 
@@ -46,6 +47,7 @@ def export_edit(
     ] = False,
 ) -> None:
     """Export an edit: masks, layers for Krita and GIMP, or .cube tables with masks."""
+    check_kinds(photo, file, names=("PHOTO", "FILE.opmask"))
     suffix = out.suffix.lower()
     needs_photo = suffix in (LAYERS, TABLES)
     if needs_photo and photo is None:
@@ -63,7 +65,7 @@ def export_edit(
     from opmask.files.photo import read_photo
     from opmask.inference import Edit
 
-    words = {"'path'": "'--out'", "'image'": photo, "Pass force=True": "Pass --force"}
+    words = {"'path'": "'--out'", "'image'": photo}
     with in_words_of_the_command(words):
         check = {LAYERS: ora_target, TABLES: cube_target}.get(suffix, masks_target)
         target = check(out, overwrite=overwrite)

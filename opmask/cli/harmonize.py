@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 
 from opmask.cli import options
-from opmask.cli.photos import WRITTEN, find_jobs, is_clip
+from opmask.cli.photos import Job, find_jobs, is_clip
 from opmask.cli.reporting import Report
+from opmask.files.endings import WRITTEN
 
 
 def harmonize_files(
@@ -31,7 +32,7 @@ def harmonize_files(
             "--out",
             "-o",
             help=f"The file to write: {', '.join(WRITTEN)}. Or a folder; for several photos, "
-            "a folder, where those that are there already are finished.",
+            "a folder, where what is there already stays.",
         ),
     ],
     region: options.Region = None,
@@ -87,20 +88,23 @@ def harmonize_files(
         )
         typer.echo(line)
         return
-    jobs, finished = find_jobs(
-        photos,
-        out,
-        region=region,
-        model=model,
-        edits=save_edits,
-        panels=panel,
-        overwrite=overwrite,
-    )
-    report = Report(len(jobs) + len(finished), as_json)
+    report = Report(len(photos), as_json)
+    with report.refusing([Job(photo, region, out) for photo in photos]):
+        jobs, finished = find_jobs(
+            photos,
+            out,
+            region=region,
+            model=model,
+            edits=save_edits,
+            panels=panel,
+            overwrite=overwrite,
+        )
+    report.total = len(jobs) + len(finished)
     report.finished(finished)
     if jobs:
         from opmask.cli.harmonizing import Settings, harmonize_jobs
 
         settings = Settings(model, amount, work_size, device, told, max_pixels, compile)
-        harmonize_jobs(jobs, settings, report)
+        with report.refusing(jobs):
+            harmonize_jobs(jobs, settings, report)
     report.end()

@@ -7,7 +7,10 @@ Jobs -> :func:`harmonize_jobs` -> files, and a report.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import filecmp
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +23,7 @@ from tqdm import tqdm
 from opmask.checkpoints import load
 from opmask.cli.errors import EXPECTED, in_words_of_the_command
 from opmask.cli.options import RegionOptions
-from opmask.cli.photos import Job
+from opmask.cli.photos import EDIT, Job
 from opmask.cli.reporting import Report
 from opmask.files import replacing
 from opmask.files.decoding import LARGEST
@@ -82,17 +85,41 @@ def harmonize_jobs(jobs: Sequence[Job], settings: Settings, report: Report) -> N
 
 
 def write(edit: Edit, photo: Photo, job: Job, *, compile: bool = False) -> Photo:
-    """Writes all that a job asks for, or nothing; the photo as it was written."""
+    """Writes all that a job asks for and that is not kept, or nothing; the photo as it is there.
+
+    Raises:
+        ValueError: If a file that is kept is another one than would be written.
+    """
     after = edit.render(photo, compile=compile)
-    with ExitStack() as stack:
-        # What is begun first appears last: the photo, by which a folder tells what is finished.
-        target = stack.enter_context(replacing(job.out))
-        if job.edit is not None:
-            edit.save(stack.enter_context(replacing(job.edit)))
-        if job.panel is not None:
-            save_panel(edit.explain(photo), stack.enter_context(replacing(job.panel)))
-        write_photo(after, target)
+    writers: dict[Path | None, Callable[[Path], object]] = {
+        job.out: lambda path: write_photo(after, path),
+        job.edit: edit.save,
+        job.panel: lambda path: save_panel(edit.explain(photo), path),
+    }
+    for path in job.kept:
+        _check_same(path, writers[path])
+    with ExitStack() as stack:  # what is begun first appears last: the photo
+        for path in job.outputs:
+            if path not in job.kept:
+                writers[path](stack.enter_context(replacing(path)))
     return after
+
+
+def _check_same(path: Path, write: Callable[[Path], object]) -> None:
+    """Raises unless a file holds what would be written; of pictures, the same pixels."""
+    with tempfile.TemporaryDirectory(prefix="opmask-") as folder:
+        new = Path(folder, path.name)
+        write(new)
+        if path.suffix == EDIT:
+            same = filecmp.cmp(path, new, shallow=False)
+        else:
+            found, wanted = (read_photo(file, max_pixels=sys.maxsize) for file in (path, new))
+            same = np.array_equal(found.pixels, wanted.pixels)
+    if not same:
+        raise ValueError(
+            f"{path} is there already, and other than these options make it. Choose another "
+            "folder; --overwrite replaces it."
+        )
 
 
 def plan_one(photo: Photo, region: Path | None, settings: Settings) -> Edit:
@@ -120,10 +147,7 @@ def make_plan(
 
 def open_photo(path: Path, max_pixels: int | None, *, smallest: int = SMALLEST) -> Photo:
     """A photo that is large enough; `--max-pixels` lifts the limit of what is too large."""
-    try:
-        photo = read_photo(path, max_pixels=max_pixels or LARGEST)
-    except ValueError as error:
-        raise ValueError(str(error).replace("max_pixels", "--max-pixels")) from error
+    photo = read_photo(path, max_pixels=max_pixels or LARGEST)
     height, width = photo.size
     if min(height, width) < smallest:
         raise ValueError(
@@ -134,10 +158,8 @@ def open_photo(path: Path, max_pixels: int | None, *, smallest: int = SMALLEST) 
 
 def check_out(photo: Photo, out: Path, name: str = "--out") -> tuple[str, ...]:
     """Refuses an output that could not hold the photo; what it will not hold."""
-    try:
+    with in_words_of_the_command({"'path'": f"'{name}'"}):
         return check_writable(photo, out)
-    except ValueError as error:
-        raise ValueError(str(error).replace("'path'", f"'{name}'")) from error
 
 
 def read_region(
@@ -178,7 +200,7 @@ def load_model(path: Path | None, *, guided: bool) -> OperatorMaskWrapper:
     if not isinstance(network, OperatorMaskWrapper):
         raise ValueError(f"'--model' must be one that predicts masks, got {path}, which has none.")
     if guided and not network.region:
-        raise ValueError(f"'region' must be None for a blind model, such as {path}.")
+        raise ValueError(f"'--model' must be one that takes a region, got {path}, which is blind.")
     return network
 
 
@@ -242,5 +264,5 @@ def _report(
     elif area is not None and bool((area == 1).all()):
         remark += "; all of it is selected, so there is nothing to match it with"
     height, width = after.size
-    notes = [*before.remarks, *lost]
+    notes = [*(f"{path} was there, and stays." for path in job.kept), *before.remarks, *lost]
     report.written(job, remark, notes, width=width, height=height, changed=share)

@@ -11,18 +11,12 @@ import glob
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from opmask.files import check_outputs, shorten
+from opmask.files.endings import READ, WRITTEN
 from opmask.files.reading import LONGEST_NAME, why_unreadable
-
-_COMMON = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
-WRITTEN = (*_COMMON, ".avif", ".heic", ".heif", ".jxl")
-"""The endings of photos that are written, those of :mod:`opmask.files.saving`."""
-
-READ = (*WRITTEN, ".bmp")
-"""The endings of what is taken for a photo in a folder."""
 
 CLIPS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv")
 """The endings of what is taken for a clip."""
@@ -30,9 +24,12 @@ CLIPS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts
 PANELS = (".png", ".jpg", ".jpeg", ".webp")
 """The endings of panels."""
 
+EDIT = ".opmask"
+"""The ending of edits."""
+
 ENDINGS = {
     "--out": WRITTEN,
-    "--save-edits": (".opmask",),
+    "--save-edits": (EDIT,),
     "--save-composite": WRITTEN,
     "--panel": PANELS,
 }
@@ -47,15 +44,55 @@ def is_clip(path: Path) -> bool:
     return path.suffix.lower() in CLIPS
 
 
+def check_kinds(
+    photo: Path | None, edit: Path | None = None, *, names: tuple[str, str] = ("PHOTO", "EDIT")
+) -> None:
+    r"""Refuses, by their endings, an edit in place of a photo, and a photo in place of an edit.
+
+    Args:
+        photo: What must be a photo.
+        edit: What must be an edit.
+        names: What the command calls the two.
+
+    Raises:
+        ValueError: If one is of the other kind, or both are.
+
+    Example:
+        >>> check_kinds(Path("a.opmask"), Path("a.jpg"))
+        Traceback (most recent call last):
+        ...
+        ValueError: 'PHOTO' and 'EDIT' must not be swapped, got a.opmask and a.jpg.
+    """
+    is_edit = photo is not None and photo.suffix.lower() == EDIT and not photo.is_dir()
+    is_photo = edit is not None and edit.suffix.lower() in READ
+    if is_edit and is_photo:
+        raise ValueError(
+            f"'{names[0]}' and '{names[1]}' must not be swapped, got {photo} and {edit}."
+        )
+    if is_edit:
+        raise ValueError(f"'{names[0]}' must be a photo, got the edit {photo}.")
+    if is_photo:
+        raise ValueError(f"'{names[1]}' must be an edit, got the photo {edit}.")
+
+
 @dataclass(frozen=True)
 class Job:
-    """A photo, its region if there is one, and the files to write."""
+    """A photo, its region if there is one, and the files to write.
+
+    Those of them that are `kept` are there already, and stay.
+    """
 
     photo: Path
     region: Path | None
     out: Path
     edit: Path | None = None
     panel: Path | None = None
+    kept: tuple[Path, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """All files that are wanted."""
+        return tuple(path for path in (self.out, self.edit, self.panel) if path is not None)
 
 
 def find_jobs(
@@ -79,19 +116,20 @@ def find_jobs(
 
     Args:
         arguments: Photos, folders of photos (but not the folders in them), and patterns such as
-            `photos/*.jpg`. Of folders and patterns is left out what lies in the folder `out`, and
-            the regions in the folder of the photos, if that is where regions come from.
+            `photos/*.jpg`. Of folders and patterns is left out what lies in the folder `out` or
+            that of the panels, and the regions in the folder of the photos, if that is where
+            regions come from.
         out: The file, or the folder, to write.
         region: A region for all photos, or a folder of regions.
         model: The model, which is read, too.
         edits: The file for the edit of a single photo, or the folder for edits.
         panels: The file for the panel of a single photo, or the folder for panels.
-        overwrite: Whether outputs that are there are replaced. Without it a file `out` is refused,
-            and photos that a folder `out` has already are finished.
+        overwrite: Whether outputs that are there are replaced. Without it those of a single photo
+            are refused, and those in folders are kept.
 
     Returns:
-        The jobs to do and those that are finished, both in the order of the arguments; the photos
-        of a folder or a pattern are sorted by their names.
+        The jobs to do and those that are finished, of which all is there, both in the order of the
+        arguments; the photos of a folder or a pattern are sorted by their names.
 
     Raises:
         ValueError: If a photo or a region is missing, a folder or a pattern holds no photo, two
@@ -106,6 +144,8 @@ def find_jobs(
         >>> [(job.photo.name, job.region.name, job.out.name) for job in to_do]
         [('barn.jpg', 'barn_mask.png', 'barn.jpg'), ('dog.bmp', 'dog_mask.png', 'dog.png')]
     """
+    for argument in arguments:
+        check_kinds(argument)
     into_folder = out.is_dir() or len(arguments) > 1 or _is_several(arguments[0])
     if into_folder:
         _check_folder("--out", out)
@@ -115,7 +155,7 @@ def find_jobs(
     else:
         outputs = {"--out": out, "--save-edits": edits, "--panel": panels}
         check_written(outputs, [arguments[0], region, model], overwrite=overwrite)
-    photos = _photos(arguments, out, region)
+    photos = _photos(arguments, (out, panels) if into_folder and panels else (out,), region)
     jobs = []
     for photo, mask in zip(photos, _regions(photos, region), strict=True):
         if into_folder:
@@ -124,10 +164,10 @@ def find_jobs(
         else:
             jobs.append(Job(photo, mask, out, edits, panels))
     _check_targets(jobs, model)
-    finished = {job for job in jobs if job.out.is_file() and not overwrite}
-    if into_folder:
-        _check_beside([job for job in jobs if job not in finished], overwrite)
-    return [job for job in jobs if job not in finished], [job for job in jobs if job in finished]
+    if not overwrite:
+        jobs = [replace(job, kept=tuple(filter(Path.is_file, job.outputs))) for job in jobs]
+    to_do = [job for job in jobs if job.kept != job.outputs]
+    return to_do, [job for job in jobs if job.kept == job.outputs]
 
 
 def _is_several(argument: Path) -> bool:
@@ -135,15 +175,16 @@ def _is_several(argument: Path) -> bool:
     return argument.is_dir() or (not os.path.lexists(argument) and glob.has_magic(str(argument)))
 
 
-def _photos(arguments: Sequence[Path], out: Path, region: Path | None) -> list[Path]:
+def _photos(arguments: Sequence[Path], written: Sequence[Path], region: Path | None) -> list[Path]:
+    """The photos, none of them out of a folder with pictures that are written."""
     found: dict[str, Path] = {}
     for argument in arguments:
         if _is_several(argument):
-            photos = _several(argument, out, region)
+            photos = _several(argument, written, region)
         else:
             _check_readable(argument)
             photos = [argument]
-        if not photos and not _is_same(argument, out):
+        if not photos and not any(_is_same(argument, folder) for folder in written):
             raise ValueError(
                 f"'PHOTO' must be a photo, or a folder or a pattern with photos in it, got "
                 f"{argument}, which has none."
@@ -151,26 +192,28 @@ def _photos(arguments: Sequence[Path], out: Path, region: Path | None) -> list[P
         for photo in photos:
             found.setdefault(os.path.realpath(photo), photo)
     if not found:
+        names = "'--out' and '--panel'" if len(written) > 1 else "'--out'"
         raise ValueError(
-            f"'--out' must be another folder than that of the photos, got {out}. One within it "
-            "will do."
+            f"{names} must be another folder than that of the photos, got "
+            f"{' and '.join(map(str, written))}. One within it will do."
         )
     return list(found.values())
 
 
-def _several(argument: Path, out: Path, region: Path | None) -> list[Path]:
+def _several(argument: Path, written: Sequence[Path], region: Path | None) -> list[Path]:
     """The photos of a folder or a pattern, without what was written and without regions."""
+    places = [os.path.realpath(folder) for folder in written]
     from opmask.files.pictures import picture_files
 
     if argument.is_dir():
-        found = picture_files(argument, READ)
+        found = picture_files(argument)
     else:
         paths = sorted(Path(path) for path in glob.glob(str(argument), recursive=True))
         found = [path for path in paths if path.suffix.lower() in READ and path.is_file()]
     return [
         photo
         for photo in found
-        if not Path(os.path.realpath(photo)).is_relative_to(os.path.realpath(out))
+        if not any(Path(os.path.realpath(photo)).is_relative_to(place) for place in places)
         and not (photo.stem.endswith(MASK) and region and _is_same(photo.parent, region))
     ]
 
@@ -247,7 +290,7 @@ def check_ending(name: str, path: Path, endings: Sequence[str]) -> None:
 
 def _check_folder(name: str, out: Path) -> None:
     """Raises unless files can be written to a folder, which need not be there."""
-    file = out.suffix.lower() in (*WRITTEN, ".opmask")
+    file = out.suffix.lower() in (*WRITTEN, EDIT)
     if (out.exists() and not out.is_dir()) or (not out.exists() and file):
         raise ValueError(f"'{name}' must be a folder for several photos, got the file {out}.")
     there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
@@ -261,28 +304,21 @@ def _check_targets(jobs: Sequence[Job], model: Path | None) -> None:
     read = {_identity(path) for path in inputs if path is not None and path.exists()}
     writers: dict[str, Path] = {}
     for job in jobs:
-        # Without regard to case, because some file systems have none.
-        other = writers.setdefault(os.path.realpath(job.out).casefold(), job.photo)
-        if other != job.photo:
-            raise ValueError(
-                f"'PHOTO' must have a name of its own, got {other} and {job.photo}, which would "
-                f"both become {job.out}. Rename one, or give them another folder each."
-            )
-        if job.out.exists() and _identity(job.out) in read:
-            raise ValueError(
-                f"'--out' must not hold files that are read, got {job.out}. Choose another folder."
-            )
-
-
-def _check_beside(jobs: Sequence[Job], overwrite: bool) -> None:
-    """Raises if edits or panels are there already, of photos that are not."""
-    for job in jobs:
-        outputs = {"--save-edits": job.edit, "--panel": job.panel}
+        outputs = {"--out": job.out, "--save-edits": job.edit, "--panel": job.panel}
         for name, path in outputs.items():
-            if path is not None and path.exists() and not overwrite:
+            if path is None:
+                continue
+            # Without regard to case, because some file systems have none.
+            other = writers.setdefault(os.path.realpath(path).casefold(), job.photo)
+            if other != job.photo:
                 raise ValueError(
-                    f"'{name}' must be a folder without what belongs to photos that are still to "
-                    f"be harmonized, got {path}. Choose another folder; --overwrite replaces it."
+                    f"'PHOTO' must have a name of its own, got {other} and {job.photo}, which "
+                    f"would both become {path}. Rename one, or give them another folder each."
+                )
+            if path.exists() and _identity(path) in read:
+                raise ValueError(
+                    f"'{name}' must not hold files that are read, got {path}. Choose another "
+                    "folder."
                 )
 
 

@@ -6,12 +6,14 @@ Job, what came of it -> :class:`Report` -> standard output and error, exit statu
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import typer
 
-from opmask.cli.errors import describe, printable
+from opmask.cli.errors import EXPECTED, describe, printable
 from opmask.cli.photos import Job
 from opmask.launching import was_interrupted
 
@@ -28,6 +30,19 @@ class Report:
     total: int
     as_json: bool = False
     failed_jobs: list[Job] = field(default_factory=list)
+    told: set[Path] = field(default_factory=set)
+
+    @contextmanager
+    def refusing(self, jobs: Sequence[Job]) -> Iterator[None]:
+        """Where all is refused, says so of each job that nothing was said of, if in JSON."""
+        try:
+            yield
+        except EXPECTED as error:
+            if self.as_json and not was_interrupted(error):
+                for job in jobs:
+                    if job.photo not in self.told:
+                        self._json(job, "failed", error=describe(error))
+            raise
 
     def finished(self, jobs: Sequence[Job]) -> None:
         """Says which outputs were there before."""
@@ -53,8 +68,9 @@ class Report:
             facts = {"width": width, "height": height, "changed": changed, "remark": remark}
             self._json(job, "written", **facts, notes=list(notes))
         else:
-            said = " ".join(["", *notes])
-            _echo(f"Written: {job.out} ({width}x{height}; {remark}){said}")
+            new = [path for path in job.outputs if path not in job.kept] if job.kept else [job.out]
+            said = " ".join([".", *notes]) if notes else ""
+            _echo(f"Written: {', '.join(map(str, new))} ({width}x{height}; {remark}){said}")
 
     def failed(self, job: Job, error: Exception) -> None:
         """Says why there is no output, and which photo is to blame if there are others.
@@ -82,6 +98,7 @@ class Report:
         raise typer.Exit(1)
 
     def _json(self, job: Job, status: str, **facts: object) -> None:
+        self.told.add(job.photo)
         region = None if job.region is None else str(job.region)
         about = {"photo": str(job.photo), "region": region, "out": str(job.out)}
         _echo(json.dumps({**about, "status": status, **facts}))

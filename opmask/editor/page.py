@@ -36,6 +36,10 @@ EXPECTED = (OSError, ValueError, ImportError, MemoryError, RuntimeError)
 INTRO = """<div class="intro"><h2>Edit by operator masks</h2>
 <p>The model finds what does not fit, and shows it as masks that you can change.
 Everything stays on this machine.</p></div>"""
+UNOPENED = 600.0, 3600.0
+"""How often uploads are removed that no page has opened, and after how long, in seconds. One that
+was opened is removed at once, as the session has what it needs of it in memory."""
+
 ONE_AT_A_TIME: dict[str, Any] = {
     "concurrency_id": "session",
     "concurrency_limit": 1,
@@ -308,7 +312,13 @@ def build_page(desk: Desk) -> gr.Blocks:
         The page, to be served.
     """
     do = Page(desk)
-    with gr.Blocks(title="opmask editor", analytics_enabled=False, fill_width=True) as page:
+    every, after = UNOPENED
+    with gr.Blocks(
+        title="opmask editor",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(every, after),  # type: ignore[arg-type]  # which need not be whole
+    ) as page:
         with gr.Row(elem_id="bar"):
             about = gr.HTML(title(""), elem_id="title")
             photo = gr.UploadButton("Open photo", size="sm", elem_id="open-photo")

@@ -135,7 +135,7 @@ class Session:
         return bool(self._undone)
 
     def open_photo(self, path: Path, name: str) -> tuple[str, ...]:
-        """Opens a photo, and plans its edit.
+        """Opens a photo, and plans its edit; what was offered of the one before is removed.
 
         Args:
             path: The file.
@@ -153,6 +153,9 @@ class Session:
         assert isinstance(edit, Edit)
         self._photo, self._source, self.name = photo, edit.source, _plain(name)
         self._refused = None
+        for old in self.downloads.values():
+            old.unlink(missing_ok=True)
+        self.downloads = {}
         size = fit_longer_side(photo.size, PREVIEW)
         self._small = shrink_photo(to_stored(photo)[0], size, profile_of(photo)).float()
         self._begin(edit)

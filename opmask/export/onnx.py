@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import copy
 import importlib
+import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +52,7 @@ to make up to 0.0014 of it, and wrong exports from 0.09 on."""
 LARGEST = 2**31 - 2**24
 """The most bytes of weights in a file: one of ONNX ends at 2 GB, and holds more than weights."""
 
-CHATTER = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+CHATTER = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
 
 
 def to_onnx(
@@ -188,7 +190,8 @@ def _export(graph: Graph, ranges: Mapping[str, MaskRange], fixed: Size | None) -
     # the innermost map of a network has more than one pixel.
     free = dict.fromkeys([0] if fixed else [0, 2, 3], Dim.DYNAMIC)
     try:
-        traced = export(graph, inputs, dynamic_shapes=((free,) * len(inputs),), strict=False)
+        with _without_graphs():
+            traced = export(graph, inputs, dynamic_shapes=((free,) * len(inputs),), strict=False)
         program = torch.onnx.export(
             traced,
             inputs,
@@ -244,6 +247,21 @@ def _reason(error: Exception) -> str:
 
 def _advice(fixed: Size | None) -> str:
     return "" if fixed else " Pass size=(height, width) if the network depends on the size."
+
+
+@contextmanager
+def _without_graphs() -> Iterator[None]:
+    """Without the graph that torch prints, twice, where it can trace no further."""
+    printed, graph = io.StringIO(), None
+    try:
+        with redirect_stderr(printed):
+            yield
+    except Exception as error:
+        graph = getattr(error, "partial_fx_graph", None)
+        raise
+    finally:  # what else was printed, by an operator say, is passed on
+        said = printed.getvalue()
+        sys.stderr.write(said if graph is None else said.replace(f"{graph}\n", ""))
 
 
 @contextmanager

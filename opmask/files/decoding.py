@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from opmask.files.metadata import Metadata, from_picture, orientation, read_metadata
-from opmask.files.pictures import open_picture, quiet
+from opmask.files.pictures import open_picture, quiet, register_plugins
 from opmask.files.profiles import check_profile
 from opmask.files.reading import shorten
 
@@ -30,7 +30,6 @@ __all__ = [
     "decode",
     "from_pillow",
     "import_vips",
-    "register_plugins",
     "turned",
     "upright_of",
 ]
@@ -78,14 +77,6 @@ def import_vips() -> Any:  # noqa: ANN401
             "reading and writing photos needs pyvips with its library. "
             "Install them with `pip install 'pyvips[binary]'`."
         ) from error
-
-
-def register_plugins() -> None:
-    """Teaches Pillow HEIF and JPEG XL, where their plug-ins are installed."""
-    with suppress(ImportError):
-        importlib.import_module("pillow_heif").register_heif_opener()
-    with suppress(ImportError):
-        importlib.import_module("pillow_jxl")
 
 
 def decode(path: Path, largest: int) -> Decoded:

@@ -37,8 +37,8 @@ def check_folder(path: str | Path, index: str, *, overwrite: bool = False) -> No
             empty one may be there in any case.
 
     Raises:
-        ValueError: If there is a file in its place, a folder that must not be replaced, or it
-            cannot be made there.
+        ValueError: If there is a file in its place or a folder that must not be replaced, or it
+            lies in a folder that is missing or cannot be written to.
 
     Example:
         >>> check_folder(".", "masks.json")
@@ -46,10 +46,16 @@ def check_folder(path: str | Path, index: str, *, overwrite: bool = False) -> No
         ...
         ValueError: 'path' must be a new folder, got . with other files in it. Choose another name.
     """
-    target = Path(os.path.realpath(path))
-    above = next(folder for folder in target.parents if folder.exists())
-    if not (above.is_dir() and os.access(above, os.W_OK)):
+    above = Path(os.path.realpath(path)).parent
+    if not above.is_dir():
+        raise ValueError(f"'path' must lie in a folder that is there, got {path}.")
+    if not os.access(above, os.W_OK):
         raise ValueError(f"'path' must lie in a folder that can be written to, got {path}.")
+    _check_replaceable(path, index, overwrite)
+
+
+def _check_replaceable(path: str | Path, index: str, overwrite: bool) -> None:
+    target = Path(os.path.realpath(path))
     if not target.exists():
         return
     if not target.is_dir():
@@ -60,7 +66,7 @@ def check_folder(path: str | Path, index: str, *, overwrite: bool = False) -> No
             f"'path' must be a new folder, got {path} with other files in it. Choose another name."
         )
     if held and not overwrite:
-        raise ValueError(f"'path' must be a new folder, got {path}. --overwrite replaces it.")
+        raise ValueError(f"'path' must be a new folder, got {path}. overwrite=True replaces it.")
 
 
 def _listed(index: Path) -> set[str]:
@@ -87,7 +93,7 @@ def replacing_folder(path: str | Path, index: str, *, overwrite: bool = False) -
         The temporary folder, beside the folder that is written.
 
     Raises:
-        ValueError: As for :func:`check_folder`.
+        ValueError: If there is a file in its place, or a folder that must not be replaced.
         OSError: If it cannot be written; the message says what to do.
 
     Example:
@@ -101,7 +107,7 @@ def replacing_folder(path: str | Path, index: str, *, overwrite: bool = False) -
         >>> sorted(path.name for path in target.iterdir())
         ['one.txt', 'two.json']
     """
-    check_folder(path, index, overwrite=overwrite)
+    _check_replaceable(path, index, overwrite)
     target = Path(os.path.realpath(path))
     new, old = (
         target.with_name(f".{target.name[:100]}.opmask-{secrets.token_hex(4)}") for _ in range(2)

@@ -8,34 +8,44 @@ Data flow: `folder -> picture_files -> open_picture -> upright -> to_rgb -> arra
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from opmask.files.endings import READ
 from opmask.files.reading import LONGEST_NAME, shorten, why_unreadable
 
 __all__ = [
-    "ENDINGS",
     "alpha_of",
     "check_opaque",
     "open_picture",
     "open_stored",
     "picture_files",
     "quiet",
+    "register_plugins",
     "to_rgb",
 ]
 
-ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""The endings of picture files."""
+PLUGGED = (".heic", ".heif", ".hif", ".jxl")
+"""The endings of formats that Pillow reads with its plug-ins."""
 
 
-def picture_files(folder: str | Path, endings: Sequence[str] = ENDINGS) -> list[Path]:
+def register_plugins() -> None:
+    """Teaches Pillow HEIF and JPEG XL, where their plug-ins are installed."""
+    with suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    with suppress(ImportError):
+        importlib.import_module("pillow_jxl")
+
+
+def picture_files(folder: str | Path, endings: Sequence[str] = READ) -> list[Path]:
     r"""The picture files of a folder, by their names.
 
     Only files: no folders, pipes or broken links; and none whose name begins with a dot, such as
@@ -110,6 +120,8 @@ def open_stored(path: str | Path) -> tuple[Image.Image, str]:
     name = shorten(path, LONGEST_NAME)
     if why := why_unreadable(path):
         raise ValueError(f"{name} cannot be read: {why}.")
+    if Path(path).suffix.lower() in PLUGGED:
+        register_plugins()
     try:
         with quiet(), Image.open(path) as picture:
             if picture.format == "EPS":  # a program, which would be run, without end if it likes

@@ -18,8 +18,10 @@ import numpy as np
 from PIL import Image, features
 
 from opmask.files.containers import add_to_tiff, jpeg_segments, png_chunks
-from opmask.files.decoding import import_vips, register_plugins
+from opmask.files.decoding import import_vips
+from opmask.files.endings import WRITTEN
 from opmask.files.photo import Photo
+from opmask.files.pictures import register_plugins
 from opmask.files.writing import replacing
 
 __all__ = ["SUFFIXES", "check_suffix", "check_writable", "with_type", "write_photo"]
@@ -56,7 +58,7 @@ _FORMATS = {
     ".jxl": _Format("JXL", longest=2**30 - 1, holds=("EXIF",), profile=False),
 }
 
-SUFFIXES = tuple(_FORMATS)
+SUFFIXES = WRITTEN
 """The endings of files that are written."""
 
 # As good as it gets: what was not changed should stay. libvips packs JPEG, PNG and TIFF.

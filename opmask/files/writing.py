@@ -91,9 +91,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.chmod(mode)
         temporary.replace(target)
     except Exception as error:
-        mine = f"'{temporary}' cannot be written"  # as a writer says that comes here, too
-        if isinstance(error, OSError) and mine in (said := str(error.strerror)):
-            raise OSError(error.errno, said.replace(str(temporary), str(path))) from error
+        if (said := _said_within(error)) is not None:
+            if str(temporary) not in said:  # of a file that is written beside this one
+                raise
+            said = said.replace(str(temporary), str(path))
+            if isinstance(error, OSError):
+                raise OSError(error.errno, said) from error
+            raise ValueError(said) from error
         if (reason := _reason(error, temporary)) is not None:
             raise _explained(reason, path) from error
         raise
@@ -137,13 +141,15 @@ def check_outputs(
     there = {name: path for name, path in wanted.items() if path.exists()}
     # Of inputs there may be very many, and what is not there is none of them.
     read = [Path(path) for path in inputs if path and Path(path).exists()] if there else []
+    # Whose outputs are options is a command.
+    how = "--overwrite" if any(name[:2] == "--" for name in wanted) else "overwrite=True"
     for name, path in there.items():
         if any(path.samefile(source) for source in read):
             raise ValueError(
                 f"{name!r} must not be a file that is read, got {path}. Choose another name."
             )
         if not overwrite:
-            raise ValueError(f"{name!r} must be a new file, got {path}. --overwrite replaces it.")
+            raise ValueError(f"{name!r} must be a new file, got {path}. {how} replaces it.")
 
 
 def _check_place(name: str, path: Path) -> None:
@@ -279,6 +285,13 @@ def _reason(error: Exception, temporary: Path) -> OSError | None:
     except OSError as reason:
         return reason
     return None
+
+
+def _said_within(error: Exception) -> str | None:
+    """What another writer has said already, that writes to the temporary file or beside it."""
+    said = str(error.strerror if isinstance(error, OSError) else error)
+    known = isinstance(error, OSError | ValueError) and "cannot be written" in said
+    return said if known else None
 
 
 def _explained(error: OSError, path: str | Path) -> OSError:

@@ -22,7 +22,7 @@ from opmask.files.photo import Photo
 from opmask.files.reading import shorten
 from opmask.inference.edit import LARGEST_MASK, Adjustment, Edit, Source, check_number
 from opmask.inference.images import Picture, profile_of, shrink_photo, to_stored
-from opmask.inference.pil import as_photo
+from opmask.inference.pil import as_photo, as_pil
 from opmask.inference.regions import shrink, to_plane
 from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.model import fit_longer_side
@@ -139,6 +139,10 @@ def harmonize(
         >>> harmonize(model, photo) == photo  # the model is untrained
         True
     """
+    if isinstance(image, Image.Image):
+        photo = as_photo(image)
+        made = harmonize(model, photo, region=region, strength=strength, work_size=work_size)
+        return as_pil(made, image)
     edits = plan(model, image, region=region, strength=strength, work_size=work_size)
     if isinstance(edits, Edit):
         return edits.render(image)

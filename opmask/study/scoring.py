@@ -106,7 +106,7 @@ def score_study(
         raise ValueError(
             f"'answers' must hold those of a participant who "
             f"{'answered' if partial else 'finished'}, got {len(everyone)} files without."
-            f"{'' if partial else ' --partial counts unfinished ones, too.'}"
+            f"{'' if partial else ' partial=True counts unfinished ones, too.'}"
         )
     votes = _votes(counted, key)
     choices = [answer for one in counted for answer in one.answers]

@@ -107,6 +107,41 @@ def test_what_is_changed_is_told_and_drawn(run, saved, model):
     assert len(found["regions"]) == len(wanted.regions)
 
 
+def test_what_cannot_be_explained_is_a_line_of_json_too(run, saved):
+    for arguments in (["gone.png"], ["photo.png", "--panel", "photo.png"], ["b.png", "--force"]):
+        status, output, errors = run("explain", *arguments, "--json")
+        if arguments[-1] == "--force":  # of no photo, but of the options
+            assert (status, output) == (1, "")
+            continue
+        assert (status, json.loads(output)["photo"]) == (1, arguments[0])
+        assert errors == f"opmask: {json.loads(output)['error']}\n"
+
+
+SWAPPED = {
+    "render a.opmask photo.png -o b.png": "'PHOTO' and 'EDIT' must not be swapped, got a.opmask",
+    "render a.opmask a.opmask -o b.png": "'PHOTO' must be a photo, got the edit a.opmask.",
+    "render photo.png photo.png -o b.png": "'EDIT' must be an edit, got the photo photo.png.",
+    "explain a.opmask": "'PHOTO' must be a photo, got the edit a.opmask.",
+    "explain a.opmask --edit photo.png": "'PHOTO' and '--edit' must not be swapped, got a.opmask",
+    "explain photo.png --edit photo.png": "'--edit' must be an edit, got the photo photo.png.",
+    "edit photo.png": "'EDIT' must be an edit, got the photo photo.png.",
+    "edit photo.png -o b.opmask --undo 1": "'EDIT' must be an edit, got the photo photo.png.",
+    "harmonize a.opmask -o b.png": "'PHOTO' must be a photo, got the edit a.opmask.",
+    "paste a.opmask photo.png -o b.png": "'FOREGROUND' must be a photo, got the edit a.opmask.",
+    "paste photo.png a.opmask -o b.png": "'BACKGROUND' must be a photo, got the edit a.opmask.",
+    "export-edit photo.png a.opmask -o b.ora": "'PHOTO' and 'FILE.opmask' must not be swapped",
+    "export-edit photo.png -o b.npz": "'FILE.opmask' must be an edit, got the photo photo.png.",
+    "editor a.opmask": "'PHOTO' must be a photo, got the edit a.opmask.",
+}
+
+
+@pytest.mark.parametrize("command", SWAPPED)
+def test_a_photo_in_place_of_an_edit_is_said_and_the_other_way_round(run, saved, command):
+    status, output, errors = run(*command.split())
+    assert (status, output, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith(f"opmask: {SWAPPED[command]}")
+
+
 # --- regions ---
 
 
@@ -153,7 +188,7 @@ REFUSED = {
     "strokes alone": (["--strokes"], "'--strokes' must go with --region"),
     "two": (["--region", "region.png", "--box", "0,0,9,9"], "'--region' must not go with --box"),
     "box": (["--box", "1,2,3"], "'--box' must be X0,Y0,X1,Y1"),
-    "box beyond": (["--box", "0,0,99,9"], "'boxes' must be x0,y0,x1,y1 with"),
+    "box beyond": (["--box", "0,0,99,9"], "'--box' must be x0,y0,x1,y1 with"),
     "invert alone": (["--invert"], "'--invert' must go with a region"),
     "no alpha": (["--alpha"], "'--alpha' must go with a photo that has alpha"),
     "edits": (["--save-edits", "a.txt"], "'--save-edits' must end in .opmask"),
@@ -266,12 +301,12 @@ def test_a_saved_edit_is_explained_as_it_was_planned(run, saved):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--at", "60,0"], "'at' must leave some of the cut-out in the photo"),
+        (["--at", "60,0"], "'--at' must leave some of the cut-out in the photo"),
         (["--at", "x"], "'--at' must be X,Y in whole pixels"),
-        (["--scale", "0.01"], "'scale' must make the cut-out 1 to 30000 pixels"),
-        (["--scale", "1400"], "'scale' must make the cut-out at most 200,000,000 pixels"),
-        (["--scale", "0"], "'scale' must be a number above 0"),
-        (["--scale", "nan"], "'scale' must"),
+        (["--scale", "0.01"], "'--scale' must make the cut-out 1 to 30000 pixels"),
+        (["--scale", "1400"], "'--scale' must make the cut-out at most 200,000,000 pixels"),
+        (["--scale", "0"], "'--scale' must be a number above 0"),
+        (["--scale", "nan"], "'--scale' must"),
     ],
 )
 def test_a_cut_out_beyond_the_photo_is_refused(run, cutout, arguments, message):

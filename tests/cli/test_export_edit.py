@@ -89,6 +89,14 @@ def test_what_is_there_is_replaced_only_when_asked(capsys, edit, photo, out, nam
     assert run(capsys, *arguments, "--overwrite")[0] == 0
 
 
+@pytest.mark.parametrize("name", ["a.npz", "a.png", "a.ora", "a.cube"])
+def test_a_folder_that_is_missing_is_not_made_for_any_of_them(capsys, edit, photo, out, name):
+    photos = [photo] if name[1:] in (".ora", ".cube") else []
+    status, _, errors = run(capsys, edit, *photos, "-o", out / "mistyped" / name)
+    assert (status, [*out.iterdir()]) == (1, [])
+    assert "'--out' must lie in a folder that is there, got " in errors
+
+
 def test_another_photo_is_refused_unless_forced(capsys, edit, tmp_path, out):
     Image.new("RGB", (192, 128), "teal").save(tmp_path / "other.png")
     arguments = edit, tmp_path / "other.png", "-o", out / "a.ora"

@@ -250,10 +250,10 @@ REFUSED = {
     "strength": (["photo.png", *OUT, *MODEL, "--strength", "x"], "'--strength' must be auto or a"),
     "not a number": (
         ["photo.png", *OUT, *MODEL, "--strength", "nan"],
-        "'strength' must be 'auto' or at least 0 and finite, got nan.",
+        "'--strength' must be 'auto' or at least 0 and finite, got nan.",
     ),
-    "negative": (["photo.png", *OUT, *MODEL, "--strength", "-1"], "'strength' must be 'auto' or"),
-    "work size": (["photo.png", *OUT, *MODEL, "--work-size", "9"], "'work_size' must be at least"),
+    "negative": (["photo.png", *OUT, *MODEL, "--strength", "-1"], "'--strength' must be 'auto'"),
+    "work size": (["photo.png", *OUT, *MODEL, "--work-size", "9"], "'--work-size' must be"),
     "no photo": (["gone.png", *OUT, *MODEL], "gone.png cannot be read: there is no such"),
     "no picture": (["text.png", *OUT, *MODEL], "text.png cannot be read: it is no picture,"),
     "half a photo": (["half.png", *OUT, *MODEL], "half.png cannot be read: "),
@@ -277,7 +277,7 @@ REFUSED = {
     "no masks": (["photo.png", *OUT, "--model", "rgb.safetensors"], "'--model' must be one that"),
     "blind": (
         ["photo.png", *OUT, "--model", "blind.safetensors", "--region", "region.png"],
-        "'region' must be None for a blind model",
+        "'--model' must be one that takes a region",
     ),
     "no region": (["photo.png", *OUT, *MODEL, "--region", "gone.png"], "gone.png cannot be read:"),
     "half a region": (

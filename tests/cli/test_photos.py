@@ -192,3 +192,23 @@ def test_a_folder_that_must_not_be_written_to_is_refused(folder, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     with pytest.raises(ValueError, match="'--out' must be a folder that can be written to, got o"):
         find("photos", out="out/new")
+
+
+def test_what_can_be_read_is_taken_of_a_folder_and_what_cannot_be_written_becomes_png(folder):
+    touch("more/a.gif", "more/b.JFIF", "more/c.tga", "more/d.avif", "more/e.mp4", "more/f.opmask")
+    assert names(find("more")[0]) == ["out/a.png", "out/b.png", "out/c.png", "out/d.avif"]
+    touch("more/masks/a.gif")
+    assert find("more/a.gif", region="more/masks", out="x.png")[0][0].region.name == "a.gif"
+
+
+def test_panels_of_before_are_no_photos(folder):
+    touch("photos/panels/a.jpg.png")
+    assert len(find("photos/**/*", panels=Path("photos/panels"))[0]) == 3
+    with pytest.raises(ValueError, match="'--out' and '--panel' must be another folder than that"):
+        find("photos", panels=Path("photos"))
+
+
+def test_edits_and_panels_too_are_no_files_that_are_read(folder):
+    touch("photos/a.jpg.png")
+    with pytest.raises(ValueError, match=r"'--panel' must not hold files that are read"):
+        find("photos/a.jpg", "photos/a.jpg.png", panels=Path("photos"))

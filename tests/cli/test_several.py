@@ -1,10 +1,12 @@
 """`opmask harmonize` with several photos."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +96,73 @@ def test_finished_photos_stay_and_are_said(run):
     assert os.stat("out/a.png").st_mtime_ns > times
 
 
+def snapshot():
+    """All that was written, and when."""
+    folders = ("out", "new", "edits", "panels")
+    return {path: path.stat().st_mtime_ns for folder in folders for path in Path(folder).glob("*")}
+
+
+BESIDE = ("--save-edits", "edits", "--panel", "panels")
+
+
+def test_edits_and_panels_that_are_missing_are_made_beside_finished_photos(run):
+    run("photos", "-o", "out")
+    before = snapshot()
+    status, output, _ = run("photos", "-o", "out", *BESIDE)
+    assert (status, snapshot().items() >= before.items()) == (0, True)
+    assert output[0].startswith("Written: edits/a.png.opmask, panels/a.png.png (60x40; ")
+    assert output[0].endswith(" out/a.png was there, and stays.")
+    photo, written = (opmask.read_photo(f"{folder}/b.png") for folder in ("photos", "out"))
+    edit = opmask.Edit.load("edits/b.png.opmask")
+    assert np.array_equal(edit.render(photo).pixels, written.pixels)
+    assert run("photos", "-o", "out", *BESIDE)[1] == [
+        "3 of 3 photos are there already. --overwrite redoes them."
+    ]
+
+
+@pytest.mark.parametrize("gone", ["out/b.png", "edits/b.png.opmask", "panels/b.png.png"])
+def test_a_photo_is_finished_only_if_all_that_is_asked_for_is_there(run, gone):
+    run("photos", "-o", "out", *BESIDE)
+    before = snapshot()
+    os.unlink(gone)
+    status, output, _ = run("photos", "-o", "out", *BESIDE)
+    assert (status, output[0][:31]) == (0, "2 of 3 photos are there already")
+    assert output[1].startswith(f"Written: {gone} (60x40; ")
+    changed = {str(path) for path, _ in snapshot().items() ^ before.items()}
+    assert changed == {gone}
+
+
+def test_a_photo_of_other_options_gets_no_edit_that_does_not_give_it(run):
+    run("photos/a.png", "photos/b.png", "-o", "out", "--strength", "0.5")
+    before = snapshot()
+    status, output, lines = run("photos", "-o", "out", "--save-edits", "edits")
+    assert (status, len(output), len(lines)) == (1, 1, 3)
+    assert "out/a.png is there already, and other than these options make it." in lines[0]
+    assert snapshot().keys() - before.keys() == {Path("out/c.png"), Path("edits/c.png.opmask")}
+    assert snapshot().items() >= before.items()
+
+
+def test_a_finished_photo_that_is_damaged_is_said_and_stays(run):
+    run("photos", "-o", "out")
+    Path("out/b.png").write_bytes(b"half")
+    status, output, [line, _] = run("photos", "-o", "out", "--save-edits", "edits")
+    assert (status, len(output)) == (1, 2)
+    assert line.startswith("opmask: photos/b.png: out/b.png cannot be read: ")
+    assert Path("out/b.png").read_bytes() == b"half"
+
+
+def test_a_panel_that_cannot_be_written_is_named_once(run, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    errors = run("photos/a.png", "-o", "new.png", "--panel", "panel.png")[2]
+    assert errors == [
+        "opmask: 'panel.png' cannot be written: No space left on device. Free some space there, "
+        "or choose another folder."
+    ]
+
+
 def test_where_all_is_finished_no_model_is_loaded(run):
     run("photos", "-o", "out")
     status, output, errors = run("photos", "-o", "out", model="gone")
@@ -153,7 +222,7 @@ def test_a_blind_model_refuses_a_region_once(run, tmp_path):
         "photos", "-o", "out", "--region", "masks", model=tmp_path / "blind.safetensors"
     )
     assert (status, output, contents()) == (1, [], [])
-    assert errors[0].startswith("opmask: 'region' must be None for a blind model")
+    assert errors[0].startswith("opmask: '--model' must be one that takes a region")
 
 
 def test_one_line_of_json_for_each_photo(run):
@@ -185,6 +254,22 @@ def test_one_photo_is_one_line_of_json_also_where_it_fails(run):
     assert (status, json.loads(line)["status"], len(errors)) == (1, "failed", 1)
 
 
+def test_what_is_refused_for_all_photos_is_a_line_of_json_for_each(run):
+    spoil()
+    status, output, errors = run("photos", "-o", "out", "--json", model="gone")
+    lines = list(map(json.loads, output))
+    assert (status, [line["status"] for line in lines]) == (1, ["failed"] * 4)
+    assert [Path(line["photo"]).stem for line in lines] == ["a", "b", "c", "small"]
+    assert f"opmask: {lines[-1]['error']}" == errors[-1]
+
+
+def test_photos_that_are_not_found_are_lines_of_json(run):
+    status, output, [line] = run("photos/a.png", "gone.png", "-o", "out", "--json")
+    lines = list(map(json.loads, output))
+    assert (status, [one["photo"] for one in lines]) == (1, ["photos/a.png", "gone.png"])
+    assert {one["error"] for one in lines} == {line.removeprefix("opmask: ")}
+
+
 def test_an_interrupted_run_goes_on_where_it_was(run, monkeypatch):
     def interrupt(model, photo, **options):
         if contents():
@@ -205,18 +290,22 @@ def test_a_photo_whose_panel_fails_is_not_finished(run, monkeypatch):
         raise OSError("no panel")
 
     monkeypatch.setattr(harmonizing, "draw_panel", fail)
-    beside = ("--save-edits", "edits", "--panel", "panels")
-    assert run("photos", "-o", "out", *beside)[0] == 1
+    assert run("photos", "-o", "out", *BESIDE)[0] == 1
     assert (contents(), os.listdir("edits"), os.listdir("panels")) == ([], [], [])
     monkeypatch.undo()
 
 
 def test_edits_and_panels_of_before_are_replaced_on_request_only(run):
     assert run("photos", "-o", "out", "--save-edits", "edits")[0] == 0
-    status, output, [line] = run("photos", "-o", "new", "--save-edits", "edits")
-    assert (status, output, os.path.exists("new")) == (1, [], False)
-    assert "got edits/a.png.opmask. Choose another folder; --overwrite replaces it." in line
-    assert run("photos", "-o", "new", "--save-edits", "edits", "--overwrite")[0] == 0
+    before = snapshot()
+    other = ("photos", "-o", "new", "--save-edits", "edits", "--strength", "0.5")
+    status, output, lines = run(*other)
+    assert (status, output, snapshot(), len(lines)) == (1, [], before, 4)
+    assert lines[0] == (
+        "opmask: photos/a.png: edits/a.png.opmask is there already, and other than these options "
+        "make it. Choose another folder; --overwrite replaces it."
+    )
+    assert run(*other, "--overwrite")[0] == 0
 
 
 def test_a_line_stays_one_whatever_the_name_of_a_photo(run):

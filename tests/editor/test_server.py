@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+from pathlib import Path
 
 import pytest
 from quiet_gradio import importing_gradio
@@ -72,6 +74,29 @@ def test_what_was_uploaded_is_served_to_nobody(client):
     [path] = answer.json()
     assert path.endswith("/house.png")
     assert client.get(f"/gradio_api/file={path}").status_code == 404
+
+
+def test_uploads_that_no_page_opens_are_removed_after_a_while(model, tmp_path, monkeypatch):
+    from starlette.testclient import TestClient
+
+    from opmask.editor import page
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(page, "UNOPENED", (0.05, 0.3))
+    with importing_gradio(), TestClient(create_app(Desk(model)), "http://127.0.0.1:7860") as made:
+        [old] = made.post("/gradio_api/upload", files={"files": ("a.png", b"old")}).json()
+        assert Path(old).read_bytes() == b"old"
+        until(lambda: not Path(old).exists())
+        [new] = made.post("/gradio_api/upload", files={"files": ("b.png", b"new")}).json()
+        assert Path(new).exists()
+
+
+def until(holds, seconds=20):
+    """Waits until something holds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_download_is_for_the_browser_that_made_it(client, photo):

@@ -238,6 +238,13 @@ def test_controls_go_no_further_than_on_the_page(session, name, control, value, 
         session.set_control(name, control, value)
 
 
+def test_another_photo_removes_what_was_offered_of_the_one_before(session, photo):
+    session.offer(session.save_photo()[0])
+    session.open_photo(photo, "barn.png")
+    assert not session.downloads
+    assert not [*session.folder.iterdir()]
+
+
 def test_a_session_removes_its_folder(session):
     path = session.save_edit()
     key = session.offer(path)

@@ -121,7 +121,7 @@ def test_pictures_of_all_kinds_are_exported(edit, photo, tmp_path, kind):
 
 def test_what_is_there_is_replaced_only_when_asked(edit, photo, still, tmp_path):
     folder = to_cube(edit, photo, tmp_path / "a", size=5).folder
-    with pytest.raises(ValueError, match=r"new folder, got .*--overwrite replaces it"):
+    with pytest.raises(ValueError, match=r"new folder, got .*overwrite=True replaces it"):
         to_cube(edit, photo, folder)
     brighter = still.adjust("l_add", offset=0.2)
     to_cube(brighter, photo, folder, size=5, overwrite=True)

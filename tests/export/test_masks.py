@@ -106,7 +106,8 @@ def test_names_of_masks_that_no_file_may_have_are_kept(edit, tmp_path, ending):
 def test_what_is_there_is_replaced_only_when_asked(edit, still, tmp_path):
     for name in "masks.npz", "masks.png":
         path = save_masks(still, tmp_path / name)
-        with pytest.raises(ValueError, match=r"'path' must be a new f.* --overwrite replaces it"):
+        message = r"'path' must be a new f.* overwrite=True replaces it"
+        with pytest.raises(ValueError, match=message):
             save_masks(edit, tmp_path / name)
         assert_close(load_masks(path), still.masks(), 0)
         save_masks(edit, tmp_path / name, overwrite=True)

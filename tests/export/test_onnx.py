@@ -315,6 +315,25 @@ def test_a_network_that_cannot_be_exported_says_why(path):
     assert not path.exists()
 
 
+class Fickle(Operator):
+    """An operator whose path depends on what is in the image, and that says something."""
+
+    space = LAB
+    ranges = {"fickle": MaskRange(0.0)}
+
+    def forward(self, image, mask):
+        print("of mine", file=sys.stderr)
+        return image + mask if image.mean() > 0.5 else image - mask
+
+
+def test_an_operator_that_cannot_be_exported_prints_no_graphs(path, capfd):
+    with pytest.raises(ValueError, match=r"'model' cannot be exported: .*data-dependent"):
+        to_onnx(Retoucher(Fickle()), path, parts="retoucher")
+    printed = capfd.readouterr()
+    assert (printed.out, set(printed.err.split("\n"))) == ("", {"of mine", ""})
+    assert not path.exists()
+
+
 @pytest.mark.parametrize(
     ("model", "parts", "error", "message"),
     [

@@ -242,7 +242,7 @@ def test_names_of_masks_do_no_harm(still, photo, tmp_path, name):
 def test_a_file_that_is_there_is_replaced_only_when_asked(edit, photo, tmp_path):
     path = tmp_path / "a.ora"
     path.write_text("mine")
-    with pytest.raises(ValueError, match=r"new file, got .*--overwrite replaces it"):
+    with pytest.raises(ValueError, match=r"new file, got .*overwrite=True replaces it"):
         to_openraster(edit, photo, path)
     assert path.read_text() == "mine"
     to_openraster(edit, photo, path, overwrite=True)

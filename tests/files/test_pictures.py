@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from opmask.files.endings import READ
 from opmask.files.exif import upright
+from opmask.files.photo import read_photo
 from opmask.files.pictures import (
     check_opaque,
     open_picture,
     open_stored,
     picture_files,
+    register_plugins,
     to_rgb,
 )
 
@@ -212,3 +215,14 @@ def test_only_pictures_with_a_transparent_pixel_are_not_opaque():
     palette.info["transparency"] = palette.getpixel((0, 0))
     with pytest.raises(ValueError, match="must be opaque"):
         check_opaque(palette, "a.png")
+
+
+@pytest.mark.parametrize("ending", READ)
+def test_each_ending_that_is_taken_of_a_folder_is_of_a_format_that_is_read(tmp_path, ending):
+    register_plugins()
+    formats = {".hif": "HEIF", ".jfif": "JPEG", ".jpe": "JPEG", ".pgm": "PPM", ".pnm": "PPM"}
+    path = tmp_path / f"a{ending}"
+    Image.new("RGB", (32, 16), "teal").save(path, formats.get(ending))
+    assert picture_files(tmp_path) == [path]
+    assert read_photo(path).size == (16, 32)
+    assert open_picture(path).size == (32, 16)

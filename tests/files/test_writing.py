@@ -182,6 +182,26 @@ def test_a_writer_that_replaces_files_itself_names_the_file_that_was_asked_for(t
         write_within()
 
 
+def test_of_files_that_are_written_together_the_one_that_fails_is_named(tmp_path):
+    def write_both():
+        with replacing(tmp_path / "a"), replacing(tmp_path / "b"):
+            raise OSError(errno.ENOSPC, "full")
+
+    message = r"^\[Errno 28\] '[^']*/b' cannot be written: full\. Free [^']*$"
+    with pytest.raises(OSError, match=message):
+        write_both()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_a_writer_refuses_itself_names_the_file_that_was_asked_for(tmp_path):
+    def write_within():
+        with replacing(tmp_path / "a.png") as temporary:
+            raise ValueError(f"{temporary} cannot be written: too wide.")
+
+    with pytest.raises(ValueError, match=r"^[^']*/a\.png cannot be written: too wide\.$"):
+        write_within()
+
+
 def test_errors_of_reading_another_file_stay(tmp_path):
     def read_within():
         with replacing(tmp_path / "file.txt"):
@@ -355,3 +375,11 @@ def test_a_reader_never_meets_half_a_file_of_many_processes(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
     for writer in writers:
         writer.stdout.close()
+
+
+def test_what_replaces_a_file_is_an_option_of_a_command_or_an_argument_of_a_function(here):
+    (here / "a").touch()
+    with pytest.raises(ValueError, match=r"'path' must be a new file, .* overwrite=True replaces"):
+        check_outputs({"path": "a"})
+    with pytest.raises(ValueError, match=r"'the key' must be a new file, .* --overwrite replaces"):
+        check_outputs({"--out": "b", "the key": "a"})

@@ -103,6 +103,13 @@ def test_the_same_kind_comes_out_and_it_is_changed(kind, gate):
     assert (to_pixels(output) - to_pixels(image)).abs().max() > 0.02
 
 
+def test_a_pil_image_becomes_a_photo_once(monkeypatch):
+    calls, made = [], opmask.Photo.from_image
+    monkeypatch.setattr(opmask.Photo, "from_image", lambda pil: calls.append(pil) or made(pil))
+    harmonize(trained(), Image.new("RGB", (64, 48), "teal"))
+    assert len(calls) == 1
+
+
 def test_kinds_agree_with_each_other():
     model, array = trained(), noise(41, 53, 3).numpy()
     kinds = ["RGB", "array", "uint8", "float", "double", "batch"]

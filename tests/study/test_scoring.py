@@ -79,7 +79,7 @@ def test_the_time_is_the_median(files, key):
 
 def test_nobody_who_finished_is_an_error(write_answers, key):
     unfinished, empty = write_answers("a", [1]), write_answers("b", [])
-    message = "those of a participant who finished, got 2 files without. --partial counts"
+    message = "those of a participant who finished, got 2 files without. partial=True counts"
     with pytest.raises(ValueError, match=message):
         score_study([unfinished, empty], key)
     with pytest.raises(ValueError, match=r"of a participant who answered, got 1 files without\.$"):
