@@ -10,14 +10,16 @@ Data flow: `(function, planes) -> in_blocks -> result`; used by the conversions 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-__all__ = ["convert", "in_blocks", "is_plain"]
+__all__ = ["convert", "in_blocks", "is_plain", "no_autocast"]
 
 BLOCK = 2**16
 """The pixels of a block: a few images of three channels of them fit into the cache of a core."""
@@ -64,12 +66,29 @@ def convert(function: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
 
     Returns:
         The converted image, with the shape and type of `image`.
+
+    Raises:
+        ValueError: If there are not three channels.
+        TypeError: If the image is no tensor of a floating-point type.
     """
-    planes = image.reshape(-1, *image.shape[-3:]).to(
-        torch.promote_types(image.dtype, torch.float32)
-    )
-    with torch.autocast(image.device.type, enabled=False):
+    if not (isinstance(image, Tensor) and image.is_floating_point()):
+        kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
+        raise TypeError(
+            f"'image' must be a floating-point tensor, got {kind}. Divide 8-bit values by 255."
+        )
+    if image.ndim < 3 or image.shape[-3] != 3:
+        raise ValueError(f"'image' must have shape (*, 3, H, W), got {tuple(image.shape)}.")
+    planes = image.reshape(math.prod(image.shape[:-3]), *image.shape[-3:])
+    with no_autocast(image.device):
+        planes = planes.to(torch.promote_types(image.dtype, torch.float32))
         return in_blocks(function, planes).reshape(image.shape).to(image.dtype)
+
+
+def no_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Switches autocast off where there is one, which meta tensors have not."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def is_plain(*tensors: Tensor) -> bool:

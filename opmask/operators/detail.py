@@ -282,7 +282,7 @@ class Relight(Operator):
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
-        grid = Grid(image, nodes_of(self.softness))
+        grid = Grid(mask, nodes_of(self.softness))
         return image * torch.exp2(grid.spread(grid.means(mask)))
 
 

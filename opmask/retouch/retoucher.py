@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from opmask.color import ColorSpace, check_image
-from opmask.color.blocks import in_blocks, is_plain
+from opmask.color.blocks import in_blocks, is_plain, no_autocast
 from opmask.color.lab import channels_of
 from opmask.operators import MaskRange, Operator
 from opmask.operators.base import join_ranges, split_masks
@@ -211,7 +211,9 @@ class Retoucher(nn.Module):
         Args:
             image: The image, with shape :math:`(B, 3, H, W)`, RGB in :math:`[0, 1]`.
             masks: Every mask by name, each with shape :math:`(B, 1, H, W)` or broadcastable to it,
-                in operator units.
+                in operator units, floating point of any precision, on the device of the image.
+                Masks out of their range are applied as they are, because looking at each value
+                would stop a GPU; `edit(masks)` clamps all but the gates.
 
         Returns:
             The retouched image, with the shape of `image`, RGB in :math:`[0, 1]`, in at least
@@ -220,8 +222,8 @@ class Retoucher(nn.Module):
 
         Raises:
             KeyError: If the names are not exactly those in `ranges`.
-            ValueError: If a shape does not fit.
-            TypeError: If the image is not of a floating-point type.
+            ValueError: If a shape does not fit, or a mask is on another device.
+            TypeError: If the image or a mask is no tensor of a floating-point type.
         """
         return self._retouch(image, masks, saturate)
 
@@ -248,7 +250,7 @@ class Retoucher(nn.Module):
         check_image(image)
         self._check_masks(image, masks)
         dtype = torch.promote_types(image.dtype, torch.float32)
-        with torch.autocast(image.device.type, enabled=False):
+        with no_autocast(image.device):
             x, masks = image.to(dtype), {name: m.to(dtype) for name, m in masks.items()}
             *stages, last = self.stages
             for stage in stages:
@@ -306,6 +308,14 @@ class Retoucher(nn.Module):
             )
         want = (image.shape[0], 1, *image.shape[-2:])
         for name, mask in masks.items():
+            if not (isinstance(mask, Tensor) and mask.is_floating_point()):
+                kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+                raise TypeError(f"mask {name!r} must be a floating-point tensor, got {kind}.")
+            if mask.device != image.device:
+                raise ValueError(
+                    f"mask {name!r} must be on the device of the image, {image.device}, got "
+                    f"{mask.device}. Move it there by .to(image.device)."
+                )
             fits = mask.ndim == 4 and all(
                 m in (1, n) for m, n in zip(mask.shape, want, strict=True)
             )

@@ -268,3 +268,29 @@ def test_all_forms_agree_in_gamut_and_beyond(space: ColorSpace):
             for convert in (space.from_rgb, there):
                 difference = (convert(image.float()) - values).abs() * 128
                 assert difference.max() < 1e-3
+
+
+# --- input of other kinds ---
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 3, 0, 4), (3, 4, 0)])
+@pytest.mark.parametrize("space", SPACES, ids=lambda s: s.name)
+def test_no_pixels_give_none(space: ColorSpace, shape):
+    assert space.to_rgb(space.from_rgb(torch.ones(shape))).shape == torch.Size(shape)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda s: s.name)
+def test_shapes_are_worked_out_without_values(space: ColorSpace):
+    image = torch.ones(2, 3, 4, 5, device="meta")
+    assert space.to_rgb(space.from_rgb(image)).shape == image.shape
+
+
+@pytest.mark.parametrize("space", [LAB, LINEAR_RGB, OKLAB, HLS, HSV], ids=lambda s: s.name)
+def test_something_else_than_colours_is_refused(space: ColorSpace):
+    with pytest.raises(TypeError, match=r"floating-point tensor, got torch\.int64\. Divide 8-bit"):
+        space.from_rgb(torch.ones(1, 3, 4, 4, dtype=torch.int64))
+    with pytest.raises(TypeError, match="must be a floating-point tensor, got ndarray"):
+        space.to_rgb(np.ones((1, 3, 4, 4)))
+    for shape in [(1, 4, 5, 5), (3, 3)]:
+        with pytest.raises(ValueError, match=r"'image' must have shape \(\*, 3, H, W\), got"):
+            space.from_rgb(torch.ones(shape))

@@ -173,3 +173,8 @@ def test_a_range_may_be_wider():
 
 def test_lightness_operators_work_in_lab():
     assert {kind.space for kind in (Clarity, Denoise, Grain, Sharpen)} == {LAB}
+
+
+def test_one_value_relights_the_whole_photo():
+    image, stop = torch.rand(2, 3, 9, 11), torch.ones(1, 1, 1, 1)
+    torch.testing.assert_close(Relight()(image, stop), 2 * image)

@@ -295,6 +295,45 @@ def test_missing_and_unknown_masks_raise_a_key_error():
         retoucher(image, {**masks, "extra": masks["l_mul"]})
 
 
+@pytest.mark.parametrize(
+    ("mask", "kind", "message"),
+    [
+        (0.5, TypeError, "mask 'exposure' must be a floating-point tensor, got float"),
+        (np.ones((1, 1, 1, 1)), TypeError, "must be a floating-point tensor, got ndarray"),
+        (torch.ones(1, 1, 1, 1).int(), TypeError, r"floating-point tensor, got torch\.int32"),
+        (
+            torch.ones(1, 1, 1, 1, device="meta"),
+            ValueError,
+            r"must be on the device of the image, cpu, got meta\. Move it there by \.to",
+        ),
+    ],
+)
+def test_a_mask_of_another_kind_or_device_raises(mask, kind, message):
+    retoucher = Retoucher(opmask.operators.Exposure())
+    with pytest.raises(kind, match=message):
+        retoucher(torch.rand(1, 3, 4, 4), {"exposure": mask})
+
+
+def test_masks_of_another_precision_are_taken():
+    retoucher, image = Retoucher(opmask.operators.Exposure()), torch.rand(1, 3, 4, 4)
+    for dtype in (torch.float16, torch.float64):
+        output = retoucher(image, {"exposure": torch.full((1, 1, 1, 1), 0.5, dtype=dtype)})
+        assert output.dtype == torch.float32
+
+
+def test_masks_out_of_their_range_are_applied_as_they_are_and_an_edit_clamps_them():
+    retoucher, image = Retoucher(opmask.operators.Exposure()), torch.full((1, 3, 4, 4), 0.01)
+    masks = {"exposure": torch.full((1, 1, 1, 1), 3.0)}
+    light = opmask.LINEAR_RGB.from_rgb(retoucher(image, masks))
+    torch.testing.assert_close(light, 8 * opmask.LINEAR_RGB.from_rgb(image))
+    assert retoucher.edit(masks)["exposure"].item() == 2
+
+
+def test_shapes_are_worked_out_without_values():
+    retoucher, image = opmask.photo_retoucher(), torch.rand(2, 3, 4, 5, device="meta")
+    assert retoucher(image, retoucher.identity(image)).shape == image.shape
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 4, 5), (2, 1, 4, 4), (1, 3, 4, 4), (1, 4, 4)])
 def test_a_mask_of_another_shape_raises(shape):
     retoucher, image = opmask.lab_retoucher(), torch.rand(1, 3, 4, 4)
