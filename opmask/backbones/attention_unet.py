@@ -18,7 +18,7 @@ GATED = 3
 """How many decoder levels have a gate, counted from the outermost concatenation."""
 
 
-class _Gate(nn.Module):
+class Gate(nn.Module):
     """Weighs every feature by a number in (0, 1) that depends on all features of its place."""
 
     def __init__(self, channels: int) -> None:
@@ -117,13 +117,13 @@ class AttentionUNet(nn.Module):
             for level in levels
         )
         self.gates = nn.ModuleList(
-            _Gate(2 * widths[level - 1]) if level <= GATED else nn.Identity() for level in levels
+            Gate(2 * widths[level - 1]) if level <= GATED else nn.Identity() for level in levels
         )
         self.out = _enlarge(2 * width, out_channels)
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps (B, in_channels, H, W) to (B, out_channels, H, W)."""
-        _check_size(image, self.multiple_of)
+        check_size(image, self.multiple_of)
         x, skips = image, []
         for down in self.encoder:
             x = down(x)
@@ -134,7 +134,7 @@ class AttentionUNet(nn.Module):
         return self.out(x)
 
 
-def _check_size(image: Tensor, multiple: int) -> None:
+def check_size(image: Tensor, multiple: int) -> None:
     height, width = image.shape[-2:]
     if height % multiple or width % multiple:
         raise ValueError(

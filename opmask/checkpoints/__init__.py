@@ -2,10 +2,17 @@ r"""Checkpoints: files that become models.
 
 Data flow: `model -> save -> file -> load -> model` for models of this library, each in one
 safetensors file, and `published file -> load_reference_checkpoint -> model` for those of the
-paper's code. Nothing in a file is ever executed.
+paper's code, and likewise of others (:func:`load_dovenet`). Nothing in a file is ever executed.
 """
 
 from opmask.checkpoints.native import load, save
+from opmask.checkpoints.published import load_dovenet
 from opmask.checkpoints.reference import load_reference_checkpoint, load_reference_discriminator
 
-__all__ = ["load", "load_reference_checkpoint", "load_reference_discriminator", "save"]
+__all__ = [
+    "load",
+    "load_dovenet",
+    "load_reference_checkpoint",
+    "load_reference_discriminator",
+    "save",
+]

@@ -7,20 +7,18 @@ result is a model like any other, to be edited, trained on and saved with :func:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from opmask.backbones import AttentionUNet
-from opmask.checkpoints._checks import check_finite
+from opmask.checkpoints._layout import DEEPEST, check_names, fill, first_layer
 from opmask.checkpoints._pth import read_state_dict
 from opmask.color import LAB_CENTERED
 from opmask.discriminator import PatchDiscriminator
-from opmask.files.pth import check_weights
 from opmask.operators import Add, MaskRange, Mul
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
@@ -31,11 +29,6 @@ __all__ = ["load_reference_checkpoint", "load_reference_discriminator"]
 
 # Theirs: add_L mul_L add_a mul_a add_b mul_b. Ours: l_mul a_mul b_mul l_add a_add b_add.
 ROWS = [1, 3, 5, 0, 2, 4]
-
-DEEPEST, WIDEST = 10, 4096
-"""The most levels, and channels at the outermost, that a file may have."""
-
-N = TypeVar("N", bound=nn.Module)
 
 
 def load_reference_checkpoint(
@@ -87,8 +80,8 @@ def load_reference_checkpoint(
     tensors = read_state_dict(path, which)
     depth = max(5, 1 + sum(name.endswith(".model.1.weight") for name in tensors))
     names = generator_names(min(depth, DEEPEST))
-    _check_names(path, "generator", tensors, names)
-    width, inputs = _first_layer(path, tensors, "model.model.0.weight")
+    check_names(path, "generator", tensors, names, _advice("generator", tensors))
+    width, inputs = first_layer(path, tensors, "model.model.0.weight")
     outputs = tensors["model.model.3.conv2d.bias"].numel()
     if inputs != 3 or outputs not in (3, 6):
         raise ValueError(
@@ -96,7 +89,7 @@ def load_reference_checkpoint(
             f"3, for RGB, got {inputs} inputs and {outputs} outputs."
         )
     build = partial(AttentionUNet, inputs, outputs, width=width, depth=depth)
-    backbone = _build(path, build, tensors, names)
+    backbone = fill(path, build, tensors, names)
     return _wrap(backbone) if outputs == 6 else DirectRGB(backbone, multiple_of=2**depth)
 
 
@@ -132,10 +125,10 @@ def load_reference_discriminator(path: str | Path) -> PatchDiscriminator:
     depth = min(max(1, sum(name.endswith(".weight") for name in tensors) - 2), DEEPEST)
     with torch.device("meta"):
         names = {name: name for name in PatchDiscriminator(width=1, depth=depth).state_dict()}
-    _check_names(path, "discriminator", tensors, names)
-    width, inputs = _first_layer(path, tensors, "model.0.weight")
+    check_names(path, "discriminator", tensors, names, _advice("discriminator", tensors))
+    width, inputs = first_layer(path, tensors, "model.0.weight")
     build = partial(PatchDiscriminator, inputs, width=width, depth=depth)
-    return _build(path, build, tensors, names)
+    return fill(path, build, tensors, names)
 
 
 def generator_names(depth: int) -> dict[str, str]:
@@ -155,18 +148,6 @@ def generator_names(depth: int) -> dict[str, str]:
         for theirs, ours in layers.items()
         for kind in ("weight", "bias")
     }
-
-
-def _check_names(
-    path: Path, kind: str, tensors: Mapping[str, Tensor], wanted: Mapping[str, str]
-) -> None:
-    unexpected = [f"{name!r} is unexpected" for name in tensors if name not in wanted]
-    missing = [f"{name!r} is missing" for name in wanted if name not in tensors]
-    if unexpected or missing:
-        raise ValueError(
-            f"{str(path)!r} holds no {kind} of the published code: "
-            f"{' and '.join(unexpected[:1] + missing[:1])}. {_advice(kind, tensors)}"
-        )
 
 
 def _advice(kind: str, tensors: Mapping[str, Tensor]) -> str:
@@ -196,37 +177,6 @@ def _wrap(backbone: AttentionUNet) -> OperatorMaskWrapper:
         example=torch.full((1, 3, backbone.multiple_of, backbone.multiple_of), 0.5),
         multiple_of=backbone.multiple_of,
     )
-
-
-def _first_layer(path: Path, tensors: Mapping[str, Tensor], name: str) -> tuple[int, int]:
-    """The numbers of outputs and inputs of a network's first convolution."""
-    shape = tuple(tensors[name].shape)
-    if len(shape) != 4 or not all(1 <= number <= WIDEST for number in shape[:2]):
-        raise ValueError(
-            f"{str(path)!r}: {name!r} must have shape (width, inputs, 4, 4) with at most {WIDEST} "
-            f"of both, got {shape}."
-        )
-    return shape[0], shape[1]
-
-
-def _build(
-    path: Path, build: Callable[[], N], tensors: Mapping[str, Tensor], names: Mapping[str, str]
-) -> N:
-    """A network with the tensors of a file, once their shapes are known to be right."""
-    with torch.device("meta"):
-        wanted = build().state_dict()
-    for theirs, ours in names.items():
-        if tensors[theirs].shape != wanted[ours].shape:
-            raise ValueError(
-                f"{str(path)!r} mixes networks of several widths: for its first layer, "
-                f"{theirs!r} must have shape {tuple(wanted[ours].shape)}, "
-                f"got {tuple(tensors[theirs].shape)}. Fetch it again."
-            )
-    check_weights(path, tensors)
-    check_finite(tensors, f"{str(path)!r} is damaged")
-    network = build()
-    network.load_state_dict({ours: tensors[theirs] for theirs, ours in names.items()})
-    return network
 
 
 @torch.no_grad()

@@ -1,0 +1,136 @@
+r"""DoveNet's generator: the attention U-Net that most harmonization networks are made of.
+
+Data flow: `image (B, 3, H, W), region (B, 1, H, W) -> DoveNet -> image (B, 3, H, W)`. As in
+:class:`opmask.backbones.AttentionUNet`, which the paper made of it, each encoder level hands on
+one tensor, *after* its leaky ReLU, to the next level and to the decoder alike.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from opmask.backbones.attention_unet import GATED, Gate, check_size
+
+__all__ = ["DoveNet"]
+
+NORMS: dict[str, type[nn.Module]] = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}
+
+
+class DoveNet(nn.Module):
+    r"""DoveNet's generator, an attention U-Net that is told the region.
+
+    .. math:: y = \frac{1 + \tanh f([2 x - 1, r])}{2}
+
+    with the composite :math:`x`, the region :math:`r` and a U-Net :math:`f`. It paints the whole
+    image, its surroundings included; its losses and published figures are those of that image.
+
+    Args:
+        in_channels: The number of channels of image and region together, 4 as published.
+        out_channels: The number of output channels.
+        width: The number of channels of the outermost level; the levels below have 2, 4 and then 8
+            times as many.
+        depth: The number of levels, at least 5; 8 as published.
+        norm: `"instance"`, as the published command trains it, or `"batch"`, as in the published
+            weights. Convolutions have a bias with instance norms alone.
+
+    Input height and width must be multiples of `2**depth`.
+
+    Raises:
+        ValueError: If `depth` is less than 5, or there is no such norm.
+
+    References:
+        | DoveNet: Deep Image Harmonization via Domain Verification (Cong et al., 2020)
+          https://arxiv.org/abs/1911.13239
+
+    Example:
+        >>> import torch
+        >>> net = DoveNet(width=8, depth=5).eval()
+        >>> image, region = torch.rand(2, 3, 64, 96), torch.ones(2, 1, 64, 96)
+        >>> net(image, region).shape
+        torch.Size([2, 3, 64, 96])
+        >>> sum(p.numel() for p in DoveNet().parameters())
+        54755587
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 4,
+        out_channels: int = 3,
+        *,
+        width: int = 64,
+        depth: int = 8,
+        norm: str = "instance",
+    ) -> None:
+        super().__init__()
+        if depth < 5:
+            raise ValueError(f"'depth' must be at least 5, got {depth}.")
+        if norm not in NORMS:
+            raise ValueError(f"'norm' must be one of {', '.join(NORMS)}, got {norm!r}.")
+        self.arguments = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "width": width,
+            "depth": depth,
+            "norm": norm,
+        }
+        self.multiple_of = 2**depth
+        widths = [width * min(2**level, 8) for level in range(depth)]
+        innermost, levels = depth - 1, range(depth - 1, 0, -1)
+        self.encoder = nn.ModuleList(
+            _down(a, b, norm, normalized=0 < level < innermost)
+            for level, (a, b) in enumerate(pairwise([in_channels, *widths]))
+        )
+        # From the innermost level to the outermost, as they run.
+        self.decoder = nn.ModuleList(
+            _up(
+                widths[level] * (1 if level == innermost else 2),
+                widths[level - 1],
+                norm,
+                dropout=0.5 if GATED < level < innermost else 0.0,
+            )
+            for level in levels
+        )
+        self.gates = nn.ModuleList(
+            Gate(2 * widths[level - 1]) if level <= GATED else nn.Identity() for level in levels
+        )
+        last = nn.ConvTranspose2d(2 * width, out_channels, 4, 2, 1)
+        self.out = nn.Sequential(nn.ReLU(), last, nn.Tanh())
+
+    def forward(self, image: Tensor, region: Tensor | None = None) -> Tensor:
+        r"""Harmonizes images.
+
+        Args:
+            image: The composites, with shape :math:`(B, 3, H, W)`, RGB in :math:`[0, 1]`.
+            region: Where they were changed, with shape :math:`(B, 1, H, W)`, in :math:`[0, 1]`.
+                If `None`, it is the last channel of `image`, as a wrapper with `region=True`
+                hands it on.
+
+        Returns:
+            The images as the network paints them, not pasted, with shape :math:`(B, C, H, W)`, in
+            :math:`[0, 1]`.
+        """
+        if region is None:
+            image, region = image[:, :-1], image[:, -1:]
+        check_size(image, self.multiple_of)
+        x, skips = torch.cat([2 * image - 1, region], 1), []
+        for down in self.encoder:
+            x = down(x)
+            skips.append(x)
+        x = skips.pop()
+        for up, gate in zip(self.decoder, self.gates, strict=True):
+            x = gate(torch.cat([skips.pop(), up(x)], 1))
+        return (1 + self.out(x)) / 2
+
+
+def _down(inputs: int, outputs: int, norm: str, normalized: bool) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=norm == "instance")
+    after = NORMS[norm](outputs) if normalized else nn.Identity()
+    return nn.Sequential(convolution, after, nn.LeakyReLU(0.2))
+
+
+def _up(inputs: int, outputs: int, norm: str, dropout: float) -> nn.Sequential:
+    convolution = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=norm == "instance")
+    return nn.Sequential(nn.ReLU(), convolution, NORMS[norm](outputs), nn.Dropout(dropout))

@@ -1,0 +1,69 @@
+r"""Files of published networks: their names and shapes are checked, then a network is filled.
+
+Data flow: `{name: tensor} -> check_names, first_layer -> fill -> network`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from opmask.checkpoints._checks import check_finite
+from opmask.files.pth import check_weights
+
+__all__ = ["DEEPEST", "check_names", "fill", "first_layer"]
+
+DEEPEST, WIDEST = 10, 4096
+"""The most levels, and channels at the outermost, that a file may have."""
+
+N = TypeVar("N", bound=nn.Module)
+
+
+def check_names(
+    path: Path, kind: str, tensors: Mapping[str, Tensor], wanted: Mapping[str, str], advice: str
+) -> None:
+    """Raises, with some advice, unless the names in a file are those of a published network."""
+    unexpected = [f"{name!r} is unexpected" for name in tensors if name not in wanted]
+    missing = [f"{name!r} is missing" for name in wanted if name not in tensors]
+    if unexpected or missing:
+        raise ValueError(
+            f"{str(path)!r} holds no {kind} of the published code: "
+            f"{' and '.join(unexpected[:1] + missing[:1])}. {advice}"
+        )
+
+
+def first_layer(path: Path, tensors: Mapping[str, Tensor], name: str) -> tuple[int, int]:
+    """The numbers of outputs and inputs of a network's first convolution."""
+    shape = tuple(tensors[name].shape)
+    if len(shape) != 4 or not all(1 <= number <= WIDEST for number in shape[:2]):
+        raise ValueError(
+            f"{str(path)!r}: {name!r} must have shape (width, inputs, 4, 4) with at most {WIDEST} "
+            f"of both, got {shape}."
+        )
+    return shape[0], shape[1]
+
+
+def fill(
+    path: Path, build: Callable[[], N], tensors: Mapping[str, Tensor], names: Mapping[str, str]
+) -> N:
+    """A network with the tensors of a file, once their shapes are known to be right."""
+    with torch.device("meta"):
+        wanted = build().state_dict()
+    for theirs, ours in names.items():
+        if tensors[theirs].shape != wanted[ours].shape:
+            raise ValueError(
+                f"{str(path)!r} mixes networks of several widths: for its first layer, "
+                f"{theirs!r} must have shape {tuple(wanted[ours].shape)}, "
+                f"got {tuple(tensors[theirs].shape)}. Fetch it again."
+            )
+    # Batch norms count in whole numbers how often they were trained.
+    weights = {n: t for n, t in tensors.items() if not n.endswith(".num_batches_tracked")}
+    check_weights(path, weights)
+    check_finite(weights, f"{str(path)!r} is damaged")
+    network = build()
+    network.load_state_dict({ours: tensors[theirs] for theirs, ours in names.items()})
+    return network

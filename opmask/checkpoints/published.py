@@ -1,0 +1,93 @@
+r"""Checkpoints of other published harmonization networks, converted.
+
+Data flow: `.pth file -> {name: tensor} -> network of opmask.backbones`. Each is in evaluation
+mode, called as `network(image, region)`, and can be wrapped, trained on and saved like any other.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from opmask.backbones import DoveNet
+from opmask.checkpoints._layout import DEEPEST, check_names, fill, first_layer
+from opmask.checkpoints._pth import read_state_dict
+
+__all__ = ["load_dovenet"]
+
+BATCH = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+"""The tensors of a batch norm; an instance norm has none."""
+
+
+def load_dovenet(path: str | Path) -> DoveNet:
+    r"""Loads a generator that DoveNet's published code has trained.
+
+    The published weights have batch norms, and their figures were made with dropout and with the
+    statistics of each test image. In evaluation mode, as here, there is neither; results differ a
+    little from the published ones.
+
+    Args:
+        path: A state dict; with the prefix `module.` before each name or without. Width, depth and
+            norm are read from it.
+
+    Returns:
+        The network, in evaluation mode, on the CPU. `network(image, region)` is the image as it
+        paints it, not pasted, in :math:`[0, 1]`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, would run code, or holds another network.
+
+    References:
+        | DoveNet: Deep Image Harmonization via Domain Verification (Cong et al., 2020)
+          https://arxiv.org/abs/1911.13239
+
+    Example:
+        >>> import tempfile, torch
+        >>> from opmask.checkpoints.published import dovenet_names
+        >>> net = DoveNet(width=8, depth=5).state_dict()
+        >>> published = {theirs: net[ours] for theirs, ours in dovenet_names(5).items()}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save(published, f"{folder}/latest_net_G.pth")
+        ...     dovenet = load_dovenet(f"{folder}/latest_net_G.pth")
+        >>> dovenet(torch.rand(1, 3, 64, 64), torch.ones(1, 1, 64, 64)).shape
+        torch.Size([1, 3, 64, 64])
+    """
+    path = Path(path)
+    tensors = read_state_dict(path, "params")
+    depth = max(5, 1 + sum(name.endswith(".model.1.weight") for name in tensors))
+    norm = "batch" if any(name.endswith("running_mean") for name in tensors) else "instance"
+    names = dovenet_names(min(depth, DEEPEST), norm)
+    ours = "It looks like a generator of the paper: use load_reference_checkpoint."
+    other = "Build its network with the code that wrote it."
+    advice = ours if "model.model.3.conv2d.weight" in tensors else other
+    check_names(path, "generator of DoveNet", tensors, names, advice)
+    width, inputs = first_layer(path, tensors, "model.model.0.weight")
+    outputs = tensors["model.model.3.bias"].numel()
+    build = partial(DoveNet, inputs, outputs, width=width, depth=depth, norm=norm)
+    return fill(path, build, tensors, names).eval()
+
+
+def dovenet_names(depth: int, norm: str = "instance") -> dict[str, str]:
+    """Our name of each tensor by the published one, where each level holds the next."""
+    batch = norm == "batch"
+    kinds = ("weight",) if batch else ("weight", "bias")
+    names = _named("model.model.0", "encoder.0.0", kinds)
+    inside = "model.model.1"
+    for level in range(1, depth):
+        place = depth - 1 - level  # in the decoder, which begins with the innermost level
+        up = 5 if place else 3
+        names |= _named(f"{inside}.model.1", f"encoder.{level}.0", kinds)
+        names |= _named(f"{inside}.model.{up}", f"decoder.{place}.1", kinds)
+        if batch and place:
+            names |= _named(f"{inside}.model.2", f"encoder.{level}.1", BATCH)
+        if batch:
+            names |= _named(f"{inside}.model.{up + 1}", f"decoder.{place}.2", BATCH)
+        if level <= 3:
+            names |= _named(f"{inside}.attention.0", f"gates.{place}.conv", ("weight", "bias"))
+        inside += ".model.3"
+    return names | _named("model.model.3", "out.1", ("weight", "bias"))
+
+
+def _named(theirs: str, ours: str, kinds: tuple[str, ...]) -> dict[str, str]:
+    return {f"{theirs}.{kind}": f"{ours}.{kind}" for kind in kinds}
