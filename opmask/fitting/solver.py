@@ -118,11 +118,14 @@ class Problem:
         """The pixels' part of the planes, (R, C, P)."""
         return planes[:, :, 0] if self.context is None else pixels_at(planes, self.context.places)
 
+    def named(self, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the retoucher takes: the pixels or images, and masks by name."""
+        image = self.pixels[:, :, None] if self.context is None else self.context.image
+        return image, dict(zip(self.retoucher.ranges, masks.split(1, 1), strict=True))
+
     def render(self, masks: Tensor) -> Tensor:
         """What masks make of the pixels, (R, 3, P)."""
-        image = self.pixels[:, :, None] if self.context is None else self.context.image
-        planes = dict(zip(self.retoucher.ranges, masks.split(1, 1), strict=True))
-        return self.pixels_of(self.retoucher(image, planes))
+        return self.pixels_of(self.retoucher(*self.named(masks)))
 
     def error(self, output: Tensor, values: Tensor) -> Tensor:
         """What is minimised, for each region, (R,)."""
@@ -142,16 +145,32 @@ class Problem:
         output = self.render(masks)
         error = self.error(output, values).sum() / 2
         (gradient,) = torch.autograd.grad(error, values, retain_graph=True)
-        # The colour of a pixel depends on its own masks only, so that one backward pass gives the
-        # slopes of a channel at all pixels. Where an operator looks at neighbours too they are
-        # not exact; but the gradient is, and it decides where the steps end.
-        totals = [channel.sum() for channel in output.unbind(1)]
-        planes = [torch.autograd.grad(total, masks, retain_graph=True)[0] for total in totals]
+        slope = self.slopes(output, masks) if self.context is None else self.differences(values)
         # White that is to be white says nothing, however far beyond white it was pushed.
         clipped = (self.target - 0.5).abs() > 0.5 - SAME_COLOR
         informative = ~(clipped & ((output - self.target).abs() < SAME_COLOR))
-        slope = torch.cat([self.pixels_of(plane) for plane in planes], 2)
         return gradient, self.hessian(slope, informative)
+
+    def slopes(self, output: Tensor, masks: Tensor) -> Tensor:
+        """Slopes of the colours of pixels by their own masks, (R, M, 3P)."""
+        # One backward pass gives the slopes of a channel at all pixels.
+        totals = [channel.sum() for channel in output.unbind(1)]
+        planes = [torch.autograd.grad(total, masks, retain_graph=True)[0] for total in totals]
+        return torch.cat([self.pixels_of(plane) for plane in planes], 2)
+
+    @torch.no_grad()
+    def differences(self, values: Tensor) -> Tensor:
+        """Slopes where operators look at neighbours: a mask moves in all regions, (R, M, 3P)."""
+        # Not backward from the chosen pixels: their neighbours have most of the effect.
+        bounds = self.bounds
+        inwards = torch.where(values > bounds.identity, -DIFFERENCE_STEP, DIFFERENCE_STEP)
+        steps = torch.diag_embed(inwards * bounds.scale).unbind(1)
+        start, *moved = (
+            self.pixels_of(self.retoucher.unclipped(*self.named(self.masks(v)))).flatten(1)
+            for v in (values, *(values + step for step in steps))
+        )
+        pairs = zip(moved, steps, strict=True)
+        return torch.stack([(y - start) / step.sum(1, keepdim=True) for y, step in pairs], 1)
 
     def hessian(self, slope: Tensor, informative: Tensor | float = 1.0) -> Tensor:
         """Gauss and Newton's Hessian, (R, M, M), of slopes (R, M, 3P)."""

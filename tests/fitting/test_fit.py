@@ -9,6 +9,7 @@ import opmask
 from opmask.datasets import ADE20K
 from opmask.fitting import fit_masks, fit_record
 from opmask.fitting.solver import MaskBounds, solve_bounded
+from opmask.operators import Blur, Relight
 from opmask.perturb import (
     DEFAULT,
     Filter,
@@ -172,6 +173,18 @@ def test_operators_that_look_at_neighbours_are_fitted_in_the_whole_image():
     masks = fit_masks(retoucher, changed, retoucher(changed, true), regions)
     for key in masks:
         torch.testing.assert_close(masks[key], true[key], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("operator", [Relight(), Relight(softness=0.2), Blur()])
+def test_masks_that_act_on_neighbours_are_fitted_to_the_end(operator):
+    retoucher = opmask.Retoucher(operator)
+    changed = photo()
+    regions = halves(changed)
+    (name, r), *_ = retoucher.ranges.items()
+    values = {7: {name: 0.5 * r.high}, 3: {name: 0.25 * r.high}}
+    real = retoucher(changed, constants(retoucher, regions, values))
+    masks = fit_masks(retoucher, changed, real, regions, pixels=32)
+    assert left(retoucher, changed, real, masks) < 1e-5
 
 
 def test_gates_are_fitted_with_what_they_gate():
