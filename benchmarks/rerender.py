@@ -1,9 +1,10 @@
 """How long does a re-render take? `Edit.render` beside plain kornia calls, in one run.
 
 A photo is planned once; then the same masks are applied to it at full size again and again, as the
-editor does after each move of a control, which knows its photo (`force=True`). The competitor enlarges the masks with `F.interpolate`,
-converts with kornia's `rgb_to_lab`, multiplies and adds, converts back with `lab_to_rgb`, and
-rounds to 8 bits. Both run on one thread and take turns; what counts is the time of the processor.
+editor does after each move of a control, which knows its photo (`force=True`). The competitor
+enlarges the masks with `F.interpolate`, converts with kornia's `rgb_to_lab`, multiplies and adds,
+converts back with `lab_to_rgb`, and rounds to 8 bits. Both run on one thread and take turns; what
+counts is the time of the processor.
 
 Blind, the model's masks are off their identity nearly everywhere. Told a region, here an ellipse
 in the middle, they are at it elsewhere, which costs little.
