@@ -45,7 +45,8 @@ def describe_operator(operator: Operator) -> OperatorAbout:
         operator.space.name,
         ranges,
         [describe_operator(op) for op in inner],
-        msgspec.to_builtins(operator.arguments) if known else {},
+        # As a file gives them back, with lists for tuples.
+        msgspec.json.decode(msgspec.json.encode(operator.arguments)) if known else {},
         operator.prefix if known else "",
     )
 

@@ -1,11 +1,14 @@
 """Descriptions of operators, those of older files among them."""
 
 import pytest
+import torch
 
 import opmask
 from opmask import HLS, LAB, Add, Gated, MaskRange, Mul, Retoucher
+from opmask.backbones import SmallUNet
 from opmask.checkpoints.metadata import OperatorAbout
 from opmask.checkpoints.operators import build_retoucher, describe_operator
+from opmask.operators import Affine
 
 
 def bounds(*values):
@@ -78,3 +81,25 @@ def test_a_retoucher_that_is_handed_in_must_have_the_arguments_of_the_file():
     assert build_retoucher(about, same) is same
     with pytest.raises(ValueError, match=r"the Contrast of the file, with \{'pivot': 0.25\}, got"):
         build_retoucher(about, Retoucher(opmask.operators.Contrast()))
+
+
+class Warmth(opmask.Operator):
+    """An operator of one's own."""
+
+    space = opmask.LINEAR_RGB
+    ranges = {"warmth": MaskRange(0.0, low=-2.0, high=2.0)}
+
+    def forward(self, image, mask):
+        return image * 2 ** torch.cat([mask, torch.zeros_like(mask), -mask], dim=1)
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [Mul(HLS, "s"), Gated(Add(LAB, "a", "b")), Affine(LAB, "l", pivot=(0.8, 0.6, 0.5))],
+)
+def test_files_with_operators_of_ones_own_and_opmasks_are_loaded(operator, tmp_path):
+    retoucher = Retoucher(Warmth(), operator)
+    backbone = SmallUNet(width=8)
+    opmask.save(opmask.OperatorMaskWrapper(backbone, retoucher), tmp_path / "own.safetensors")
+    loaded = opmask.load(tmp_path / "own.safetensors", retoucher=Retoucher(Warmth(), operator))
+    assert loaded.retoucher.ranges == retoucher.ranges
