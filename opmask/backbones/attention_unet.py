@@ -7,6 +7,7 @@ one tensor, *after* its leaky ReLU, to the next level and to the decoder alike.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -18,7 +19,7 @@ GATED = 3
 """How many decoder levels have a gate, counted from the outermost concatenation."""
 
 
-class Gate(nn.Module):
+class _Gate(nn.Module):
     """Weighs every feature by a number in (0, 1) that depends on all features of its place."""
 
     def __init__(self, channels: int) -> None:
@@ -43,7 +44,72 @@ def _up(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     return _enlarge(inputs, outputs).extend([nn.InstanceNorm2d(outputs), nn.Dropout(dropout)])
 
 
-class AttentionUNet(nn.Module):
+class GatedUNet(nn.Module):
+    """What U-Nets with attention gates share: all but the last layer.
+
+    Args:
+        inputs: The number of input channels.
+        width: The number of channels of the outermost level.
+        depth: The number of levels, at least 5.
+        down: Makes an encoder level of its numbers of channels in and out, and whether it is
+            normalised, as the outermost and the innermost are not.
+        up: Makes a decoder level of its numbers of channels in and out and its dropout.
+
+    Raises:
+        ValueError: If `depth` is less than 5.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        depth: int,
+        down: Callable[[int, int, bool], nn.Sequential],
+        up: Callable[[int, int, float], nn.Sequential],
+    ) -> None:
+        super().__init__()
+        if depth < 5:
+            raise ValueError(f"'depth' must be at least 5, got {depth}.")
+        self.multiple_of = 2**depth
+        widths = [width * min(2**level, 8) for level in range(depth)]
+        innermost, levels = depth - 1, range(depth - 1, 0, -1)
+        self.encoder = nn.ModuleList(
+            down(a, b, 0 < level < innermost)
+            for level, (a, b) in enumerate(pairwise([inputs, *widths]))
+        )
+        # From the innermost level to the outermost, as they run.
+        self.decoder = nn.ModuleList(
+            up(
+                widths[level] * (1 if level == innermost else 2),
+                widths[level - 1],
+                0.5 if GATED < level < innermost else 0.0,
+            )
+            for level in levels
+        )
+        self.gates = nn.ModuleList(
+            _Gate(2 * widths[level - 1]) if level <= GATED else nn.Identity() for level in levels
+        )
+
+    def decoded(self, x: Tensor) -> Tensor:
+        """What the last layer gets: (B, 2 * width, H / 2, W / 2) of (B, inputs, H, W)."""
+        height, width = x.shape[-2:]
+        if height % self.multiple_of or width % self.multiple_of:
+            raise ValueError(
+                f"'image' must have a height and width that are multiples of {self.multiple_of}, "
+                f"got {(height, width)}. Wrap the network in opmask.OperatorMaskWrapper, which "
+                "pads."
+            )
+        skips = []
+        for down in self.encoder:
+            x = down(x)
+            skips.append(x)
+        x = skips.pop()
+        for up, gate in zip(self.decoder, self.gates, strict=True):
+            x = gate(torch.cat([skips.pop(), up(x)], 1))
+        return x
+
+
+class AttentionUNet(GatedUNet):
     r"""The attention U-Net of the paper, after DoveNet's.
 
     Where :math:`E_k` is an encoder level after its norm, and :math:`D_k` a decoder level:
@@ -91,53 +157,15 @@ class AttentionUNet(nn.Module):
     def __init__(
         self, in_channels: int = 3, out_channels: int = 6, *, width: int = 64, depth: int = 8
     ) -> None:
-        super().__init__()
-        if depth < 5:
-            raise ValueError(f"'depth' must be at least 5, got {depth}.")
+        super().__init__(in_channels, width, depth, _down, _up)
         self.arguments = {
             "in_channels": in_channels,
             "out_channels": out_channels,
             "width": width,
             "depth": depth,
         }
-        self.multiple_of = 2**depth
-        widths = [width * min(2**level, 8) for level in range(depth)]
-        innermost, levels = depth - 1, range(depth - 1, 0, -1)
-        self.encoder = nn.ModuleList(
-            _down(a, b, normalized=0 < level < innermost)
-            for level, (a, b) in enumerate(pairwise([in_channels, *widths]))
-        )
-        # From the innermost level to the outermost, as they run.
-        self.decoder = nn.ModuleList(
-            _up(
-                widths[level] * (1 if level == innermost else 2),
-                widths[level - 1],
-                dropout=0.5 if GATED < level < innermost else 0.0,
-            )
-            for level in levels
-        )
-        self.gates = nn.ModuleList(
-            Gate(2 * widths[level - 1]) if level <= GATED else nn.Identity() for level in levels
-        )
         self.out = _enlarge(2 * width, out_channels)
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps (B, in_channels, H, W) to (B, out_channels, H, W)."""
-        check_size(image, self.multiple_of)
-        x, skips = image, []
-        for down in self.encoder:
-            x = down(x)
-            skips.append(x)
-        x = skips.pop()
-        for up, gate in zip(self.decoder, self.gates, strict=True):
-            x = gate(torch.cat([skips.pop(), up(x)], 1))
-        return self.out(x)
-
-
-def check_size(image: Tensor, multiple: int) -> None:
-    height, width = image.shape[-2:]
-    if height % multiple or width % multiple:
-        raise ValueError(
-            f"'image' must have a height and width that are multiples of {multiple}, got "
-            f"{(height, width)}. Wrap the network in opmask.OperatorMaskWrapper, which pads."
-        )
+        return self.out(self.decoded(image))

@@ -7,19 +7,19 @@ one tensor, *after* its leaky ReLU, to the next level and to the decoder alike.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from opmask.backbones.attention_unet import GATED, Gate, check_size
+from opmask.backbones.attention_unet import GatedUNet
 
 __all__ = ["DoveNet"]
 
 NORMS: dict[str, type[nn.Module]] = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}
 
 
-class DoveNet(nn.Module):
+class DoveNet(GatedUNet):
     r"""DoveNet's generator, an attention U-Net that is told the region.
 
     .. math:: y = \frac{1 + \tanh f([2 x - 1, r])}{2}
@@ -64,11 +64,9 @@ class DoveNet(nn.Module):
         depth: int = 8,
         norm: str = "instance",
     ) -> None:
-        super().__init__()
-        if depth < 5:
-            raise ValueError(f"'depth' must be at least 5, got {depth}.")
         if norm not in NORMS:
             raise ValueError(f"'norm' must be one of {', '.join(NORMS)}, got {norm!r}.")
+        super().__init__(in_channels, width, depth, partial(_down, norm), partial(_up, norm))
         self.arguments = {
             "in_channels": in_channels,
             "out_channels": out_channels,
@@ -76,26 +74,6 @@ class DoveNet(nn.Module):
             "depth": depth,
             "norm": norm,
         }
-        self.multiple_of = 2**depth
-        widths = [width * min(2**level, 8) for level in range(depth)]
-        innermost, levels = depth - 1, range(depth - 1, 0, -1)
-        self.encoder = nn.ModuleList(
-            _down(a, b, norm, normalized=0 < level < innermost)
-            for level, (a, b) in enumerate(pairwise([in_channels, *widths]))
-        )
-        # From the innermost level to the outermost, as they run.
-        self.decoder = nn.ModuleList(
-            _up(
-                widths[level] * (1 if level == innermost else 2),
-                widths[level - 1],
-                norm,
-                dropout=0.5 if GATED < level < innermost else 0.0,
-            )
-            for level in levels
-        )
-        self.gates = nn.ModuleList(
-            Gate(2 * widths[level - 1]) if level <= GATED else nn.Identity() for level in levels
-        )
         last = nn.ConvTranspose2d(2 * width, out_channels, 4, 2, 1)
         self.out = nn.Sequential(nn.ReLU(), last, nn.Tanh())
 
@@ -114,23 +92,15 @@ class DoveNet(nn.Module):
         """
         if region is None:
             image, region = image[:, :-1], image[:, -1:]
-        check_size(image, self.multiple_of)
-        x, skips = torch.cat([2 * image - 1, region], 1), []
-        for down in self.encoder:
-            x = down(x)
-            skips.append(x)
-        x = skips.pop()
-        for up, gate in zip(self.decoder, self.gates, strict=True):
-            x = gate(torch.cat([skips.pop(), up(x)], 1))
-        return (1 + self.out(x)) / 2
+        return (1 + self.out(self.decoded(torch.cat([2 * image - 1, region], 1)))) / 2
 
 
-def _down(inputs: int, outputs: int, norm: str, normalized: bool) -> nn.Sequential:
+def _down(norm: str, inputs: int, outputs: int, normalized: bool) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=norm == "instance")
     after = NORMS[norm](outputs) if normalized else nn.Identity()
     return nn.Sequential(convolution, after, nn.LeakyReLU(0.2))
 
 
-def _up(inputs: int, outputs: int, norm: str, dropout: float) -> nn.Sequential:
+def _up(norm: str, inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     convolution = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=norm == "instance")
     return nn.Sequential(nn.ReLU(), convolution, NORMS[norm](outputs), nn.Dropout(dropout))

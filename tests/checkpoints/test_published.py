@@ -21,17 +21,6 @@ def dovenet(norm: str = "instance", width: int = 8, depth: int = 5) -> Reference
     return network.eval()
 
 
-@pytest.fixture
-def file(tmp_path):
-    """Writes contents to a file and gives its path."""
-
-    def write(content: object):
-        torch.save(content, tmp_path / "latest_net_G.pth")
-        return tmp_path / "latest_net_G.pth"
-
-    return write
-
-
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_images_are_those_of_the_published_dovenet(norm, prefix, file):

@@ -34,17 +34,6 @@ def changed(change, **options) -> dict[str, dict[str, Tensor]]:
     return {"params": tensors}
 
 
-@pytest.fixture
-def file(tmp_path):
-    """Writes contents to a file and gives its path."""
-
-    def write(content: object):
-        torch.save(content, tmp_path / "net.pth")
-        return tmp_path / "net.pth"
-
-    return write
-
-
 # --- the generator ---
 
 LAYOUTS = {
