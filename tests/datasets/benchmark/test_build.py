@@ -404,7 +404,8 @@ def test_a_folder_for_pictures_that_is_a_file_is_named(photos, ade20k, out):
 
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs aside
 from opmask.datasets import ADE20K, BenchmarkConfig, build_benchmark
 root, out = sys.argv[1:]
 config = BenchmarkConfig("ADE20K", "validation", seed=3)
