@@ -96,10 +96,18 @@ def _resolve_as_python_would(
 def _show_public_bases(
     app: Sphinx, name: str, obj: type, options: object, bases: list[object]
 ) -> None:
-    """Name the public class that a private base stands for."""
+    """Name the public class that another base stands for."""
     for i, base in enumerate(bases):
         if isclass(base):
-            bases[i] = next(c for c in base.__mro__ if not c.__name__.startswith("_"))
+            bases[i] = next(filter(_is_public, base.__mro__))
+
+
+def _is_public(kind: type) -> bool:
+    """Whether a class is one that others know: of ours, one that its room exports."""
+    room = ".".join(kind.__module__.split(".")[:2])
+    ours = room.startswith("opmask.")
+    exported = not ours or getattr(sys.modules[room], kind.__name__, None) is kind
+    return exported and not kind.__name__.startswith("_")
 
 
 def _skip_fields(
