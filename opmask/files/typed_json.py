@@ -57,7 +57,12 @@ def parse_json(text: str | bytes, kind: type[T], name: str) -> T:
         ValueError: settings.json: expected `int`, got `str`, in the field '[...]'.
     """
     with _explaining(name):
-        return msgspec.json.decode(text, type=kind)
+        try:
+            return msgspec.json.decode(text, type=kind)
+        except msgspec.DecodeError as error:
+            if isinstance(text, bytes) and "UTF-8" in str(error):
+                text.decode()  # says which bytes are no text, as msgspec 0.23 does not
+            raise
 
 
 @contextmanager
