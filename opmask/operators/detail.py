@@ -231,4 +231,4 @@ def check_contrast(name: str, value: float) -> float:
     """A standard deviation of a channel, from a thousandth to 1."""
     if not 0.001 <= value <= 1:
         raise ValueError(f"'{name}' must be in [0.001, 1], got {value}.")
-    return value
+    return float(value)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from opmask.color import LAB
-from opmask.operators.base import MaskRange, Operator
+from opmask.operators.base import MaskRange, Operator, check_count
 from opmask.operators.smooth import centred, check_share, shorter_side
 
 __all__ = ["Grain"]
@@ -69,11 +69,10 @@ class Grain(Operator):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        if not 0 <= seed < 2**32:
-            raise ValueError(f"'seed' must be from 0 to 2**32 - 1, got {seed}.")
-        self.size, self.seed = check_share("size", size), seed
+        self.size = check_share("size", size)
+        self.seed = check_count("seed", seed, 0, 2**32 - 1)
         super().__init__(ranges=ranges, prefix=prefix)
-        raw = np.random.Philox(key=seed).random_raw(PERIOD**2)
+        raw = np.random.Philox(key=self.seed).random_raw(PERIOD**2)
         # Of variance 1 once they are spread: the mean square of a cubic B-spline is 151/315.
         uniform = torch.from_numpy((raw >> 40).astype(np.float32)) / 2**24 - 0.5
         grains = uniform.view(PERIOD, PERIOD) * (math.sqrt(12) * 315 / 151)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from opmask.color import LINEAR_RGB
-from opmask.operators.base import MaskRange, Operator
+from opmask.operators.base import MaskRange, Operator, check_count
 from opmask.operators.smooth import Grid, check_share, nodes_of
 from opmask.operators.tone import STOPS, luminance
 
@@ -89,11 +89,9 @@ class ToneEqualizer(Operator):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        if zones < 2:
-            raise ValueError(f"'zones' must be at least 2, got {zones}.")
-        self.zones = zones
+        self.zones = check_count("zones", zones, 2)
         self.ranges = {
-            f"zone_{z}": MaskRange(0.0, low=-1.0, high=1.0) for z in range(1, zones + 1)
+            f"zone_{z}": MaskRange(0.0, low=-1.0, high=1.0) for z in range(1, self.zones + 1)
         }
         super().__init__(ranges=ranges, prefix=prefix)
 
@@ -199,7 +197,7 @@ class Dehaze(Operator):
     ) -> None:
         if not 0 < airlight <= 1:
             raise ValueError(f"'airlight' must be in (0, 1], got {airlight}.")
-        self.airlight = airlight
+        self.airlight = float(airlight)
         super().__init__(ranges=ranges, prefix=prefix)
         (most,) = (r.high for r in self.ranges.values())
         if not most < 1:

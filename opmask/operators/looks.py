@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from opmask.color import LAB, LINEAR_RGB, RGB
-from opmask.operators.base import MaskRange, Operator, check_color
+from opmask.operators.base import Color, MaskRange, Operator, as_triple, check_color
 from opmask.operators.tone import luminance
 from opmask.operators.white import transform
 
@@ -60,7 +60,7 @@ class PhotoFilter(Operator):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        self.color = check_color("color", color)
+        self.color = as_triple(check_color("color", color))
         super().__init__(ranges=ranges, prefix=prefix)
         shown = torch.tensor(self.color, dtype=torch.float64, device="cpu").view(1, 3, 1, 1)
         light = LINEAR_RGB.from_rgb(shown).clamp(min=0.02)
@@ -138,15 +138,13 @@ class Duotone(Operator):
     def __init__(
         self,
         *,
-        dark: float | tuple[float, float, float] = (0.05, 0.08, 0.3),
-        bright: float | tuple[float, float, float] = (1.0, 0.95, 0.8),
+        dark: Color = (0.05, 0.08, 0.3),
+        bright: Color = (1.0, 0.95, 0.8),
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        self.dark, self.bright = dark, bright
-        self.inks = list(
-            zip(check_color("dark", dark), check_color("bright", bright), strict=True)
-        )
+        self.dark, self.bright = check_color("dark", dark), check_color("bright", bright)
+        self.inks = list(zip(as_triple(self.dark), as_triple(self.bright), strict=True))
         super().__init__(ranges=ranges, prefix=prefix)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:

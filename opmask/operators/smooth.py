@@ -137,4 +137,4 @@ def check_share(name: str, value: float) -> float:
         raise ValueError(
             f"'{name}' must be in [0.001, 0.5], a share of the image's shorter side, got {value}."
         )
-    return value
+    return float(value)

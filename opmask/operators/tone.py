@@ -124,7 +124,7 @@ class Contrast(Operator):
     ) -> None:
         if not 0 <= pivot <= 1:
             raise ValueError(f"'pivot' must be in [0, 1], got {pivot}.")
-        self.pivot = pivot
+        self.pivot = float(pivot)
         super().__init__(ranges=ranges, prefix=prefix)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:

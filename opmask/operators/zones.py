@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from opmask.color import LAB, RGB
-from opmask.operators.base import MaskRange, Operator
+from opmask.operators.base import MaskRange, Operator, check_count
 from opmask.operators.tone import luminance
 
 __all__ = [
@@ -50,11 +50,6 @@ class _LightnessRange(Operator):
         k = self.point % (n + 1)
         weight = math.comb(n, k) * inside**k * (1 - inside) ** (n - k)
         return torch.cat([lightness + mask * weight, a, b], 1)
-
-
-def _check_degree(degree: int) -> None:
-    if not 2 <= degree <= NARROWEST:
-        raise ValueError(f"'degree' must be from 2 to {NARROWEST}, got {degree}.")
 
 
 class Blacks(_LightnessRange):
@@ -118,9 +113,8 @@ class Shadows(_LightnessRange):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        _check_degree(degree)
-        self.degree = degree
-        self.ranges = {"shadows": MaskRange(0.0, low=-1 / degree, high=0.5)}
+        self.degree = check_count("degree", degree, 2, NARROWEST)
+        self.ranges = {"shadows": MaskRange(0.0, low=-1 / self.degree, high=0.5)}
         super().__init__(ranges=ranges, prefix=prefix)
 
 
@@ -186,9 +180,8 @@ class Highlights(_LightnessRange):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        _check_degree(degree)
-        self.degree = degree
-        self.ranges = {"highlights": MaskRange(0.0, low=-0.5, high=1 / degree)}
+        self.degree = check_count("degree", degree, 2, NARROWEST)
+        self.ranges = {"highlights": MaskRange(0.0, low=-0.5, high=1 / self.degree)}
         super().__init__(ranges=ranges, prefix=prefix)
 
 
