@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -233,41 +232,6 @@ class Operator(nn.Module, ABC):
     def extra_repr(self) -> str:
         """The names of the masks, for printing."""
         return ", ".join(self.ranges)
-
-
-Color = float | tuple[float, float, float]
-"""A grey, or a triple of red, green and blue."""
-
-
-# Numbers are kept as Python's own, because files describe operators by them.
-
-
-def check_count(name: str, value: int, low: int, high: int | None = None) -> int:
-    """A whole number within bounds."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"'{name}' must be a whole number, got {value!r}.") from None
-    if count < low or (high is not None and count > high):
-        bounds = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"'{name}' must be {bounds}, got {count}.")
-    return count
-
-
-def check_color(name: str, color: Color) -> Color:
-    """A colour as it is given, in [0, 1]."""
-    triple = tuple(color) if isinstance(color, tuple | list) else (color,) * 3
-    if len(triple) != 3 or not all(0 <= value <= 1 for value in triple):
-        raise ValueError(
-            f"'{name}' must be a grey or a triple of red, green and blue in [0, 1], got {color!r}."
-        )
-    red, green, blue = map(float, triple)
-    return (red, green, blue) if isinstance(color, tuple | list) else red
-
-
-def as_triple(color: Color) -> tuple[float, float, float]:
-    """Red, green and blue of a colour."""
-    return color if isinstance(color, tuple) else (color, color, color)
 
 
 def join_ranges(operators: tuple[Operator, ...], owner: str) -> dict[str, MaskRange]:

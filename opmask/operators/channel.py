@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from opmask.color import HLS, LAB, ColorSpace
-from opmask.operators.base import Color, MaskRange, Operator, as_triple, check_color
+from opmask.operators.base import MaskRange, Operator
+from opmask.operators.checks import Color, as_triple, check_color
 
 __all__ = ["Add", "Affine", "HueShift", "Mul"]
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from opmask.color import RGB
-from opmask.operators.base import MaskRange, Operator, check_count, join_ranges, split_masks
+from opmask.operators.base import MaskRange, Operator, join_ranges, split_masks
+from opmask.operators.checks import check_count
 from opmask.operators.smooth import Grid
 
 __all__ = ["Composite", "Gated", "LowResolution", "Parallel"]

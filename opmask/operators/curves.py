@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from opmask.color import RGB
-from opmask.operators.base import MaskRange, Operator, check_count
+from opmask.operators.base import MaskRange, Operator
+from opmask.operators.checks import check_count
 from opmask.operators.tone import OCTAVE, STOPS, luminance, power
 
 __all__ = ["CDL", "ColorCurve", "LiftGammaGain", "ToneCurve"]

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from opmask.color import LAB, LINEAR_RGB
 from opmask.operators.base import MaskRange, Operator
-from opmask.operators.smooth import Grid, check_share, guided, nodes_of
+from opmask.operators.checks import check_contrast, check_share
+from opmask.operators.smooth import Grid, guided, nodes_of
 
 __all__ = ["Blur", "Clarity", "Denoise", "Sharpen"]
 
@@ -225,10 +226,3 @@ class Denoise(Operator):
         """See :meth:`Operator.forward`."""
         smoothed = guided(image, Grid(image, nodes_of(self.radius)), self.noise)
         return image + mask * (smoothed - image)
-
-
-def check_contrast(name: str, value: float) -> float:
-    """A standard deviation of a channel, from a thousandth to 1."""
-    if not 0.001 <= value <= 1:
-        raise ValueError(f"'{name}' must be in [0.001, 1], got {value}.")
-    return float(value)

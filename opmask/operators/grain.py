@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from opmask.color import LAB
-from opmask.operators.base import MaskRange, Operator, check_count
-from opmask.operators.smooth import centred, check_share, shorter_side
+from opmask.operators.base import MaskRange, Operator
+from opmask.operators.checks import check_count, check_share
+from opmask.operators.smooth import centred, shorter_side
 
 __all__ = ["Grain"]
 

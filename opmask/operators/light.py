@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from opmask.color import LINEAR_RGB
-from opmask.operators.base import MaskRange, Operator, check_count
-from opmask.operators.smooth import Grid, check_share, nodes_of
+from opmask.operators.base import MaskRange, Operator
+from opmask.operators.checks import check_count, check_share
+from opmask.operators.smooth import Grid, nodes_of
 from opmask.operators.tone import STOPS, luminance
 
 __all__ = ["Dehaze", "Exposure", "Relight", "ToneEqualizer"]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from opmask.color import LAB, LINEAR_RGB, RGB
-from opmask.operators.base import Color, MaskRange, Operator, as_triple, check_color
+from opmask.operators.base import MaskRange, Operator
+from opmask.operators.checks import Color, as_triple, check_color
 from opmask.operators.tone import luminance
 from opmask.operators.white import transform
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from opmask.color import LAB, RGB
-from opmask.operators.base import MaskRange, Operator, check_count
+from opmask.operators.base import MaskRange, Operator
+from opmask.operators.checks import check_count
 from opmask.operators.tone import luminance
 
 __all__ = [
