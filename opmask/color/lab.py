@@ -2,7 +2,7 @@ r"""Conversions between sRGB and linear light, CIE LAB and OKLAB: matrices and c
 
 No direction clips, and every gradient is finite, also out of gamut. Each is one definition with
 three ways to compute it: exactly, in float64; by powers of two, in float32, in blocks on a CPU;
-and by polynomials, where it is compiled for a CPU. They agree to 1e-5 in RGB.
+and by polynomials, where it is compiled for a CPU. For colours in gamut they agree to 2e-5 in RGB.
 
 Data flow: `sRGB -> linear light -> XYZ or cones -> roots -> LAB`, and back; used by
 :mod:`opmask.color.spaces`.

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from opmask.color import check_image
 from opmask.fitting import free
-from opmask.fitting.solver import ImageContext, MaskBounds, Problem, minimise, pixels_at
+from opmask.fitting.solver import MaskBounds, Problem, minimise, pixels_at
+from opmask.fitting.together import join
+from opmask.retouch import Retoucher
 
 if TYPE_CHECKING:
     from opmask.perturb import PerturbationRecord
-    from opmask.retouch import Retoucher
 
 
 def fit_masks(
@@ -50,7 +52,8 @@ def fit_masks(
     what can be seen. Such a regression is only the start: with differences weighed by what
     they make in RGB, it is within 2 % of its own forecast for most regions, and only the others
     are fitted further. The constants of a region depend on that region only, not on the rest of
-    the batch.
+    the batch. Where operators look at neighbours, as a blur does, all regions of an image are
+    fitted together instead, and rendering it once for each of their constants is most of the work.
 
     Without `regions` masks are free at every pixel, and a third term holds neighbours together,
     the total variation with weight :math:`\lambda`, `smoothness`:
@@ -65,8 +68,8 @@ def fit_masks(
     is rounded off below 0.01. What is left of the error says what the operators *can* express, and
     so bounds what any network could reach with masks as smooth; the masks themselves are an edit
     by example. The fit starts from the best constants of the whole image, and is done where a step
-    takes less than 1 % off what is minimised. Each image is fitted by itself; of several a
-    progress bar is shown.
+    takes less than 1 % off what is minimised, or 0.1 % where operators look at neighbours. Each
+    image is fitted by itself; of several a progress bar is shown.
 
     Args:
         retoucher: The retoucher, with operators that are differentiable in their masks.
@@ -90,9 +93,11 @@ def fit_masks(
         float32: constant in each region and the identity outside, or free.
 
     Raises:
-        ValueError: If shapes do not fit, `pixels` or `mask_size` is below 1, or `smoothness` is
-            negative or not finite.
-        TypeError: If images are not of a floating-point type, or regions are.
+        ValueError: If shapes or devices do not fit, images are not finite, regions are out of
+            their range, `pixels` or `mask_size` is below 1, or `smoothness` is negative or not
+            finite.
+        TypeError: If images are not of a floating-point type, or regions are, or `retoucher` is
+            no :class:`opmask.Retoucher`.
 
     References:
         | An Algorithm for Least-Squares Estimation of Nonlinear Parameters (Marquardt, 1963)
@@ -100,7 +105,7 @@ def fit_masks(
 
     Example:
         >>> import opmask
-        >>> real = torch.rand(1, 3, 8, 8) / 2
+        >>> real = 0.2 + 0.3 * torch.rand(1, 3, 8, 8)
         >>> regions = torch.arange(8).expand(1, 8, 8) // 6
         >>> composite = torch.where(regions[:, None] == 1, 2 * real, real)
         >>> masks = fit_masks(opmask.Retoucher(opmask.Mul(opmask.RGB)), composite, real, regions)
@@ -111,30 +116,14 @@ def fit_masks(
         >>> free["r_mul"][0, 0, 0].round(decimals=1)
         tensor([1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 0.5000, 0.5000])
     """
-    _check(composite, real, regions, pixels)
+    _check(retoucher, composite, real, regions)
+    _check_numbers(pixels, smoothness, mask_size)
     dtype = torch.promote_types(composite.dtype, torch.float32)
-    composite, real = composite.detach().to(dtype), real.detach().to(dtype)
-    if regions is None:
-        return _fit_free(retoucher, composite, real, pixels, smoothness, mask_size)
-    bounds = _bounds(retoucher, composite)
-    keys = _region_numbers(regions)
-    table = bounds.identity[:, None].repeat(1, int(keys.max()) + 1)
-    inside, present, counts = _sort_by_region(regions, keys)
-    if len(present):
-        places, weight = _sample_pixels(inside, counts, pixels)
-        pixelwise = _is_pixelwise(retoucher, composite)
-        problem = Problem(
-            retoucher,
-            pixels_at(composite, places),
-            pixels_at(real, places),
-            weight.to(dtype),
-            bounds,
-            None if pixelwise else _image_context(composite, inside, counts, places),
-        )
-        table[:, present] = minimise(problem).T
-    planes = table.gather(1, keys.expand(len(table), -1))
-    masks = planes.view(-1, len(regions), 1, *regions.shape[1:])
-    return dict(zip(retoucher.ranges, masks, strict=True))
+    with torch.inference_mode(False):  # slopes are needed
+        composite, real = (_plain(image).to(dtype) for image in (composite, real))
+        if regions is None:
+            return _fit_free(retoucher, composite, real, pixels, smoothness, mask_size)
+        return _fit_regions(retoucher, composite, real, _plain(regions), pixels)
 
 
 def fit_record(
@@ -181,6 +170,28 @@ def fit_record(
     return {name: mask[0] for name, mask in masks.items()}
 
 
+def _fit_regions(
+    retoucher: Retoucher, composite: Tensor, real: Tensor, regions: Tensor, pixels: int
+) -> dict[str, Tensor]:
+    bounds = _bounds(retoucher, composite)
+    keys = _region_numbers(regions)
+    table = bounds.identity[:, None].repeat(1, int(keys.max()) + 1)
+    inside, present, counts = _sort_by_region(regions, keys)
+    if len(present):
+        places, weight = _sample_pixels(inside, counts, pixels)
+        x, y = pixels_at(composite, places), pixels_at(real, places)
+        problem = Problem(retoucher, x, y, weight.to(x.dtype), bounds)
+        if _is_pixelwise(retoucher, composite):
+            found = minimise(problem)
+        else:
+            together = join(problem, composite, real, inside, counts, places)
+            found = together.apart(minimise(together.problem))
+        table[:, present] = found.T
+    planes = table.gather(1, keys.expand(len(table), -1))
+    masks = planes.view(-1, len(regions), 1, *regions.shape[1:])
+    return dict(zip(retoucher.ranges, masks, strict=True))
+
+
 def _fit_free(
     retoucher: Retoucher,
     composite: Tensor,
@@ -189,18 +200,15 @@ def _fit_free(
     smoothness: float,
     mask_size: int | None,
 ) -> dict[str, Tensor]:
-    if not 0 <= smoothness < math.inf:
-        raise ValueError(f"'smoothness' must be finite and at least 0, got {smoothness}.")
-    if mask_size is not None and mask_size < 1:
-        raise ValueError(f"'mask_size' must be at least 1, got {mask_size}.")
     everywhere = torch.ones_like(composite[:, 0], dtype=torch.long)
-    constants = fit_masks(retoucher, composite, real, everywhere, pixels=pixels)
+    constants = _fit_regions(retoucher, composite, real, everywhere, pixels)
     start = torch.cat([mask[:, :, 0, 0] for mask in constants.values()], 1)
     bounds = _bounds(retoucher, composite)
     sizes = free.mask_sizes(composite.shape[-2], composite.shape[-1], mask_size)
+    pixelwise = _is_pixelwise(retoucher, composite)
     silent = None if len(composite) > 1 else True  # None: shown on a terminal only
     found = [
-        free.minimise(retoucher, x[None], y[None], bounds, values, smoothness, sizes)
+        free.minimise(retoucher, x[None], y[None], bounds, values, smoothness, sizes, pixelwise)
         for x, y, values in zip(
             tqdm(composite, "free masks", disable=silent), real, start, strict=True
         )
@@ -260,36 +268,45 @@ def _is_pixelwise(retoucher: Retoucher, like: Tensor) -> bool:
     return torch.allclose(first[:, order[:512]], second[:, :512], atol=1e-5)
 
 
-def _image_context(image: Tensor, inside: Tensor, counts: Tensor, places: Tensor) -> ImageContext:
-    """The images as they are, what owns their pixels, and the places of the chosen ones."""
-    owner = torch.zeros_like(image[:, 0], dtype=torch.long)
-    numbers = torch.arange(1, len(counts) + 1, device=counts.device)
-    owner.view(-1)[inside] = numbers.repeat_interleave(counts)
-    return ImageContext(image, owner, places)
+def _plain(tensor: Tensor) -> Tensor:
+    """Without gradients, and with none of the limits of inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor.detach()
 
 
-def _check(composite: Tensor, real: Tensor, regions: Tensor | None, pixels: int) -> None:
+def _check(retoucher: Retoucher, composite: Tensor, real: Tensor, regions: Tensor | None) -> None:
+    if not isinstance(retoucher, Retoucher):
+        raise TypeError(
+            f"'retoucher' must be an opmask.Retoucher, got {type(retoucher).__name__}. "
+            "Put operators into one."
+        )
     for name, image in (("composite", composite), ("real", real)):
-        if not image.is_floating_point():
-            raise TypeError(
-                f"'{name}' must be floating point in [0, 1], got {image.dtype}. "
-                f"Divide 8-bit values by 255."
-            )
-    if composite.ndim != 4 or composite.shape[1] != 3:
+        check_image(image, name)
+        if not image.isfinite().all():
+            raise ValueError(f"'{name}' must be finite, got infinity or what is no number.")
+    if (real.shape, real.device) != (composite.shape, composite.device):
         raise ValueError(
-            f"'composite' must have shape (B, 3, H, W), got {tuple(composite.shape)}."
+            f"'real' must have the shape and device of 'composite', {tuple(composite.shape)} on "
+            f"{composite.device}, got {tuple(real.shape)} on {real.device}."
         )
-    if real.shape != composite.shape:
+    if regions is None:
+        return
+    if not isinstance(regions, Tensor) or regions.is_floating_point():
+        kind = regions.dtype if isinstance(regions, Tensor) else type(regions).__name__
+        raise TypeError(f"'regions' must be a tensor of integers, got {kind}.")
+    if regions.shape != composite[:, 0].shape or regions.device != composite.device:
         raise ValueError(
-            f"'real' must have the shape of 'composite', {tuple(composite.shape)}, "
-            f"got {tuple(real.shape)}."
+            f"'regions' must have shape {tuple(composite[:, 0].shape)} to fit the images, on "
+            f"{composite.device}, got {tuple(regions.shape)} on {regions.device}."
         )
-    if regions is not None and regions.is_floating_point():
-        raise TypeError(f"'regions' must hold integers, got {regions.dtype}.")
-    if regions is not None and regions.shape != composite[:, 0].shape:
-        raise ValueError(
-            f"'regions' must have shape {tuple(composite[:, 0].shape)} to fit the images, "
-            f"got {tuple(regions.shape)}."
-        )
+    low, high = int(regions.min()), int(regions.max())
+    if low < 0 or high > 65535:
+        raise ValueError(f"'regions' must be in 0-65535, got {low} to {high}.")
+
+
+def _check_numbers(pixels: int, smoothness: float, mask_size: int | None) -> None:
     if pixels < 1:
         raise ValueError(f"'pixels' must be at least 1, got {pixels}.")
+    if not 0 <= smoothness < math.inf:
+        raise ValueError(f"'smoothness' must be finite and at least 0, got {smoothness}.")
+    if mask_size is not None and mask_size < 1:
+        raise ValueError(f"'mask_size' must be at least 1, got {mask_size}.")

@@ -35,11 +35,12 @@ each other, as warming and desaturating do on wood, stay out of where nothing wa
 COARSEST = 8
 """The long side of the coarsest masks, in mask pixels, at most."""
 
-MAX_STEPS = 15
-"""How many steps are taken at each resolution at most."""
+TOLERANCE, MAX_STEPS = 1e-2, 15
+"""A resolution is done once a step takes less than this share off what is minimised, or after so
+many steps."""
 
-TOLERANCE = 1e-2
-"""A resolution is done once a step takes less than this share off what is minimised."""
+PATIENT_TOLERANCE, PATIENT_MAX_STEPS = 1e-3, 100
+"""The same where masks act on neighbours. Slopes are rough there, and steps short."""
 
 INVISIBLE_ERROR = 1e-9
 """What is minimised, in squared units of RGB, that is not worth a step."""
@@ -86,6 +87,7 @@ class FreeProblem:
         bounds: The ranges of the masks.
         smoothness: The weight of the total variation.
         size: The height and width of the masks.
+        pixelwise: Whether what a pixel becomes depends on its own colour and masks alone.
     """
 
     retoucher: Retoucher
@@ -94,6 +96,7 @@ class FreeProblem:
     bounds: MaskBounds
     smoothness: float
     size: tuple[int, int]
+    pixelwise: bool = True
 
     @cached_property
     def weights(self) -> tuple[Tensor, Tensor]:
@@ -176,11 +179,12 @@ def minimise(
     start: Tensor,
     smoothness: float,
     sizes: list[tuple[int, int]],
+    pixelwise: bool,
 ) -> Tensor:
     """Masks (M, H, W) in operator units, from constants (M,), through masks of some sizes."""
     values = ((start - bounds.identity) / bounds.scale)[:, None, None]
     for size in sizes:
-        problem = FreeProblem(retoucher, image, target, bounds, smoothness, size)
+        problem = FreeProblem(retoucher, image, target, bounds, smoothness, size, pixelwise)
         values = F.interpolate(values[None], size, mode="bilinear", align_corners=False)[0]
         values = refine(problem, values)
     return problem.masks(values)
@@ -190,10 +194,13 @@ def minimise(
 def refine(problem: FreeProblem, values: Tensor) -> Tensor:
     """Better values of one resolution."""
     count = problem.image[0, 0].numel()
+    tolerance, steps = TOLERANCE, MAX_STEPS
+    if not problem.pixelwise:
+        tolerance, steps = PATIENT_TOLERANCE, PATIENT_MAX_STEPS
     damping = torch.full_like(values[0], DAMPING)
     linear = problem.linearise(values)
     least = linear.error.sum() + problem.penalty(values)
-    for _ in range(MAX_STEPS):
+    for _ in range(steps):
         if least < INVISIBLE_ERROR * count or damping.min() > MOST_DAMPING:
             break
         tried = problem.clamp(values + newton_step(problem, linear, values, damping))
@@ -202,10 +209,10 @@ def refine(problem: FreeProblem, values: Tensor) -> Tensor:
         worse = (error > linear.error + INVISIBLE_ERROR)[None, None].to(values.dtype)
         worse = F.adaptive_max_pool2d(worse, problem.size)[0, 0] > 0
         if not total < least:  # nor where it is not a number
-            damping = damping * torch.where(worse, 100.0, 10.0)
+            damping = damping * torch.where(worse, 100.0, 10.0).to(damping)
             continue
-        done = least - total < TOLERANCE * least
-        damping = damping * torch.where(worse, 10.0, 0.1)
+        done = least - total < tolerance * least
+        damping = damping * torch.where(worse, 10.0, 0.1).to(damping)
         values, least = tried, total
         if done:
             break

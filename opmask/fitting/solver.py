@@ -11,7 +11,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from torch.nn.functional import one_hot
 from opmask.color import HLS, HSV
 
 if TYPE_CHECKING:
+    from opmask.fitting.together import Images
     from opmask.retouch.retoucher import Retoucher, Stage
 
 MAX_STEPS = 10
@@ -66,20 +67,9 @@ class MaskBounds:
         """The values, put into their ranges."""
         return torch.minimum(torch.maximum(values, self.low), self.high)
 
-
-class ImageContext(NamedTuple):
-    """The whole images, for operators that look at more than a pixel.
-
-    Args:
-        image: The images, with shape (B, 3, H, W), RGB in [0, 1].
-        owner: The number of the region of each pixel, from 1 on, with shape (B, H, W); 0 is
-            outside of all.
-        places: Where the pixels of each region are in the flattened batch, with shape (R, P).
-    """
-
-    image: Tensor
-    owner: Tensor
-    places: Tensor
+    def repeat(self, times: int) -> MaskBounds:
+        """The same masks again and again."""
+        return MaskBounds(*(end.repeat(times) for end in (self.identity, self.low, self.high)))
 
 
 @dataclass(frozen=True)
@@ -92,7 +82,8 @@ class Problem:
         target: What they should become, with the shape and range of `pixels`.
         weight: How much each counts, with shape (R, 1, P); the weights of a region sum to 1.
         bounds: The ranges of the masks.
-        context: Where the pixels are, if that matters.
+        images: The images, if a pixel depends on more than its own colour and masks. All regions
+            of an image are then a row, in the place of a region.
     """
 
     retoucher: Retoucher
@@ -100,32 +91,26 @@ class Problem:
     target: Tensor
     weight: Tensor
     bounds: MaskBounds
-    context: ImageContext | None = None
+    images: Images | None = None
 
     def select(self, rows: Tensor) -> Problem:
         """The problem of some regions."""
         pixels, target, weight = self.pixels[rows], self.target[rows], self.weight[rows]
-        return replace(self, pixels=pixels, target=target, weight=weight)
+        images = self.images and self.images.select(rows)
+        return replace(self, pixels=pixels, target=target, weight=weight, images=images)
 
     def masks(self, values: Tensor) -> Tensor:
-        """Masks with constants (R, M): for the pixels, (R, M, 1, P), or images, (B, M, H, W)."""
-        if self.context is None:
+        """Masks with constants (R, M): for the pixels, (R, M, 1, P), or for whole images."""
+        if self.images is None:
             return values[:, :, None, None].expand(-1, -1, 1, self.pixels.shape[2])
-        table = torch.cat([self.bounds.identity[None], values])
-        return table[self.context.owner].movedim(-1, 1)
+        return self.images.masks(values)
 
-    def pixels_of(self, planes: Tensor) -> Tensor:
-        """The pixels' part of the planes, (R, C, P)."""
-        return planes[:, :, 0] if self.context is None else pixels_at(planes, self.context.places)
-
-    def named(self, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the retoucher takes: the pixels or images, and masks by name."""
-        image = self.pixels[:, :, None] if self.context is None else self.context.image
-        return image, dict(zip(self.retoucher.ranges, masks.split(1, 1), strict=True))
-
-    def render(self, masks: Tensor) -> Tensor:
-        """What masks make of the pixels, (R, 3, P)."""
-        return self.pixels_of(self.retoucher(*self.named(masks)))
+    def render(self, masks: Tensor, clips: bool = True) -> Tensor:
+        """What masks make of the pixels, (R, 3, P), in [0, 1] if it clips."""
+        image = self.pixels[:, :, None] if self.images is None else self.images.image
+        planes = dict(zip(self.retoucher.ranges, masks.split(1, 1), strict=True))
+        output = (self.retoucher if clips else self.retoucher.unclipped)(image, planes)
+        return output[:, :, 0] if self.images is None else self.images.pixels_of(output)
 
     def error(self, output: Tensor, values: Tensor) -> Tensor:
         """What is minimised, for each region, (R,)."""
@@ -145,37 +130,38 @@ class Problem:
         output = self.render(masks)
         error = self.error(output, values).sum() / 2
         (gradient,) = torch.autograd.grad(error, values, retain_graph=True)
-        slope = self.slopes(output, masks) if self.context is None else self.differences(values)
+        slope = slopes_at(output, masks) if self.images is None else self.differences(values)
         # White that is to be white says nothing, however far beyond white it was pushed.
         clipped = (self.target - 0.5).abs() > 0.5 - SAME_COLOR
         informative = ~(clipped & ((output - self.target).abs() < SAME_COLOR))
         return gradient, self.hessian(slope, informative)
 
-    def slopes(self, output: Tensor, masks: Tensor) -> Tensor:
-        """Slopes of the colours of pixels by their own masks, (R, M, 3P)."""
-        # One backward pass gives the slopes of a channel at all pixels.
-        totals = [channel.sum() for channel in output.unbind(1)]
-        planes = [torch.autograd.grad(total, masks, retain_graph=True)[0] for total in totals]
-        return torch.cat([self.pixels_of(plane) for plane in planes], 2)
-
     @torch.no_grad()
     def differences(self, values: Tensor) -> Tensor:
-        """Slopes where operators look at neighbours: a mask moves in all regions, (R, M, 3P)."""
-        # Not backward from the chosen pixels: their neighbours have most of the effect.
-        bounds = self.bounds
-        inwards = torch.where(values > bounds.identity, -DIFFERENCE_STEP, DIFFERENCE_STEP)
-        steps = torch.diag_embed(inwards * bounds.scale).unbind(1)
-        start, *moved = (
-            self.pixels_of(self.retoucher.unclipped(*self.named(self.masks(v)))).flatten(1)
-            for v in (values, *(values + step for step in steps))
-        )
-        pairs = zip(moved, steps, strict=True)
-        return torch.stack([(y - start) / step.sum(1, keepdim=True) for y, step in pairs], 1)
+        """The slopes of the colours by each constant, (R, M, 3P), one constant after the other."""
+        bounds, start = self.bounds, self.render(self.masks(values), clips=False)
+        # Towards the identity, which never leaves a range.
+        ways = torch.where(values > bounds.identity, -1, 1) * bounds.scale
+        slopes = []
+        for k, way in enumerate(ways.unbind(1)):
+            moved = values.clone()
+            moved[:, k] += DIFFERENCE_STEP * way
+            change = self.render(self.masks(moved), clips=False) - start
+            slopes.append(change.flatten(1) / (DIFFERENCE_STEP * way[:, None]))
+        return torch.stack(slopes, 1)
 
     def hessian(self, slope: Tensor, informative: Tensor | float = 1.0) -> Tensor:
         """Gauss and Newton's Hessian, (R, M, M), of slopes (R, M, 3P)."""
         weight = (self.weight * informative).expand_as(self.target).flatten(1)[:, None]
         return (slope * weight) @ slope.mT + torch.diag(RIDGE / self.bounds.scale**2)
+
+
+def slopes_at(output: Tensor, masks: Tensor) -> Tensor:
+    """Slopes of the colours of pixels (R, 3, P) by their own masks, (R, M, 3P)."""
+    # Where they depend on no others, one backward pass gives those of a channel at all pixels.
+    totals = [channel.sum() for channel in output.unbind(1)]
+    planes = [torch.autograd.grad(total, masks, retain_graph=True)[0] for total in totals]
+    return torch.cat([plane[:, :, 0] for plane in planes], 2)
 
 
 def minimise(problem: Problem) -> Tensor:
@@ -187,9 +173,8 @@ def minimise(problem: Problem) -> Tensor:
         open_rows = (~done).nonzero().flatten()
         if not len(open_rows):
             break
-        if problem.context is None:
-            problem, rows = problem.select(open_rows), rows[open_rows]
-            values, least, damping = values[open_rows], least[open_rows], damping[open_rows]
+        problem, rows = problem.select(open_rows), rows[open_rows]
+        values, least, damping = values[open_rows], least[open_rows], damping[open_rows]
         tried, forecast = levenberg_marquardt_step(problem, values, least, damping)
         error = problem.error_of(tried)
         better = error < least
@@ -209,7 +194,7 @@ def initial_values(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     least = problem.error(problem.pixels.clamp(0, 1), values)
     done = least <= INVISIBLE_ERROR
     stages = problem.retoucher.stages
-    if problem.context is not None or len(stages) > 1:
+    if problem.images is not None or len(stages) > 1:
         return values, least, done
     tried, forecast = linear_regression(problem, stages[0])  # type: ignore[arg-type]
     error = problem.error_of(tried)

@@ -14,21 +14,14 @@ from opmask.operators.color import (
 )
 from opmask.operators.composition import Gated, LowResolution, Parallel
 from opmask.operators.curves import CDL, ColorCurve, LiftGammaGain, ToneCurve
-from opmask.operators.detail import Blur, Clarity, Denoise, Grain, Relight, Sharpen
-from opmask.operators.looks import BleachBypass, Duotone, PhotoFilter, Sepia
+from opmask.operators.detail import Blur, Clarity, Denoise, Sharpen
+from opmask.operators.grain import Grain
+from opmask.operators.light import Dehaze, Exposure, Relight, ToneEqualizer
+from opmask.operators.looks import BleachBypass, Duotone, PhotoFilter, Sepia, SplitToning
 from opmask.operators.steering import Frozen, Tied
-from opmask.operators.tone import Brightness, Contrast, Dehaze, Exposure, Gamma, Levels, ToneMap
+from opmask.operators.tone import Brightness, Contrast, Gamma, Levels, ToneMap
 from opmask.operators.white import Temperature, Tint
-from opmask.operators.zones import (
-    Blacks,
-    ColorBalance,
-    Highlights,
-    Midtones,
-    Shadows,
-    SplitToning,
-    ToneEqualizer,
-    Whites,
-)
+from opmask.operators.zones import Blacks, ColorBalance, Highlights, Midtones, Shadows, Whites
 
 __all__ = [
     "CDL",

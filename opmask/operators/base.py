@@ -113,7 +113,8 @@ class Operator(nn.Module, ABC):
             apart.
 
     Raises:
-        ValueError: If `ranges` names a mask that the operator does not have.
+        ValueError: If `ranges` names a mask that the operator does not have, or moves the identity
+            of one.
         TypeError: If `ranges` holds something else than ranges.
 
     Attributes:
@@ -166,9 +167,15 @@ class Operator(nn.Module, ABC):
         unknown = [name for name in given if name not in declared]
         if unknown:
             raise ValueError(f"'ranges' must be drawn from {list(declared)}, got {unknown}.")
-        wrong = [value for value in given.values() if not isinstance(value, MaskRange)]
-        if wrong:
-            raise TypeError(f"'ranges' must map names to opmask.MaskRange, got {wrong[0]!r}.")
+        for name, r in given.items():
+            if not isinstance(r, MaskRange):
+                raise TypeError(f"'ranges' must map names to opmask.MaskRange, got {r!r}.")
+            # Of a gate it is only where it starts.
+            if r.identity != declared[name].identity and name not in self.gates:
+                raise ValueError(
+                    f"the range of mask {name!r} must keep its identity, "
+                    f"{declared[name].identity}, at which nothing is done, got {r.identity}."
+                )
         self.prefix = prefix
         self.ranges = {f"{prefix}{name}": given.get(name, r) for name, r in declared.items()}
         self.gates = tuple(f"{prefix}{name}" for name in self.gates)
@@ -227,24 +234,12 @@ class Operator(nn.Module, ABC):
         return ", ".join(self.ranges)
 
 
-def check_color(
-    name: str, color: float | tuple[float, float, float]
-) -> tuple[float, float, float]:
-    """A colour as a triple, given as one or as a grey, in [0, 1]."""
-    triple = color if isinstance(color, tuple) else (color,) * 3
-    if len(triple) != 3 or not all(0 <= value <= 1 for value in triple):
-        raise ValueError(
-            f"'{name}' must be a grey or a triple of red, green and blue in [0, 1], got {color!r}."
-        )
-    return triple
-
-
 def join_ranges(operators: tuple[Operator, ...], owner: str) -> dict[str, MaskRange]:
     """The masks of several operators by name, in order; names must be unique."""
-    for operator in operators:
-        if not isinstance(operator, Operator):
+    for op in operators:
+        if not isinstance(op, Operator):
             raise TypeError(
-                f"'operators' must be opmask.Operator objects, got {type(operator).__name__}."
+                f"'operators' must be opmask.Operator objects, got {type(op).__name__}."
             )
     names = [name for op in operators for name in op.ranges]
     if not names:

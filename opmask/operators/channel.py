@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from opmask.color import HLS, LAB, ColorSpace
-from opmask.operators.base import MaskRange, Operator, check_color
+from opmask.operators.base import MaskRange, Operator
+from opmask.operators.checks import Color, as_triple, check_color
 
 __all__ = ["Add", "Affine", "HueShift", "Mul"]
 
@@ -32,6 +33,7 @@ class _Channelwise(Operator):
     """One mask for each chosen channel of a colour space."""
 
     operation: str
+    identity: float
     _change: Callable[[Tensor, Tensor], Tensor]
     pixelwise = True
 
@@ -40,8 +42,9 @@ class _Channelwise(Operator):
     ) -> None:
         self.space = space
         self.channels = check_channels(space, channels)
-        self.ranges = {f"{c}_{self.operation}": range for c in self.channels}
-        super().__init__(prefix=prefix)
+        names = [f"{c}_{self.operation}" for c in self.channels]
+        self.ranges = dict.fromkeys(names, MaskRange(self.identity))
+        super().__init__(ranges=dict.fromkeys(names, range), prefix=prefix)
         numbers = {c: i for i, c in enumerate(self.channels)}
         self.places = [numbers.get(c) for c in space.channels]
         """For each channel of the space the number of its mask, if it has one."""
@@ -72,7 +75,7 @@ class Add(_Channelwise):
             apart.
 
     Raises:
-        ValueError: If a channel is unknown or named twice.
+        ValueError: If a channel is unknown or named twice, or `range` moves the identity.
 
     References:
         | Semantic-guided Multi-Mask Image Harmonization (Ren and Liu, 2022), equation 2
@@ -84,6 +87,7 @@ class Add(_Channelwise):
     """
 
     operation = "add"
+    identity = 0.0
     _change = staticmethod(torch.add)
 
     def __init__(
@@ -112,7 +116,7 @@ class Mul(_Channelwise):
             apart.
 
     Raises:
-        ValueError: If a channel is unknown or named twice.
+        ValueError: If a channel is unknown or named twice, or `range` moves the identity.
 
     References:
         | Semantic-guided Multi-Mask Image Harmonization (Ren and Liu, 2022), equation 2
@@ -124,6 +128,7 @@ class Mul(_Channelwise):
     """
 
     operation = "mul"
+    identity = 1.0
     _change = staticmethod(torch.mul)
 
     def __init__(
@@ -173,12 +178,11 @@ class Affine(Operator):
         self,
         space: ColorSpace = LAB,
         *channels: str,
-        pivot: float | tuple[float, float, float] = 0.5,
+        pivot: Color = 0.5,
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        color = check_color("pivot", pivot)
-        self.space, self.pivot = space, pivot
+        self.space, self.pivot = space, check_color("pivot", pivot)
         self.channels = check_channels(space, channels)
         scale, offset = MaskRange(1.0, low=0.0, high=2.0), MaskRange(0.0, low=-0.5, high=0.5)
         self.ranges = {
@@ -188,7 +192,9 @@ class Affine(Operator):
         }
         super().__init__(ranges=ranges, prefix=prefix)
         # On the CPU, because models are loaded where tensors have no values.
-        point = torch.tensor(color, dtype=torch.float64, device="cpu").view(1, 3, 1, 1)
+        point = torch.tensor(as_triple(self.pivot), dtype=torch.float64, device="cpu").view(
+            1, 3, 1, 1
+        )
         self.center = space.from_rgb(point).flatten().tolist()
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from opmask.color import RGB
 from opmask.operators.base import MaskRange, Operator, join_ranges, split_masks
+from opmask.operators.checks import check_count
 from opmask.operators.smooth import Grid
 
 __all__ = ["Composite", "Gated", "LowResolution", "Parallel"]
@@ -100,6 +101,9 @@ class Gated(Composite):
         prefix: str = "",
     ) -> None:
         super().__init__(operators, ranges, prefix)
+        gate = self.ranges[self.gates[-1]]
+        if not 0 <= gate.low < gate.high <= 1:
+            raise ValueError(f"the range of the gate must be within 0 and 1, got {gate}.")
         *inner, _ = self.ranges.values()
         identity = torch.tensor([r.identity for r in inner]).view(-1, 1, 1)
         self.register_buffer("identity", identity, persistent=False)
@@ -206,9 +210,7 @@ class LowResolution(Composite):
 
     def __init__(self, *operators: Operator, size: int = 16) -> None:
         super().__init__(operators)
-        if not 1 <= size <= 4096:
-            raise ValueError(f"'size' must be from 1 to 4096, got {size}.")
-        self.size = size
+        self.size = check_count("size", size, 1, 4096)
         self.pixelwise, self.spreads = False, True
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from opmask.color import RGB
 from opmask.operators.base import MaskRange, Operator
+from opmask.operators.checks import check_count
 from opmask.operators.tone import OCTAVE, STOPS, luminance, power
 
 __all__ = ["CDL", "ColorCurve", "LiftGammaGain", "ToneCurve"]
@@ -59,10 +60,8 @@ class ToneCurve(Operator):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        if knots < 2:
-            raise ValueError(f"'knots' must be at least 2, got {knots}.")
-        self.knots = knots
-        self.ranges = {f"curve_{k}": STOPS for k in range(1, knots + 1)}
+        self.knots = check_count("knots", knots, 2)
+        self.ranges = {f"curve_{k}": STOPS for k in range(1, self.knots + 1)}
         super().__init__(ranges=ranges, prefix=prefix)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -115,10 +114,8 @@ class ColorCurve(Operator):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        if knots < 2:
-            raise ValueError(f"'knots' must be at least 2, got {knots}.")
-        self.knots = knots
-        channels, numbers = ("red", "green", "blue"), range(1, knots + 1)
+        self.knots = check_count("knots", knots, 2)
+        channels, numbers = ("red", "green", "blue"), range(1, self.knots + 1)
         self.ranges = {f"{c}_curve_{k}": STOPS for c in channels for k in numbers}
         super().__init__(ranges=ranges, prefix=prefix)
 

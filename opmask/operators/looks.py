@@ -10,12 +10,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from opmask.color import LINEAR_RGB, RGB
-from opmask.operators.base import MaskRange, Operator, check_color
+from opmask.color import LAB, LINEAR_RGB, RGB
+from opmask.operators.base import MaskRange, Operator
+from opmask.operators.checks import Color, as_triple, check_color
 from opmask.operators.tone import luminance
 from opmask.operators.white import transform
 
-__all__ = ["BleachBypass", "Duotone", "PhotoFilter", "Sepia"]
+__all__ = ["BleachBypass", "Duotone", "PhotoFilter", "Sepia", "SplitToning"]
 
 MIX = MaskRange(0.0, low=-0.5, high=1.0)
 """How much of a look; below 0 a photo is moved away from it."""
@@ -60,7 +61,7 @@ class PhotoFilter(Operator):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        self.color = check_color("color", color)
+        self.color = as_triple(check_color("color", color))
         super().__init__(ranges=ranges, prefix=prefix)
         shown = torch.tensor(self.color, dtype=torch.float64, device="cpu").view(1, 3, 1, 1)
         light = LINEAR_RGB.from_rgb(shown).clamp(min=0.02)
@@ -138,15 +139,13 @@ class Duotone(Operator):
     def __init__(
         self,
         *,
-        dark: float | tuple[float, float, float] = (0.05, 0.08, 0.3),
-        bright: float | tuple[float, float, float] = (1.0, 0.95, 0.8),
+        dark: Color = (0.05, 0.08, 0.3),
+        bright: Color = (1.0, 0.95, 0.8),
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        self.dark, self.bright = dark, bright
-        self.inks = list(
-            zip(check_color("dark", dark), check_color("bright", bright), strict=True)
-        )
+        self.dark, self.bright = check_color("dark", dark), check_color("bright", bright)
+        self.inks = list(zip(as_triple(self.dark), as_triple(self.bright), strict=True))
         super().__init__(ranges=ranges, prefix=prefix)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -189,3 +188,43 @@ class BleachBypass(Operator):
         y = luminance(image).clamp(0, 1)
         overlaid = 2 * y * image.clamp(max=0.5) + 2 * (1 - y) * (image.clamp(min=0.5) - 0.5)
         return image + mask * (overlaid - image)
+
+
+class SplitToning(Operator):
+    r"""Gives shadows and highlights a tint each; lightness stays.
+
+    .. math:: y_c = x_c + (1 - t)^2\, m_{1,c} + t^2\, m_{2,c}, \qquad c \in \{a, b\}
+
+    with :math:`t` the lightness, in :math:`[0, 1]`. The four masks `split_shadows_a`,
+    `split_shadows_b`, `split_highlights_a` and `split_highlights_b` are in units of
+    :data:`opmask.LAB`, 128 of a* and b*, within 0.25 of their identity 0.
+
+    Args:
+        ranges: See :class:`Operator`.
+        prefix: See :class:`Operator`.
+
+    References:
+        | Toning of black-and-white prints; Lightroom's panel "Split Toning"
+
+    Example:
+        >>> image = torch.tensor([0.5, 0.0, 0.0]).view(1, 3, 1, 1)
+        >>> masks = torch.tensor([0.0, -0.2, 0.0, 0.1]).view(1, 4, 1, 1)
+        >>> SplitToning()(image, masks).flatten()
+        tensor([ 0.5000,  0.0000, -0.0250])
+    """
+
+    space = LAB
+    ranges = {
+        f"split_{tones}_{channel}": MaskRange(0.0, low=-0.25, high=0.25)
+        for tones in ("shadows", "highlights")
+        for channel in ("a", "b")
+    }
+    pixelwise = True
+    unit = (128.0, "")
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """See :meth:`Operator.forward`."""
+        lightness, color = image.split((1, 2), 1)
+        t = lightness.clamp(0, 1)
+        shadows, highlights = mask.split(2, 1)
+        return torch.cat([lightness, color + (1 - t) ** 2 * shadows + t**2 * highlights], 1)

@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-__all__ = ["Grid", "centred", "check_share", "guided", "nodes_of", "shorter_side"]
+__all__ = ["Grid", "centred", "guided", "nodes_of", "shorter_side"]
 
 
 class Grid:
@@ -129,12 +129,3 @@ def nodes_of(radius: float) -> int:
     """The nodes of the grid that smooths about like a Gaussian of that share of the side."""
     # Spreading and averaging by cubic B-splines have a variance of 1/3 each, in squared steps.
     return max(1, round(1 / (math.sqrt(3 / 2) * radius)))
-
-
-def check_share(name: str, value: float) -> float:
-    """A share of an image's shorter side, from a thousandth to a half."""
-    if not 0.001 <= value <= 0.5:
-        raise ValueError(
-            f"'{name}' must be in [0.001, 0.5], a share of the image's shorter side, got {value}."
-        )
-    return value

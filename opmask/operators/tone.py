@@ -1,7 +1,8 @@
 r"""Tone: operators that make a photo lighter or darker, flatter or crisper.
 
-All of them treat red, green and blue alike and have one formula for all tones. For shadows,
-highlights and zones see :mod:`opmask.operators.zones`, for curves :mod:`opmask.operators.curves`.
+All of them treat red, green and blue alike and have one formula for all tones. For exposure see
+:mod:`opmask.operators.light`, for shadows and highlights :mod:`opmask.operators.zones`, for curves
+:mod:`opmask.operators.curves`.
 
 Data flow: `(image, mask)`, both in the operator's colour space, `-> image`.
 """
@@ -19,8 +20,6 @@ from opmask.operators.base import MaskRange, Operator
 __all__ = [
     "Brightness",
     "Contrast",
-    "Dehaze",
-    "Exposure",
     "Gamma",
     "Levels",
     "ToneMap",
@@ -49,36 +48,6 @@ def power(image: Tensor, exponent: Tensor) -> Tensor:
     r"""A power :math:`x^p` that goes on straight below 1/256: odd, with a finite slope at 0."""
     # By logarithms, which take half the time of a power.
     return image * torch.exp2((exponent - 1) * image.clamp(min=DARKEST).log2())
-
-
-class Exposure(Operator):
-    r"""Doubles the light for each unit of mask, as a longer exposure would.
-
-    .. math:: y = 2^m x
-
-    The mask `exposure` is in stops, within 2 of its identity 0, in :data:`opmask.LINEAR_RGB`.
-
-    Args:
-        ranges: See :class:`Operator`.
-        prefix: See :class:`Operator`.
-
-    References:
-        | Photography: Exposure values and the stop, a factor of 2 (ISO 2720, 1974)
-
-    Example:
-        >>> import torch
-        >>> Exposure()(torch.full((1, 3, 1, 1), 0.2), torch.ones(1, 1, 1, 1)).flatten()
-        tensor([0.4000, 0.4000, 0.4000])
-    """
-
-    space = LINEAR_RGB
-    ranges = {"exposure": STOPS}
-    pixelwise = True
-    unit = (1.0, "stops")
-
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """See :meth:`Operator.forward`."""
-        return image * torch.exp2(mask)
 
 
 class Brightness(Operator):
@@ -155,7 +124,7 @@ class Contrast(Operator):
     ) -> None:
         if not 0 <= pivot <= 1:
             raise ValueError(f"'pivot' must be in [0, 1], got {pivot}.")
-        self.pivot = pivot
+        self.pivot = float(pivot)
         super().__init__(ranges=ranges, prefix=prefix)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -280,58 +249,3 @@ class ToneMap(Operator):
         """See :meth:`Operator.forward`."""
         slope = torch.exp2(mask)
         return slope * image / ((slope - 1) * image.clamp(0, 1) + 1)
-
-
-class Dehaze(Operator):
-    r"""Takes out haze, by the model that light from the air covers the scene's.
-
-    .. math:: x = J\,t + A\,(1 - t), \qquad 1 - t = m \operatorname{clamp}
-              \left( \min_c \frac{x_c}{A}, 0, 1 \right), \qquad y = J
-
-    A pixel's darkest channel says how much haze there could be at most; the mask `dehaze` is the
-    share of it to take out, in :math:`[-1, 0.9]`, with the identity 0. Below 0 it adds haze. In
-    :data:`opmask.LINEAR_RGB`; pure colours and black stay.
-
-    Args:
-        airlight: The light :math:`A` of the air, the same in each channel, in :math:`(0, 1]`.
-        ranges: See :class:`Operator`. The mask must stay below 1.
-        prefix: See :class:`Operator`.
-
-    Raises:
-        ValueError: If `airlight` is not in :math:`(0, 1]`, or the range reaches 1.
-
-    References:
-        | Single Image Haze Removal Using Dark Channel Prior (He et al., 2009), with the darkest
-          channel of each pixel in the place of the darkest nearby
-
-    Example:
-        >>> import torch
-        >>> image = torch.tensor([0.6, 0.5, 0.5]).view(1, 3, 1, 1)
-        >>> Dehaze()(image, torch.full((1, 1, 1, 1), 0.8)).flatten()
-        tensor([0.3333, 0.1667, 0.1667])
-    """
-
-    space = LINEAR_RGB
-    ranges = {"dehaze": MaskRange(0.0, low=-1.0, high=0.9)}
-    pixelwise = True
-    unit = (100.0, "%")
-
-    def __init__(
-        self,
-        *,
-        airlight: float = 1.0,
-        ranges: Mapping[str, MaskRange] | None = None,
-        prefix: str = "",
-    ) -> None:
-        if not 0 < airlight <= 1:
-            raise ValueError(f"'airlight' must be in (0, 1], got {airlight}.")
-        self.airlight = airlight
-        super().__init__(ranges=ranges, prefix=prefix)
-        (most,) = (r.high for r in self.ranges.values())
-        if not most < 1:
-            raise ValueError(f"'ranges' must keep 'dehaze' below 1, got up to {most}.")
-
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """See :meth:`Operator.forward`."""
-        haze = mask * (image.amin(1, keepdim=True) / self.airlight).clamp(0, 1)
-        return (image - self.airlight * haze) / (1 - haze)

@@ -1,4 +1,4 @@
-r"""Tonal ranges: operators on shadows, mid-tones, highlights and finer zones apart.
+r"""Tonal ranges: operators on shadows, mid-tones and highlights apart.
 
 Which range a pixel belongs to is said by smooth weights of its lightness or luminance, whose sum
 is 1, so that masks of neighbouring ranges blend without a seam.
@@ -14,8 +14,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from opmask.color import LAB, LINEAR_RGB, RGB
+from opmask.color import LAB, RGB
 from opmask.operators.base import MaskRange, Operator
+from opmask.operators.checks import check_count
 from opmask.operators.tone import luminance
 
 __all__ = [
@@ -24,8 +25,6 @@ __all__ = [
     "Highlights",
     "Midtones",
     "Shadows",
-    "SplitToning",
-    "ToneEqualizer",
     "Whites",
 ]
 
@@ -52,11 +51,6 @@ class _LightnessRange(Operator):
         k = self.point % (n + 1)
         weight = math.comb(n, k) * inside**k * (1 - inside) ** (n - k)
         return torch.cat([lightness + mask * weight, a, b], 1)
-
-
-def _check_degree(degree: int) -> None:
-    if not 2 <= degree <= NARROWEST:
-        raise ValueError(f"'degree' must be from 2 to {NARROWEST}, got {degree}.")
 
 
 class Blacks(_LightnessRange):
@@ -120,9 +114,8 @@ class Shadows(_LightnessRange):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        _check_degree(degree)
-        self.degree = degree
-        self.ranges = {"shadows": MaskRange(0.0, low=-1 / degree, high=0.5)}
+        self.degree = check_count("degree", degree, 2, NARROWEST)
+        self.ranges = {"shadows": MaskRange(0.0, low=-1 / self.degree, high=0.5)}
         super().__init__(ranges=ranges, prefix=prefix)
 
 
@@ -188,9 +181,8 @@ class Highlights(_LightnessRange):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        _check_degree(degree)
-        self.degree = degree
-        self.ranges = {"highlights": MaskRange(0.0, low=-0.5, high=1 / degree)}
+        self.degree = check_count("degree", degree, 2, NARROWEST)
+        self.ranges = {"highlights": MaskRange(0.0, low=-0.5, high=1 / self.degree)}
         super().__init__(ranges=ranges, prefix=prefix)
 
 
@@ -217,62 +209,6 @@ class Whites(_LightnessRange):
 
     ranges = {"whites": MaskRange(0.0, low=-0.25, high=0.25)}
     point = -1
-
-
-class ToneEqualizer(Operator):
-    r"""Exposure by zones: the light is doubled or halved depending on how bright a pixel is.
-
-    .. math:: y = 2^{\sum_z w_z m_z} x, \qquad
-              w_z = \max(0, 1 - |\operatorname{clamp}(\log_2 Y, 1 - Z, 0) - z + Z|)
-
-    The mask `zone_z` is in stops, within 1 of its identity 0, in :data:`opmask.LINEAR_RGB`. Zones
-    lie one stop apart; the last one, :math:`Z`, is white. Colours keep their hue, and black stays.
-    Where neighbouring zones differ by more than a stop, a brighter pixel may become the darker
-    one.
-
-    Args:
-        zones: The number :math:`Z` of zones, at least 2.
-        ranges: See :class:`Operator`.
-        prefix: See :class:`Operator`.
-
-    Raises:
-        ValueError: If there are fewer than 2 zones.
-
-    References:
-        | The Negative (Adams, 1948), for the zones; darktable's module "tone equalizer"
-
-    Example:
-        >>> masks = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)
-        >>> ToneEqualizer(zones=3)(torch.full((1, 3, 1, 1), 0.5), masks).flatten()
-        tensor([1.0000, 1.0000, 1.0000])
-    """
-
-    space = LINEAR_RGB
-    pixelwise = True
-    unit = (1.0, "stops")
-
-    def __init__(
-        self,
-        *,
-        zones: int = 8,
-        ranges: Mapping[str, MaskRange] | None = None,
-        prefix: str = "",
-    ) -> None:
-        if zones < 2:
-            raise ValueError(f"'zones' must be at least 2, got {zones}.")
-        self.zones = zones
-        self.ranges = {
-            f"zone_{z}": MaskRange(0.0, low=-1.0, high=1.0) for z in range(1, zones + 1)
-        }
-        super().__init__(ranges=ranges, prefix=prefix)
-
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """See :meth:`Operator.forward`."""
-        place = luminance(image).clamp(2.0 ** (1 - self.zones), 1.0).log2() + self.zones - 1
-        stops = torch.zeros_like(place)
-        for zone, part in enumerate(mask.split(1, 1)):
-            stops = stops + part * (1 - (place - zone).abs()).clamp(min=0)
-        return image * torch.exp2(stops)
 
 
 class ColorBalance(Operator):
@@ -312,43 +248,3 @@ class ColorBalance(Operator):
         t = luminance(image).clamp(0, 1)
         shadows, midtones, highlights = mask.split(3, 1)
         return image + (1 - t) ** 2 * shadows + 2 * t * (1 - t) * midtones + t**2 * highlights
-
-
-class SplitToning(Operator):
-    r"""Gives shadows and highlights a tint each; lightness stays.
-
-    .. math:: y_c = x_c + (1 - t)^2\, m_{1,c} + t^2\, m_{2,c}, \qquad c \in \{a, b\}
-
-    with :math:`t` the lightness, in :math:`[0, 1]`. The four masks `split_shadows_a`,
-    `split_shadows_b`, `split_highlights_a` and `split_highlights_b` are in units of
-    :data:`opmask.LAB`, 128 of a* and b*, within 0.25 of their identity 0.
-
-    Args:
-        ranges: See :class:`Operator`.
-        prefix: See :class:`Operator`.
-
-    References:
-        | Toning of black-and-white prints; Lightroom's panel "Split Toning"
-
-    Example:
-        >>> image = torch.tensor([0.5, 0.0, 0.0]).view(1, 3, 1, 1)
-        >>> masks = torch.tensor([0.0, -0.2, 0.0, 0.1]).view(1, 4, 1, 1)
-        >>> SplitToning()(image, masks).flatten()
-        tensor([ 0.5000,  0.0000, -0.0250])
-    """
-
-    space = LAB
-    ranges = {
-        f"split_{tones}_{channel}": MaskRange(0.0, low=-0.25, high=0.25)
-        for tones in ("shadows", "highlights")
-        for channel in ("a", "b")
-    }
-    pixelwise = True
-    unit = (128.0, "")
-
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """See :meth:`Operator.forward`."""
-        lightness, color = image.split((1, 2), 1)
-        t = lightness.clamp(0, 1)
-        shadows, highlights = mask.split(2, 1)
-        return torch.cat([lightness, color + (1 - t) ** 2 * shadows + t**2 * highlights], 1)

@@ -143,8 +143,10 @@ def ambiguity(retoucher: Retoucher, image: Tensor, *, tolerance: float = 0.01) -
         The report; print it for a table.
 
     Raises:
-        ValueError: If the shape does not fit, or `tolerance` is not in :math:`[0, 1)`.
-        TypeError: If the image is not of a floating-point type.
+        ValueError: If the shape does not fit, the image is not finite, or `tolerance` is not in
+            :math:`[0, 1)`.
+        TypeError: If the image is not of a floating-point type, or `retoucher` is no
+            :class:`Retoucher`.
 
     Example:
         >>> import opmask
@@ -156,9 +158,16 @@ def ambiguity(retoucher: Retoucher, image: Tensor, *, tolerance: float = 0.01) -
         >>> first, second, round(share, 2)
         ('l_mul', 'l_add', 0.9...)
     """
+    if not isinstance(retoucher, Retoucher):
+        raise TypeError(
+            f"'retoucher' must be an opmask.Retoucher, got {type(retoucher).__name__}. "
+            "Put operators into one."
+        )
     if not 0 <= tolerance < 1:
         raise ValueError(f"'tolerance' must be in [0, 1), got {tolerance}.")
     check_image(image)
+    if not image.isfinite().all():
+        raise ValueError("'image' must be finite, got infinity or what is no number.")
     image, masks = image.double(), retoucher.identity(image.double())
     effects = torch.stack([_effect(retoucher, image, masks, name) for name in masks])
     columns = effects.flatten(1)

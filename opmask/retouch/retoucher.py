@@ -213,7 +213,8 @@ class Retoucher(nn.Module):
             masks: Every mask by name, each with shape :math:`(B, 1, H, W)` or broadcastable to it,
                 in operator units, floating point of any precision, on the device of the image.
                 Masks out of their range are applied as they are, because looking at each value
-                would stop a GPU; `edit(masks)` clamps all but the gates.
+                would stop a GPU; `edit(masks)` clamps all but the gates. What is not a number
+                makes pixels that are not a number.
 
         Returns:
             The retouched image, with the shape of `image`, RGB in :math:`[0, 1]`, in at least
@@ -223,7 +224,8 @@ class Retoucher(nn.Module):
         Raises:
             KeyError: If the names are not exactly those in `ranges`.
             ValueError: If a shape does not fit, or a mask is on another device.
-            TypeError: If the image or a mask is no tensor of a floating-point type.
+            TypeError: If the image or a mask is no tensor of a floating-point type, or the masks
+                have no names.
         """
         return self._retouch(image, masks, saturate)
 
@@ -286,7 +288,7 @@ class Retoucher(nn.Module):
 
         Raises:
             KeyError: If there is no mask of that name.
-            ValueError: If `strength` or `offset` is not finite.
+            ValueError: If `strength` or `offset` is not finite, or `region` does not fit.
         """
         names = [n for n in masks if n not in self.gates] if name is None else [name]
         for wanted in names:
@@ -298,10 +300,21 @@ class Retoucher(nn.Module):
         for key in names:
             mask = masks[key]
             weight = torch.as_tensor(region, dtype=mask.dtype, device=mask.device)
+            pairs = zip(reversed(weight.shape), reversed(mask.shape), strict=False)
+            fits = all(a == b or 1 in (a, b) for a, b in pairs)
+            if not fits or (weight.ndim > 2 and weight.shape[-3] != 1):
+                raise ValueError(
+                    f"'region' must have shape {tuple(mask.shape)} to fit mask {key!r}, "
+                    f"got {tuple(weight.shape)}."
+                )
             edited[key] = mask.lerp(self.ranges[key].scale(mask, strength, offset), weight)
         return edited
 
     def _check_masks(self, image: Tensor, masks: Mapping[str, Tensor]) -> None:
+        if not isinstance(masks, Mapping):
+            raise TypeError(
+                f"'masks' must be a dict of masks by name, got {type(masks).__name__}."
+            )
         if masks.keys() != self.ranges.keys():
             raise KeyError(
                 f"'masks' must have exactly the keys {list(self.ranges)}, got {list(masks)}."

@@ -9,7 +9,7 @@ import opmask
 from opmask.datasets import ADE20K
 from opmask.fitting import fit_masks, fit_record
 from opmask.fitting.solver import MaskBounds, solve_bounded
-from opmask.operators import Blur, Relight
+from opmask.operators import Blur, LowResolution, Relight
 from opmask.perturb import (
     DEFAULT,
     Filter,
@@ -185,6 +185,34 @@ def test_masks_that_act_on_neighbours_are_fitted_to_the_end(operator):
     real = retoucher(changed, constants(retoucher, regions, values))
     masks = fit_masks(retoucher, changed, real, regions, pixels=32)
     assert left(retoucher, changed, real, masks) < 1e-5
+
+
+NEIGHBOURS = {
+    "a soft shadow": Relight(softness=0.1),
+    "coarse masks": LowResolution(opmask.Mul(opmask.LAB, "l", "a"), size=5),
+    "a gate": opmask.Gated(Relight()),
+}
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+def test_masks_that_act_on_neighbouring_regions_are_found_together(name):
+    retoucher, changed = opmask.Retoucher(NEIGHBOURS[name]), photo(2, 60, 80)
+    regions = 1 + torch.arange(60)[:, None] // 20 * 3 + torch.arange(80) // 27
+    regions = torch.stack([regions, (regions == 5) * 7])
+    shares = torch.rand(len(retoucher.ranges), 10).mul(0.8).sub(0.4)
+    true = {
+        key: r.identity
+        + (regions > 0)[:, None] * (share[regions][:, None] * (r.high - r.identity))
+        for (key, r), share in zip(retoucher.ranges.items(), shares, strict=True)
+    }
+    real = retoucher(changed, true)
+    masks = fit_masks(retoucher, changed, real, regions)
+    inside = (regions > 0)[:, None]
+    before, after = (
+        (x - real).square()[inside.expand_as(x)].mean()
+        for x in (changed, retoucher(changed, masks))
+    )
+    assert after < 1e-4 * before
 
 
 def test_gates_are_fitted_with_what_they_gate():
@@ -366,6 +394,28 @@ def test_fitting_needs_no_gradients_and_changes_no_input():
     assert torch.equal(real, before[1])
 
 
+def test_fitting_works_in_inference_mode():
+    changed, real = photo(), photo()
+    for regions in (halves(changed), None):
+        expected = fit_masks(RGB_AFFINE, changed, real, regions)
+        with torch.inference_mode():
+            masks = fit_masks(
+                RGB_AFFINE, changed + 0, real + 0, None if regions is None else regions + 0
+            )
+        for key in masks:
+            torch.testing.assert_close(masks[key], expected[key])
+
+
+def test_the_default_type_does_not_matter():
+    changed, real = photo(), photo()
+    torch.set_default_dtype(torch.float64)
+    try:
+        masks = fit_masks(RGB_AFFINE, changed, real)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert masks["r_mul"].dtype == torch.float32
+
+
 def test_half_precision_is_fitted_in_single():
     changed, real = photo().half(), photo().half()
     masks = fit_masks(opmask.lab_retoucher(), changed, real, halves(changed))
@@ -386,19 +436,36 @@ def test_half_precision_is_fitted_in_single():
          r"'composite' must have shape \(B, 3, H, W\), got \(3, 2, 2\)"),
         ({"composite": torch.zeros(1, 1, 2, 2)}, ValueError,
          r"'composite' must have shape \(B, 3, H, W\), got \(1, 1, 2, 2\)"),
+        ({"composite": torch.zeros(0, 3, 2, 2)}, ValueError,
+         r"'composite' must hold at least one image, got \(0, 3, 2, 2\)"),
+        ({"composite": np.zeros((1, 3, 2, 2))}, TypeError,
+         "'composite' must be a tensor, got ndarray"),
+        ({"composite": torch.full((1, 3, 2, 2), torch.nan)}, ValueError,
+         "'composite' must be finite, got infinity or what is no number"),
+        ({"real": torch.full((1, 3, 2, 2), torch.inf)}, ValueError, "'real' must be finite"),
         ({"real": torch.zeros(1, 3, 2, 3)}, ValueError,
-         r"'real' must have the shape of 'composite', \(1, 3, 2, 2\), got \(1, 3, 2, 3\)"),
-        ({"regions": torch.zeros(1, 2, 2)}, TypeError, "'regions' must hold integers, got t"),
+         r"'real' must have the shape and device of 'composite', \(1, 3, 2, 2\) on cpu, got "
+         r"\(1, 3, 2, 3\)"),
+        ({"regions": torch.zeros(1, 2, 2)}, TypeError,
+         r"'regions' must be a tensor of integers, got torch\.float32"),
+        ({"regions": [[[1, 1], [1, 1]]]}, TypeError, "tensor of integers, got list"),
         ({"regions": torch.zeros(2, 2).long()}, ValueError,
-         r"'regions' must have shape \(1, 2, 2\) to fit the images, got \(2, 2\)"),
+         r"'regions' must have shape \(1, 2, 2\) to fit the images, on cpu, got \(2, 2\)"),
+        ({"regions": torch.full((1, 2, 2), -1)}, ValueError,
+         "'regions' must be in 0-65535, got -1 to -1"),
+        ({"regions": torch.full((1, 2, 2), 70000)}, ValueError, "0-65535, got 70000 to 70000"),
         ({"pixels": 0}, ValueError, "'pixels' must be at least 1, got 0"),
+        ({"smoothness": -1.0}, ValueError, "'smoothness' must be finite and at least 0, got -1"),
+        ({"mask_size": 0}, ValueError, "'mask_size' must be at least 1, got 0"),
+        ({"retoucher": Exposure()}, TypeError,
+         r"'retoucher' must be an opmask\.Retoucher, got Exposure\. Put operators into one"),
     ],
 )  # fmt: skip
 def test_input_that_does_not_fit_is_refused(change, kind, message):
     image = torch.zeros(1, 3, 2, 2)
     good = {"composite": image, "real": image, "regions": torch.zeros(1, 2, 2).long()}
     with pytest.raises(kind, match=message):
-        fit_masks(RGB_AFFINE, **{**good, **change})
+        fit_masks(**{"retoucher": RGB_AFFINE, **good, **change})
 
 
 # --- records ---

@@ -17,6 +17,7 @@ from opmask.operators import (
     Saturation,
     SelectiveColor,
     Sepia,
+    SplitToning,
     Vibrance,
 )
 from opmask.operators.color import BANDS, band_amounts
@@ -143,3 +144,11 @@ def test_the_silver_is_overlaid_as_the_w3c_says():
 def test_what_is_no_color_is_refused(color):
     with pytest.raises(ValueError, match="'dark' must be a grey or a triple of red, green and"):
         Duotone(dark=color)
+
+
+def test_the_tint_of_highlights_leaves_black_and_that_of_shadows_white():
+    ends = torch.zeros(1, 3, 1, 2)
+    ends[:, 0, :, 1] = 1.0
+    masks = torch.tensor([0.2, 0.1, -0.2, -0.1]).view(1, 4, 1, 1)
+    output = SplitToning()(ends, masks)
+    torch.testing.assert_close(output[0, 1:, 0].T, torch.tensor([[0.2, 0.1], [-0.2, -0.1]]))

@@ -4,6 +4,7 @@ import copy
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from shipped import AROUND, NAMES, build
@@ -245,6 +246,28 @@ def test_a_range_is_replaced_by_the_name_of_its_mask(name):
 def test_a_range_of_another_kind_is_refused():
     with pytest.raises(TypeError, match=r"must map names to opmask\.MaskRange, got \(0, 1\)"):
         build("Exposure", ranges={"exposure": (0, 1)})
+    with pytest.raises(TypeError, match=r"opmask\.MaskRange, got \(0, 1\)"):
+        build("Add", range=(0, 1))
+
+
+@every_operator
+def test_a_range_with_another_identity_is_refused(name):
+    plain = build(name)
+    mask, r = next(iter(plain.ranges.items()))
+    moved = MaskRange((r.identity + r.high) / 2, r.low, r.high)
+    if name == "Gated":
+        assert (
+            build(name, ranges={"gate": MaskRange(0.9, 0.0, 1.0)}).ranges["gate"].identity == 0.9
+        )
+        return
+    options = {"range": moved} if name in ("Add", "Mul") else {"ranges": {mask: moved}}
+    with pytest.raises(ValueError, match=f"the range of mask '{mask}' must keep its identity, "):
+        build(name, **options)
+
+
+def test_a_gate_that_does_more_than_open_is_refused():
+    with pytest.raises(ValueError, match="the range of the gate must be within 0 and 1, got"):
+        build("Gated", ranges={"gate": MaskRange(0.5, 0.0, 2.0)})
 
 
 # --- files ---
@@ -269,6 +292,38 @@ OTHERS = {
     "ToneCurve": {"knots": 5},
     "ToneEqualizer": {"zones": 4},
 }
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_numbers_of_numpy_are_kept_in_files(name):
+    def of_numpy(value):
+        if isinstance(value, tuple):
+            return tuple(map(of_numpy, value))
+        kinds = {int: np.int64, float: np.float32}
+        return kinds.get(type(value), lambda other: other)(value)
+
+    operator = build(name, **{key: of_numpy(value) for key, value in OTHERS[name].items()})
+    again = build_retoucher([describe_operator(operator)]).operators[0]
+    plain = build(name, **OTHERS[name])
+    assert again.arguments == operator.arguments
+    assert again.arguments.keys() == plain.arguments.keys()
+
+
+COUNTS = {
+    "ColorCurve": "knots",
+    "Grain": "seed",
+    "Highlights": "degree",
+    "LowResolution": "size",
+    "Shadows": "degree",
+    "ToneCurve": "knots",
+    "ToneEqualizer": "zones",
+}
+
+
+@pytest.mark.parametrize(("name", "argument"), COUNTS.items())
+def test_counts_are_whole_numbers(name, argument):
+    with pytest.raises(TypeError, match=f"'{argument}' must be a whole number, got 3.5"):
+        build(name, **{argument: 3.5})
 
 
 TABLES = {"channels", "ties", "values"}

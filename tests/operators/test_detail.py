@@ -109,47 +109,6 @@ def test_denoise_takes_noise_out_and_keeps_edges():
     assert (clean[:, 0, :, 64] - clean[:, 0, :, 63]).mean() > 0.4
 
 
-def test_grain_has_the_strength_that_the_mask_says():
-    grainy = apply(Grain(size=0.02), torch.full((1, 3, 512, 512), 0.5), 0.1)
-    assert grainy[:, 0].std().item() == pytest.approx(0.1, rel=0.1)
-    assert grainy[:, 0].mean().item() == pytest.approx(0.5, abs=0.01)
-    assert (grainy[:, 1:] == 0.5).all()
-
-
-@pytest.mark.parametrize("lightness", [0.0, 1.0, -0.2, 1.2])
-def test_black_and_white_have_no_grain(lightness):
-    image = torch.full((1, 3, 64, 64), lightness)
-    assert torch.equal(apply(Grain(), image, 0.1), image)
-
-
-def test_grain_of_a_photo_becomes_that_of_its_small_copy():
-    large, small = (
-        apply(Grain(seed=3), torch.full((1, 3, *size), 0.5), 0.1)
-        for size in ((512, 768), (64, 96))
-    )
-    torch.testing.assert_close(F.avg_pool2d(large, 8), small, rtol=0, atol=1e-4)
-
-
-def test_grain_is_that_of_its_seed():
-    fields = [apply(Grain(seed=seed), torch.full((1, 3, 32, 32), 0.5), 0.1) for seed in (1, 1, 2)]
-    assert torch.equal(fields[0], fields[1])
-    assert (fields[0] - fields[2]).abs().max() > 0.01
-
-
-def test_the_mask_of_relight_loses_its_edges_and_its_texture():
-    mask = torch.zeros(1, 1, 128, 128)
-    mask[..., 64:] = 1.0
-    lit = Relight()(torch.ones(1, 3, 128, 128), mask).log2()
-    assert lit.diff(dim=-1).max() < 0.08
-    texture = torch.rand(1, 1, 128, 128) - 0.5
-    assert Relight()(torch.ones(1, 3, 128, 128), texture).log2().std() < 0.1 * texture.std()
-
-
-def test_relight_is_an_exposure_where_its_mask_is_even():
-    lit = apply(Relight(), torch.full((1, 3, 20, 20), 0.2), 1.0)
-    torch.testing.assert_close(lit, torch.full((1, 3, 20, 20), 0.4))
-
-
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -157,7 +116,7 @@ def test_relight_is_an_exposure_where_its_mask_is_even():
         (lambda: Sharpen(radius=3), "'radius' must be in .*, got 3"),
         (lambda: Relight(softness=float("nan")), "'softness' must be in .*, got nan"),
         (lambda: Grain(size=0.6), "'size' must be in .*, got 0.6"),
-        (lambda: Grain(seed=-1), r"'seed' must be from 0 to 2\*\*32 - 1, got -1"),
+        (lambda: Grain(seed=-1), "'seed' must be from 0 to 4294967295, got -1"),
         (lambda: Denoise(noise=0), r"'noise' must be in \[0.001, 1\], got 0"),
         (lambda: Clarity(contrast=2), r"'contrast' must be in \[0.001, 1\], got 2"),
     ],
@@ -173,8 +132,3 @@ def test_a_range_may_be_wider():
 
 def test_lightness_operators_work_in_lab():
     assert {kind.space for kind in (Clarity, Denoise, Grain, Sharpen)} == {LAB}
-
-
-def test_one_value_relights_the_whole_photo():
-    image, stop = torch.rand(2, 3, 9, 11), torch.ones(1, 1, 1, 1)
-    torch.testing.assert_close(Relight()(image, stop), 2 * image)

@@ -8,8 +8,6 @@ from opmask.operators import (
     Highlights,
     Midtones,
     Shadows,
-    SplitToning,
-    ToneEqualizer,
     Whites,
 )
 
@@ -61,35 +59,7 @@ def test_a_degree_with_which_lightness_may_fall_raises(slider):
         slider(degree=13)
 
 
-def test_a_zone_of_the_equalizer_is_one_stop_wide():
-    operator, masks = ToneEqualizer(zones=4), torch.zeros(1, 4, 1, 1)
-    masks[:, 2] = 1.0
-    stops = {0.5: 1.0, 0.5**0.5: 0.5, 1.0: 0.0, 0.25: 0.0, 0.5**1.5: 0.5}
-    for value, expected in stops.items():
-        output = operator(torch.full((1, 3, 1, 1), value), masks)
-        assert (output / value).log2().flatten().tolist() == pytest.approx(
-            [expected] * 3, abs=1e-5
-        )
-
-
-def test_equal_zones_are_an_exposure():
-    image = torch.rand(1, 3, 8, 8)
-    output = ToneEqualizer(zones=5)(image, torch.full((1, 5, 8, 8), 0.7))
-    torch.testing.assert_close(output, image * 2**0.7)
-
-
-def test_there_are_at_least_two_zones():
-    with pytest.raises(ValueError, match="'zones' must be at least 2, got 1"):
-        ToneEqualizer(zones=1)
-
-
 def test_equal_shifts_of_all_tones_are_one_shift():
     shift = torch.tensor([0.1, -0.2, 0.3]).view(1, 3, 1, 1)
     output = ColorBalance()(GREYS, shift.repeat(1, 3, 1, 101))
     torch.testing.assert_close(output, GREYS + shift, rtol=0, atol=1e-6)
-
-
-def test_the_tint_of_highlights_leaves_black_and_that_of_shadows_white():
-    masks = torch.tensor([0.2, 0.1, -0.2, -0.1]).view(1, 4, 1, 1)
-    output = SplitToning()(RAMP[..., [0, -1]], masks)
-    torch.testing.assert_close(output[0, 1:, 0].T, torch.tensor([[0.2, 0.1], [-0.2, -0.1]]))

@@ -103,6 +103,10 @@ def test_wrong_arguments_raise():
         ambiguity(opmask.lab_retoucher(), torch.zeros(3, 4, 4))
     with pytest.raises(ValueError, match=r"'tolerance' must be in \[0, 1\), got 1"):
         ambiguity(opmask.lab_retoucher(), image(), tolerance=1.0)
+    with pytest.raises(ValueError, match="'image' must be finite"):
+        ambiguity(opmask.lab_retoucher(), image() / 0)
+    with pytest.raises(TypeError, match=r"must be an opmask\.Retoucher, got Mul\. Put operators"):
+        ambiguity(opmask.Mul(opmask.RGB), image())
 
 
 # --- the presets ---

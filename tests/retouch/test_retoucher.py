@@ -412,3 +412,24 @@ def test_editing_all_masks_leaves_gates_alone_so_that_strength_acts_once():
     torch.testing.assert_close(edited["l_add"], masks["l_add"] / 2)
     assert retoucher.edit(masks, "gate", strength=0.0)["gate"].mean() == 0.5
     assert retoucher(image, retoucher.edit(masks, strength=0.0)).sub(image).abs().max() < 1e-4
+
+
+def test_masks_without_names_raise():
+    with pytest.raises(TypeError, match="'masks' must be a dict of masks by name, got Tensor"):
+        Retoucher(Add(LAB, "l"))(torch.rand(1, 3, 4, 4), torch.zeros(1, 1, 4, 4))
+
+
+def test_what_is_not_a_number_stays_at_its_pixel():
+    image, retoucher = torch.rand(1, 3, 4, 4), Retoucher(Add(LAB))
+    masks = retoucher.identity(image)
+    masks["l_add"][..., 2, 1] = torch.nan
+    nan = retoucher(image, masks).isnan()
+    assert torch.equal(nan, masks["l_add"].isnan().expand_as(nan))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4, 4), (3, 4, 4), (1, 1, 2, 4), (2,)])
+def test_a_region_that_does_not_fit_raises(shape):
+    retoucher = Retoucher(Add(LAB, "l"))
+    masks = retoucher.identity(torch.rand(1, 3, 4, 4))
+    with pytest.raises(ValueError, match=r"'region' must have shape \(1, 1, 4, 4\) to fit"):
+        retoucher.edit(masks, "l_add", offset=0.1, region=torch.ones(shape))
