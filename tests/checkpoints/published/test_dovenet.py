@@ -1,4 +1,4 @@
-"""Files in the exact layout of published networks, made here from independent networks."""
+"""Files in the exact layout of DoveNet's, made here from an independent network."""
 
 import pytest
 import torch

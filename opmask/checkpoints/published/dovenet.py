@@ -1,8 +1,4 @@
-r"""Checkpoints of other published harmonization networks, converted.
-
-Data flow: `.pth file -> {name: tensor} -> network of opmask.backbones`. Each is in evaluation
-mode, called as `network(image, region)`, and can be wrapped, trained on and saved like any other.
-"""
+r"""Checkpoints of DoveNet's published code: its generator."""
 
 from __future__ import annotations
 
@@ -44,7 +40,7 @@ def load_dovenet(path: str | Path) -> DoveNet:
 
     Example:
         >>> import tempfile, torch
-        >>> from opmask.checkpoints.published import dovenet_names
+        >>> from opmask.checkpoints.published.dovenet import dovenet_names
         >>> net = DoveNet(width=8, depth=5).state_dict()
         >>> published = {theirs: net[ours] for theirs, ours in dovenet_names(5).items()}
         >>> with tempfile.TemporaryDirectory() as folder:
