@@ -18,6 +18,7 @@ from opmask.color import check_image
 from opmask.fitting import free
 from opmask.fitting.solver import MaskBounds, Problem, minimise, pixels_at
 from opmask.fitting.together import join
+from opmask.operators.checks import check_count, check_number
 from opmask.retouch import Retoucher
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def fit_masks(
         ValueError: If shapes or devices do not fit, images are not finite, regions are out of
             their range, `pixels` or `mask_size` is below 1, or `smoothness` is negative or not
             finite.
-        TypeError: If images are not of a floating-point type, or regions are, or `retoucher` is
-            no :class:`opmask.Retoucher`.
+        TypeError: If images are not of a floating-point type, or regions are, `pixels` or
+            `mask_size` is no whole number, or `retoucher` is no :class:`opmask.Retoucher`.
 
     References:
         | An Algorithm for Least-Squares Estimation of Nonlinear Parameters (Marquardt, 1963)
@@ -304,9 +305,8 @@ def _check(retoucher: Retoucher, composite: Tensor, real: Tensor, regions: Tenso
 
 
 def _check_numbers(pixels: int, smoothness: float, mask_size: int | None) -> None:
-    if pixels < 1:
-        raise ValueError(f"'pixels' must be at least 1, got {pixels}.")
-    if not 0 <= smoothness < math.inf:
+    check_count("pixels", pixels, 1)
+    if not 0 <= check_number("smoothness", smoothness) < math.inf:
         raise ValueError(f"'smoothness' must be finite and at least 0, got {smoothness}.")
-    if mask_size is not None and mask_size < 1:
-        raise ValueError(f"'mask_size' must be at least 1, got {mask_size}.")
+    if mask_size is not None:
+        check_count("mask_size", mask_size, 1)

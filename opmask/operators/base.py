@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from opmask.color import ColorSpace
+from opmask.operators.checks import check_number
 
 __all__ = ["MaskRange", "Operator", "join_ranges", "split_masks"]
 
@@ -37,6 +38,7 @@ class MaskRange:
 
     Raises:
         ValueError: If `identity` does not lie strictly between `low` and `high`.
+        TypeError: If one of them is no number.
 
     Example:
         >>> import torch
@@ -50,6 +52,8 @@ class MaskRange:
     high: float = math.inf
 
     def __post_init__(self) -> None:
+        for name in ("identity", "low", "high"):
+            check_number(name, getattr(self, name))
         if not self.low < self.identity < self.high:
             raise ValueError(f"'identity' must lie strictly between 'low' and 'high', got {self}.")
 

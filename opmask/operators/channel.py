@@ -17,8 +17,16 @@ from opmask.operators.checks import Color, as_triple, check_color
 __all__ = ["Add", "Affine", "HueShift", "Mul"]
 
 
+def check_space(space: ColorSpace) -> ColorSpace:
+    """A colour space."""
+    if not isinstance(space, ColorSpace):
+        raise TypeError(f"'space' must be a colour space such as opmask.LAB, got {space!r}.")
+    return space
+
+
 def check_channels(space: ColorSpace, channels: tuple[str, ...]) -> tuple[str, ...]:
     """The chosen channels of a colour space; all of them if none is named."""
+    check_space(space)
     unknown = [c for c in channels if c not in space.channels]
     if unknown:
         raise ValueError(
@@ -245,7 +253,7 @@ class HueShift(Operator):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        if "h" not in space.channels:
+        if "h" not in check_space(space).channels:
             raise ValueError(
                 f"'space' must have a channel 'h', got {space.name}, {space.channels}."
             )

@@ -6,11 +6,27 @@ Each returns the number as one of Python's own, because files describe operators
 from __future__ import annotations
 
 import operator
+from numbers import Real
 
-__all__ = ["Color", "as_triple", "check_color", "check_contrast", "check_count", "check_share"]
+__all__ = [
+    "Color",
+    "as_triple",
+    "check_color",
+    "check_contrast",
+    "check_count",
+    "check_number",
+    "check_share",
+]
 
 Color = float | tuple[float, float, float]
 """A grey, or a triple of red, green and blue."""
+
+
+def check_number(name: str, value: float) -> float:
+    """A number."""
+    if not isinstance(value, Real):
+        raise TypeError(f"'{name}' must be a number, got {value!r}.")
+    return float(value)
 
 
 def check_count(name: str, value: int, low: int, high: int | None = None) -> int:
@@ -27,13 +43,14 @@ def check_count(name: str, value: int, low: int, high: int | None = None) -> int
 
 def check_color(name: str, color: Color) -> Color:
     """A colour as it is given, in [0, 1]."""
-    triple = tuple(color) if isinstance(color, tuple | list) else (color,) * 3
+    values = color if isinstance(color, tuple | list) else (color,) * 3
+    triple = [check_number(name, value) for value in values]
     if len(triple) != 3 or not all(0 <= value <= 1 for value in triple):
         raise ValueError(
             f"'{name}' must be a grey or a triple of red, green and blue in [0, 1], got {color!r}."
         )
-    red, green, blue = map(float, triple)
-    return (red, green, blue) if isinstance(color, tuple | list) else red
+    red, green, blue = triple
+    return (red, green, blue) if values is color else red
 
 
 def as_triple(color: Color) -> tuple[float, float, float]:
@@ -43,7 +60,7 @@ def as_triple(color: Color) -> tuple[float, float, float]:
 
 def check_share(name: str, value: float) -> float:
     """A share of an image's shorter side, from a thousandth to a half."""
-    if not 0.001 <= value <= 0.5:
+    if not 0.001 <= check_number(name, value) <= 0.5:
         raise ValueError(
             f"'{name}' must be in [0.001, 0.5], a share of the image's shorter side, got {value}."
         )
@@ -52,6 +69,6 @@ def check_share(name: str, value: float) -> float:
 
 def check_contrast(name: str, value: float) -> float:
     """A standard deviation of a channel, from a thousandth to 1."""
-    if not 0.001 <= value <= 1:
+    if not 0.001 <= check_number(name, value) <= 1:
         raise ValueError(f"'{name}' must be in [0.001, 1], got {value}.")
     return float(value)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from opmask.color import LINEAR_RGB, RGB
 from opmask.operators.base import MaskRange, Operator
+from opmask.operators.checks import check_number
 
 __all__ = [
     "Brightness",
@@ -122,7 +123,7 @@ class Contrast(Operator):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        if not 0 <= pivot <= 1:
+        if not 0 <= check_number("pivot", pivot) <= 1:
             raise ValueError(f"'pivot' must be in [0, 1], got {pivot}.")
         self.pivot = float(pivot)
         super().__init__(ranges=ranges, prefix=prefix)
