@@ -25,10 +25,11 @@ from tqdm import tqdm
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.datasets import ADE20K, Composites, SyntheticScenes
-from opmask.inference.images import Enlarged, retouch, shrink_photo
+from opmask.inference.images import shrink_photo
 from opmask.inference.video import Moment, named_masks, smooth_masks
 from opmask.markdown import markdown_row, markdown_table
 from opmask.perturb import Composite, Perturber
+from opmask.retouch.resizing import Enlarged
 
 HEADINGS = (
     "region",
@@ -96,7 +97,7 @@ def measure(
     ]
     errors = []
     for frame, masks in zip(frames, smoothed, strict=True):
-        result = retouch(model.retoucher, frame.stored, named_masks(model.retoucher, masks))
+        result = model.retoucher.apply_(frame.stored.clone(), named_masks(model.retoucher, masks))
         errors.append((result.float() - frame.real.float()).square().mean())
     return Figures(float(torch.stack(changes).mean()), torch.stack(errors))
 

@@ -22,11 +22,12 @@ from torch import Tensor
 from opmask.files.photo import Photo
 from opmask.files.reading import shorten
 from opmask.inference.explain import Explanation, compare
-from opmask.inference.images import Picture, like, profile_of, retouch, strips, to_stored
+from opmask.inference.images import Picture, like, profile_of, to_stored
 from opmask.inference.pil import as_photo, as_pil
 from opmask.inference.regions import shrink, to_plane
 from opmask.operators import MaskRange
 from opmask.retouch import Retoucher
+from opmask.retouch.strips import strips
 
 __all__ = ["Adjustment", "Edit", "Source"]
 
@@ -227,7 +228,8 @@ class Edit:
         if isinstance(image, Image.Image):
             return as_pil(self.render(as_photo(image), force=force, compile=compile), image)
         stored, profile = self._opened(image, force)
-        result = retouch(self.retoucher, stored, self.masks(), profile, compile=compile)
+        result = stored.clone(memory_format=torch.contiguous_format)
+        self.retoucher.apply_(result, self.masks(), profile, compile=compile)
         return like(image, result[None])
 
     @torch.no_grad()

@@ -1,68 +1,39 @@
-r"""Photos of all kinds and any size: read, shrunk and retouched in little memory.
+r"""Photos of all kinds and any size, taken as stored pixels and given back as they were given.
 
 A photo, a PIL image, an array or a tensor is first taken as stored pixels, the numbers of the
-picture itself: 8 bits, 16 bits or floating point, grey or RGB. A strip of rows at a time they
-become colours, are retouched and are stored again. Masks are small; what they become at the size
-of the photo exists for one strip only, which is computed like the whole, so that no border shows.
+picture itself: 8 bits, 16 bits or floating point, grey or RGB. A model sees them shrunk, and
+:meth:`opmask.Retoucher.apply_` changes them.
 
-Data flow: `picture -> to_stored -> decode -> shrink -> model`, and
-`(stored pixels, masks) -> decode -> enlarge -> retoucher -> encode -> like(picture) -> picture`.
+Data flow: `picture -> to_stored -> shrink_photo -> model`, and
+`(stored pixels, masks) -> Retoucher.apply_ -> like(picture) -> picture`.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from opmask.files.photo import Photo
-from opmask.files.profiles import from_srgb, is_srgb, to_srgb
 from opmask.inference.pil import as_photo, as_pil
-from opmask.retouch import Retoucher
-from opmask.wrapper.model import resize
+from opmask.retouch.resizing import resize
+from opmask.retouch.strips import WHITE, decode, strips
 
-__all__ = [
-    "Picture",
-    "acting",
-    "decode",
-    "encode",
-    "like",
-    "profile_of",
-    "retouch",
-    "shrink_photo",
-    "strips",
-    "to_stored",
-]
+__all__ = ["Picture", "like", "profile_of", "shrink_photo", "to_stored"]
 
 Picture = Photo | Image.Image | np.ndarray | Tensor
 """What can be retouched."""
 
-NO_COMPILER = ("InvalidCxxCompiler", "TritonMissing")
-"""What torch names where nothing can be compiled."""
-
 T = TypeVar("T", Photo, Image.Image, np.ndarray, Tensor)
-
-STRIP = 2**16
-"""The pixels of a strip: few enough to stay in the cache, and enough to keep the cores busy."""
-
-WHITE = {torch.uint8: 255, torch.uint16: 65535}
-"""What white is stored as, in whole numbers."""
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """The other types of tensors that are read."""
 
 ARRAYS = ("uint8", "uint16", "float16", "float32", "float64")
 """The types of arrays that are read, in either order of bytes."""
-
-LUMA = (0.299, 0.587, 0.114)
-"""How bright red, green and blue count in grey (ITU-R BT.601, as in Pillow)."""
 
 
 def to_stored(image: Picture) -> Tensor:
@@ -169,223 +140,6 @@ def shrink_photo(stored: Tensor, size: tuple[int, int], profile: bytes | None = 
         for part in (decode(stored[rows], profile).clamp(0, 1) for rows in strips((height, width)))
     ]
     return resize(torch.cat(narrow, -2), size).clamp(0, 1)  # rounded, a mean of 1 is above it
-
-
-def retouch(
-    retoucher: Retoucher,
-    stored: Tensor,
-    masks: Mapping[str, Tensor],
-    profile: bytes | None = None,
-    *,
-    compile: bool = False,
-) -> Tensor:
-    r"""Applies masks of any size to a photo.
-
-    Pixels all of whose masks are at their identity stay as they are stored, to the last bit.
-
-    Args:
-        retoucher: What the masks do. If one of its operators is not pixelwise, there is one strip,
-            the whole photo.
-        stored: The pixels as they are stored, with shape :math:`(H, W, C)`, see
-            :func:`to_stored`.
-        masks: The masks by name, each with shape :math:`(1, 1, h, w)`, in operator units. They are
-            computed on the device where they are.
-        profile: The ICC profile of the colours; sRGB if `None`.
-        compile: Whether the retoucher is compiled.
-
-    Returns:
-        The retouched pixels, with the shape, type and device of `stored`.
-
-    Example:
-        >>> import opmask
-        >>> retoucher = opmask.Retoucher(opmask.Add(opmask.RGB, "r"))
-        >>> stored = torch.full((40, 60, 3), 51, dtype=torch.uint8)
-        >>> retouch(retoucher, stored, {"r_add": torch.full((1, 1, 4, 6), 0.2)})[0, 0]
-        tensor([102,  51,  51], dtype=torch.uint8)
-    """
-    size = stored.shape[0], stored.shape[1]
-    apply: Callable[..., Tensor] = retoucher.unclipped
-    if compile:
-        apply = _compiled(apply)
-    maps, act = torch.cat([*masks.values()], 1), acting(retoucher, masks)
-    all_act = bool(act.all())
-    if not all_act:  # where masks act is a map like them, above 0 if a neighbour does anything
-        maps = torch.cat([maps, act.to(maps.dtype)], 1)
-    enlarged = Enlarged(maps, size)
-    result = stored.clone(memory_format=torch.contiguous_format)  # what nothing acts on stays
-    for rows in strips(size) if retoucher.pixelwise else [slice(0, size[0])]:
-        planes = enlarged[rows].split(1, 1)
-        here = None if all_act else planes[-1][0, 0] > 0
-        columns = _extent(here) if here is not None and retoucher.pixelwise else slice(0, size[1])
-        if columns is None:  # as beside the region of a guided model
-            continue
-        before = stored[rows, columns]
-        own = {name: plane[..., columns] for name, plane in zip(masks, planes, strict=False)}
-        image = apply(decode(before, profile).to(maps.device), own)
-        after = encode(image.to(stored.device), before, profile)
-        if here is not None:
-            after = _chosen(here[:, columns, None].to(stored.device), after, before)
-        result[rows, columns] = after
-    return result
-
-
-def _compiled(apply: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The compiled function, or where there is no compiler the function itself, which is said."""
-    compiled = torch.compile(apply, dynamic=True)
-    chosen: list[Callable[..., Tensor]] = []
-
-    def call(image: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
-        if chosen:
-            return chosen[0](image, masks)
-        try:
-            result = compiled(image, masks)
-        except RuntimeError as error:
-            said = f"{type(error).__name__}: {error}"
-            if not any(name in said for name in NO_COMPILER):
-                raise
-            _say_once(f"retouching is not compiled, but as right: {said.splitlines()[0]}")
-            chosen.append(apply)
-            return apply(image, masks)
-        chosen.append(compiled)
-        return result
-
-    return call
-
-
-@cache
-def _say_once(message: str) -> None:
-    warnings.warn(message, stacklevel=3)
-
-
-def _chosen(here: Tensor, after: Tensor, before: Tensor) -> Tensor:
-    """New pixels here and old ones elsewhere, also of 16 bits, which torch.where may not know."""
-    if after.dtype != torch.uint16:
-        return torch.where(here, after, before)
-    chosen = torch.where(here, after.view(torch.int16), before.view(torch.int16))
-    return chosen.view(torch.uint16)
-
-
-def _extent(here: Tensor) -> slice | None:
-    """From the first to the last column of a plane (H, W) that has anything; none if none has."""
-    found = here.any(0).nonzero()
-    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else None
-
-
-def decode(stored: Tensor, profile: bytes | None = None) -> Tensor:
-    r"""Stored pixels as colours.
-
-    Args:
-        stored: The pixels, with shape :math:`(H, W, C)`.
-        profile: The ICC profile of the colours; sRGB if `None`.
-
-    Returns:
-        The colours, in at least float32, with shape :math:`(1, 3, H, W)`, sRGB; those of a wide
-        gamut lie partly beyond :math:`[0, 1]`.
-    """
-    if profile is not None and not is_srgb(profile):
-        own = decode(stored)[0, : stored.shape[2]].permute(1, 2, 0).float()
-        return _planes(torch.from_numpy(to_srgb(own.numpy(), profile)))
-    dtype = stored.dtype if stored.is_floating_point() else torch.float32
-    dtype = torch.promote_types(dtype, torch.float32)
-    colors = torch.empty(1, 3, *stored.shape[:2], dtype=dtype, device=stored.device)
-    colors.copy_(stored.permute(2, 0, 1))
-    return colors.div_(WHITE[stored.dtype]) if stored.dtype in WHITE else colors
-
-
-def encode(image: Tensor, like: Tensor, profile: bytes | None = None) -> Tensor:
-    r"""Colours as stored pixels: the inverse of :func:`decode`.
-
-    Args:
-        image: The colours, with shape :math:`(1, 3, H, W)`, sRGB; what the type or the profile
-            cannot hold is clipped.
-        like: The pixels that they were, whose shape and type the new ones get.
-        profile: The ICC profile of the colours; sRGB if `None`.
-
-    Returns:
-        The pixels, with shape :math:`(H, W, C)`; whole numbers are rounded, halves to even.
-    """
-    colors = image[0]
-    if like.shape[2] == 1:
-        colors = (colors * colors.new_tensor(LUMA).view(3, 1, 1)).sum(0, keepdim=True)
-    if profile is not None and not is_srgb(profile):
-        turned = np.ascontiguousarray(colors.permute(1, 2, 0).numpy())
-        colors = torch.from_numpy(from_srgb(turned, profile)).permute(2, 0, 1)
-    colors = colors.clamp(0, 1)
-    if like.dtype in WHITE:
-        colors = colors.mul_(WHITE[like.dtype]).round_()
-        # 16 bits by way of int32, because torch computes little in them without a sign.
-        colors = colors if like.dtype == torch.uint8 else colors.to(torch.int32)
-        if not colors.is_cuda:  # five times as fast as by torch
-            return torch.from_numpy(np.stack(list(colors.to(like.dtype).numpy()), -1))
-    return colors.to(like.dtype).permute(1, 2, 0)
-
-
-def strips(size: tuple[int, int]) -> Iterator[slice]:
-    """The rows of each strip of a photo, from top to bottom."""
-    rows = max(1, STRIP // size[1])
-    return (slice(top, min(top + rows, size[0])) for top in range(0, size[0], rows))
-
-
-def acting(retoucher: Retoucher, masks: Mapping[str, Tensor]) -> Tensor:
-    r"""Where masks do anything: one is off its identity, and if there are gates, one is open.
-
-    Args:
-        retoucher: What the masks belong to.
-        masks: The masks by name, each with shape :math:`(1, 1, H, W)`.
-
-    Returns:
-        ``bool``, with the shape of a mask.
-    """
-    found = torch.zeros_like(next(iter(masks.values())), dtype=torch.bool)
-    for operator in retoucher.operators:
-        ranges = operator.ranges
-        acting = [m != ranges[n].identity for n, m in operator.effective(masks).items()]
-        here = torch.cat(acting, 1).any(1, keepdim=True)
-        found |= here.any() if operator.spreads else here
-    return found
-
-
-class Enlarged:
-    r"""Maps at the size of a photo, of which only the rows that are asked for are computed.
-
-    Bilinear, like `F.interpolate` without corners aligned; where the photo is smaller than the
-    maps, they are shrunk with antialiasing. Between equal values it gives that value exactly.
-
-    Args:
-        maps: The maps, with shape :math:`(1, M, h, w)`.
-        size: Height and width of the photo, in pixels.
-
-    Example:
-        >>> maps = torch.rand(1, 6, 32, 48)
-        >>> whole = torch.nn.functional.interpolate(maps, size=(97, 131), mode="bilinear")
-        >>> torch.testing.assert_close(Enlarged(maps, (97, 131))[8:16], whole[:, :, 8:16])
-    """
-
-    def __init__(self, maps: Tensor, size: tuple[int, int]) -> None:
-        height, width = (min(s, n) for s, n in zip(maps.shape[-2:], size, strict=True))
-        maps = resize(maps, (height, width))
-        # Wide already: few rows are little, and are needed again and again.
-        wide = F.interpolate(maps, (height, size[1]), mode="bilinear", align_corners=False)
-        self.lines = wide[0].unbind(1)
-        self.shape = maps.shape[1], size[1]
-        places = [(row + 0.5) * (height / size[0]) - 0.5 for row in range(size[0])]
-        self.places = [min(max(place, 0.0), height - 1.0) for place in places]
-
-    def __getitem__(self, rows: slice) -> Tensor:
-        """Some rows, with shape :math:`(1, M, n, W)`."""
-        maps, width = self.shape
-        places = self.places[rows]
-        result = self.lines[0].new_empty(1, maps, len(places), width)
-        for row, place in zip(result[0].unbind(1), places, strict=True):
-            above = int(place)
-            below = min(above + 1, len(self.lines) - 1)
-            torch.lerp(self.lines[above], self.lines[below], place - above, out=row)
-        return result
-
-
-def _planes(colors: Tensor) -> Tensor:
-    """Colours of shape (H, W, C) as an image of shape (1, 3, H, W)."""
-    return colors.permute(2, 0, 1)[None].expand(1, 3, -1, -1).contiguous()
 
 
 def _beside_alpha(colors: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:

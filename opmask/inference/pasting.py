@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from opmask.files.photo import Photo
-from opmask.inference.images import decode, encode, profile_of, to_stored
+from opmask.inference.images import profile_of, to_stored
+from opmask.retouch.strips import decode, encode
 
 __all__ = ["paste_into"]
 

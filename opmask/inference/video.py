@@ -24,14 +24,7 @@ from torch import Tensor
 
 from opmask.files.photo import Photo
 from opmask.inference.edit import Edit
-from opmask.inference.images import (
-    Picture,
-    like,
-    profile_of,
-    retouch,
-    shrink_photo,
-    to_stored,
-)
+from opmask.inference.images import Picture, like, profile_of, shrink_photo, to_stored
 from opmask.inference.plan import plan
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
@@ -129,7 +122,8 @@ def harmonize_frames(
     for masks in smooth_masks(moments(), lag=lag, confined=_identities(model.retoucher, regions)):
         frame = waiting.popleft()
         named = named_masks(model.retoucher, masks)
-        result = retouch(model.retoucher, to_stored(frame)[0], named, profile_of(frame))
+        result = to_stored(frame)[0].clone(memory_format=torch.contiguous_format)
+        model.retoucher.apply_(result, named, profile_of(frame))
         yield like(frame, result[None])
 
 

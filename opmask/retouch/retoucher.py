@@ -7,99 +7,19 @@ call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
-from opmask.color import ColorSpace, check_image
-from opmask.color.blocks import in_blocks, is_plain, no_autocast
-from opmask.color.lab import channels_of
+from opmask.color import check_image
+from opmask.color.blocks import no_autocast
 from opmask.operators import MaskRange, Operator
-from opmask.operators.base import join_ranges, split_masks
+from opmask.operators.base import join_ranges
+from opmask.retouch.stages import Finish, Stage
 
 __all__ = ["Retoucher"]
-
-Finish = Callable[[Tensor], Tensor]
-
-
-class Stage(nn.Module):
-    r"""Consecutive operators of one colour space, between one conversion in and one out.
-
-    Args:
-        space: The colour space of all of them.
-        operators: The operators, in order.
-    """
-
-    def __init__(self, space: ColorSpace, operators: list[Operator]) -> None:
-        super().__init__()
-        self.space = space
-        self.operators = nn.ModuleList(operators)
-        self.names = [name for op in operators for name in op.ranges]
-        self.counts = [len(op.ranges) for op in operators]
-
-    def forward(
-        self, image: Tensor, masks: Mapping[str, Tensor], finish: Finish | None = None
-    ) -> Tensor:
-        r"""Applies the operators.
-
-        Args:
-            image: The image, with shape :math:`(B, 3, H, W)`, RGB.
-            masks: The masks by name, each broadcastable to shape :math:`(B, 1, H, W)`.
-            finish: What is done with the result, in the same pass.
-
-        Returns:
-            The new image, with the shape of `image`, RGB, unbounded but for what `finish` does.
-        """
-        shape = (image.shape[0], 1, *image.shape[-2:])
-        planes = [masks[name].expand(shape) for name in self.names]
-        if torch.compiler.is_compiling():
-            return self._by_channel(image, planes, finish)
-
-        def apply(image: Tensor, *planes: Tensor) -> Tensor:
-            x = self.space.from_rgb(image)
-            stack = _joined(planes) if is_plain(*planes) else torch.cat(planes, 1)
-            for operator, part in split_masks(self.operators, stack):
-                x = operator(x, part)
-            x = self.space.to_rgb(x)
-            return x if finish is None else finish(x)
-
-        learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
-        if all(op.pixelwise for op in self.operators) and not learns:
-            return in_blocks(apply, image, *planes)
-        return apply(image, *planes)
-
-    def _by_channel(self, image: Tensor, planes: list[Tensor], finish: Finish | None) -> Tensor:
-        """The same in a form of which compilers make one loop."""
-        channels = channels_of(self.space.from_rgb, image.unbind(1))
-        rest = [plane[:, 0] for plane in planes]
-        for operator, count in zip(self.operators, self.counts, strict=True):
-            channels, rest = operator.by_channel(channels, rest[:count]), rest[count:]  # type: ignore[operator]
-        channels = channels_of(self.space.to_rgb, channels)
-        return torch.stack(channels if finish is None else [finish(c) for c in channels], 1)
-
-    def extra_repr(self) -> str:
-        """The colour space, for printing."""
-        return self.space.name
-
-
-def _joined(planes: tuple[Tensor, ...]) -> Tensor:
-    """Planes (B, 1, H, W) as one (B, M, H, W): a view if they lie side by side in memory."""
-    (first, *others), steps = planes, [plane.storage_offset() for plane in planes]
-    step = steps[1] - steps[0] if others else 0
-    memory = first.untyped_storage().data_ptr()
-    if (
-        torch.is_grad_enabled()
-        or step <= 0
-        or steps != [*range(steps[0], steps[0] + step * len(planes), step)]
-        or any(plane.untyped_storage().data_ptr() != memory for plane in others)
-        or any((p.stride(), p.dtype) != (first.stride(), first.dtype) for p in others)
-    ):
-        return torch.cat(planes, 1)
-    strides = first.stride()
-    shape = (len(first), len(planes), *first.shape[2:])
-    return first.as_strided(shape, (strides[0], step, *strides[2:]))
 
 
 class Retoucher(nn.Module):
@@ -246,11 +166,56 @@ class Retoucher(nn.Module):
         """
         return self._retouch(image, masks)
 
+    def apply_(
+        self,
+        stored: Tensor,
+        masks: Mapping[str, Tensor],
+        profile: bytes | None = None,
+        *,
+        compile: bool = False,
+    ) -> Tensor:
+        r"""Applies masks of any size to the pixels of a photo, in place and in little memory.
+
+        A strip of rows at a time is computed, as the whole would be. Pixels all of whose masks
+        are at their identity stay as they are, to the last bit. Without gradients.
+
+        Args:
+            stored: The pixels, with shape :math:`(H, W, 3)` or :math:`(H, W, 1)` for grey:
+                ``uint8``, ``uint16``, or floating point in :math:`[0, 1]`. An array shares its
+                memory with `torch.from_numpy(array)`.
+            masks: Every mask by name, each with shape :math:`(1, 1, h, w)`, all of one size, in
+                operator units. They are enlarged bilinearly, and computed on the device where they
+                are.
+            profile: The ICC profile of the colours; sRGB if `None`.
+            compile: Whether the retoucher is compiled: worth it from some photos of 12 megapixels
+                on. Without a compiler it is not, which is said once.
+
+        Returns:
+            `stored`. With an operator that is not pixelwise there is one strip, the whole photo.
+
+        Raises:
+            KeyError: If the names are not exactly those in `ranges`.
+            ValueError: If a shape does not fit.
+            TypeError: If pixels or masks are of another type.
+
+        Example:
+            >>> import opmask, torch
+            >>> retoucher = opmask.Retoucher(opmask.Add(opmask.RGB, "r"))
+            >>> stored = torch.full((40, 60, 3), 51, dtype=torch.uint8)
+            >>> retoucher.apply_(stored, {"r_add": torch.full((1, 1, 4, 6), 0.2)})[0, 0]
+            tensor([102,  51,  51], dtype=torch.uint8)
+        """
+        from opmask.retouch.strips import retouch_in_place  # profiles need more than torch
+
+        self._check_masks(masks)
+        with torch.no_grad():
+            return retouch_in_place(self, stored, masks, profile, compile=compile)
+
     def _retouch(
         self, image: Tensor, masks: Mapping[str, Tensor], finish: Finish | None = None
     ) -> Tensor:
         check_image(image)
-        self._check_masks(image, masks)
+        self._check_masks(masks, image)
         dtype = torch.promote_types(image.dtype, torch.float32)
         with no_autocast(image.device):
             x, masks = image.to(dtype), {name: m.to(dtype) for name, m in masks.items()}
@@ -310,7 +275,8 @@ class Retoucher(nn.Module):
             edited[key] = mask.lerp(self.ranges[key].scale(mask, strength, offset), weight)
         return edited
 
-    def _check_masks(self, image: Tensor, masks: Mapping[str, Tensor]) -> None:
+    def _check_masks(self, masks: Mapping[str, Tensor], image: Tensor | None = None) -> None:
+        """Raises unless these are the masks of an image, or of none in particular."""
         if not isinstance(masks, Mapping):
             raise TypeError(
                 f"'masks' must be a dict of masks by name, got {type(masks).__name__}."
@@ -319,14 +285,17 @@ class Retoucher(nn.Module):
             raise KeyError(
                 f"'masks' must have exactly the keys {list(self.ranges)}, got {list(masks)}."
             )
-        want = (image.shape[0], 1, *image.shape[-2:])
         for name, mask in masks.items():
             if not (isinstance(mask, Tensor) and mask.is_floating_point()):
                 kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
                 raise TypeError(f"mask {name!r} must be a floating-point tensor, got {kind}.")
-            if mask.device != image.device:
+        first = next(iter(masks.values()))
+        count, like = (1, first) if image is None else (image.shape[0], image)
+        want = (count, 1, *like.shape[-2:])
+        for name, mask in masks.items():
+            if mask.device != like.device:
                 raise ValueError(
-                    f"mask {name!r} must be on the device of the image, {image.device}, got "
+                    f"mask {name!r} must be on the device of the image, {like.device}, got "
                     f"{mask.device}. Move it there by .to(image.device)."
                 )
             fits = mask.ndim == 4 and all(

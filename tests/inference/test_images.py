@@ -7,8 +7,9 @@ from icc_profiles import display_p3
 from PIL import ExifTags, Image
 
 from opmask import Photo
-from opmask.inference.images import decode, encode, like, profile_of, to_stored
+from opmask.inference.images import like, profile_of, to_stored
 from opmask.inference.pil import MODES
+from opmask.retouch.strips import decode, encode
 
 DISPLAY_P3 = display_p3()
 

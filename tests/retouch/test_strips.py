@@ -1,12 +1,15 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 import opmask
 from opmask import LAB, RGB, Add, Gated, Mul, Operator, Retoucher
-from opmask.inference import images
-from opmask.inference.images import Enlarged, acting, retouch, shrink_photo
+from opmask.inference.images import shrink_photo
 from opmask.operators import Exposure, LowResolution, Parallel, Relight
+from opmask.retouch import strips
+from opmask.retouch.resizing import Enlarged
+from opmask.retouch.strips import acting
 
 
 class Blur(Operator):
@@ -17,6 +20,13 @@ class Blur(Operator):
 
     def forward(self, image, mask):
         return image.lerp(F.avg_pool2d(image, 9, 1, 4, count_include_pad=False), mask)
+
+
+def retouch(retoucher, stored, masks, **options):
+    """The same in a copy."""
+    result = stored.clone()
+    assert retoucher.apply_(result, masks, **options) is result
+    return result
 
 
 def masks_of(retoucher, height=11, width=17):
@@ -38,7 +48,7 @@ def test_strips_equal_the_whole_photo(monkeypatch, dtype, white, tolerance, stri
     retoucher = Retoucher(Gated(Mul(LAB), Add(LAB)))
     masks, stored = masks_of(retoucher), (torch.rand(97, 131, 3) * white).to(dtype)
     whole = retouch(retoucher, stored, masks)
-    monkeypatch.setattr(images, "STRIP", strip)
+    monkeypatch.setattr(strips, "STRIP", strip)
     parts = retouch(retoucher, stored, masks)
     assert parts.dtype == dtype
     torch.testing.assert_close(parts.double(), whole.double(), rtol=0, atol=tolerance)
@@ -60,7 +70,7 @@ def test_between_equal_values_there_is_that_value():
 
 
 def test_operators_that_look_at_neighbours_get_the_whole_photo(monkeypatch):
-    monkeypatch.setattr(images, "STRIP", 64)
+    monkeypatch.setattr(strips, "STRIP", 64)
     stored, retoucher = torch.rand(40, 32, 3), Retoucher(Add(RGB), Blur())
     masks = masks_of(retoucher)
     whole = {name: F.interpolate(m, (40, 32), mode="bilinear") for name, m in masks.items()}
@@ -94,7 +104,7 @@ def test_the_small_copy_is_that_of_the_whole_photo(monkeypatch, size):
     wanted = image if size == (97, 161) else F.interpolate(
         image, size, mode="bilinear", antialias=True
     )  # fmt: skip
-    monkeypatch.setattr(images, "STRIP", 700)
+    monkeypatch.setattr(strips, "STRIP", 700)
     torch.testing.assert_close(shrink_photo(stored, size), wanted)
 
 
@@ -150,7 +160,7 @@ def test_other_errors_of_compiled_code_are_not_hidden(monkeypatch):
 
 
 def test_strips_in_which_no_mask_acts_are_not_computed(monkeypatch):
-    monkeypatch.setattr(images, "STRIP", 10 * 40)
+    monkeypatch.setattr(strips, "STRIP", 10 * 40)
     retoucher, calls = Retoucher(Add(RGB, "r")), []
     apply = retoucher.unclipped
     monkeypatch.setattr(retoucher, "unclipped", lambda *args: calls.append(1) or apply(*args))
@@ -180,3 +190,46 @@ def test_an_operator_acts_where_the_gate_of_the_one_beside_it_is_shut():
     masks = {name: torch.zeros(1, 1, 2, 2) for name in retoucher.ranges}
     masks["a_add"][..., 0], masks["l_add"][..., 1] = 0.1, 0.1
     assert acting(retoucher, masks).tolist() == [[[[False, True]] * 2]]
+
+
+def test_pixels_of_an_array_are_changed_in_place():
+    array = np.full((30, 40, 3), 20_000, dtype=np.uint16)
+    retoucher = Retoucher(Exposure())
+    retoucher.apply_(torch.from_numpy(array)[::2], {"exposure": torch.ones(1, 1, 3, 4)})
+    assert (array[1::2] == 20_000).all()
+    assert (array[::2] > 26_000).all()
+
+
+@pytest.mark.parametrize(
+    ("stored", "masks", "error", "message"),
+    [
+        (torch.zeros(3, 8, 9), {}, ValueError, r"\(H, W, 3\) or \(H, W, 1\), got"),
+        (torch.zeros(1, 3, 8, 8), {}, ValueError, r"\(H, W, 3\) or \(H, W, 1\), got"),
+        (np.zeros((8, 8, 3)), {}, ValueError, "got ndarray"),
+        (torch.zeros(8, 8, 3, dtype=torch.int32), {}, TypeError, "uint16 or floating point"),
+        (torch.zeros(8, 8, 3), {"a": torch.zeros(1, 1, 2, 2)}, KeyError, "exactly the keys"),
+        (torch.zeros(8, 8, 3), [torch.zeros(1, 1, 2, 2)], TypeError, "a dict of masks by name"),
+        (
+            torch.zeros(8, 8, 3),
+            {"g_add": torch.zeros(1, 1, 3, 2)},
+            ValueError,
+            "'g_add' must have",
+        ),
+        (torch.zeros(8, 8, 3), {"g_add": torch.zeros(2, 2)}, ValueError, "'g_add' must have"),
+        (torch.zeros(8, 8, 3), {"g_add": 1}, TypeError, "must be a floating-point tensor"),
+    ],
+)
+def test_what_is_no_photo_or_no_mask_of_it_is_refused(stored, masks, error, message):
+    retoucher = Retoucher(Add(RGB, "r", "g"))
+    if isinstance(masks, dict) and masks.keys() != {"a"}:
+        masks = {"r_add": torch.zeros(1, 1, 2, 2), "g_add": torch.zeros(1, 1, 2, 2)} | masks
+    with pytest.raises(error, match=message):
+        retoucher.apply_(stored, masks)
+
+
+def test_constant_masks_need_one_pixel_only():
+    stored, retoucher = torch.rand(20, 30, 3), Retoucher(Mul(RGB))
+    masks = masks_of(retoucher)
+    masks["g_mul"] = torch.full((1, 1, 1, 1), 0.5)
+    result = retouch(retoucher, stored, masks)
+    torch.testing.assert_close(result[..., 1], stored[..., 1] / 2)
