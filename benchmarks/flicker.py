@@ -25,11 +25,10 @@ from tqdm import tqdm
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.datasets import ADE20K, Composites, SyntheticScenes
-from opmask.inference.images import shrink_photo
 from opmask.inference.video import Moment, named_masks, smooth_masks
 from opmask.markdown import markdown_row, markdown_table
 from opmask.perturb import Composite, Perturber
-from opmask.retouch.resizing import Enlarged
+from opmask.retouch.pixels import Enlarged, shrink_photo
 
 HEADINGS = (
     "region",

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from opmask.color import to_levels
-from opmask.retouch.resizing import resize
 from opmask.visualize import mask_to_rgb
+from opmask.wrapper.model import resize
 
 __all__ = ["area_uri", "map_uri", "photo_uri", "read_area"]
 

@@ -26,11 +26,10 @@ from opmask.files.pictures import open_picture
 from opmask.files.saving import SUFFIXES, check_writable
 from opmask.inference import Edit, Photo, Source, plan, read_photo, write_photo
 from opmask.inference.explain import NOTICEABLE, SMALLEST_SHARE, Explanation
-from opmask.inference.images import profile_of, shrink_photo, to_stored
-from opmask.retouch.resizing import resize
+from opmask.retouch.pixels import profile_of, shrink_photo, to_stored
 from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.calibration import connected_regions
-from opmask.wrapper.model import fit_longer_side
+from opmask.wrapper.model import fit_longer_side, resize
 
 __all__ = ["PREVIEW", "Session"]
 

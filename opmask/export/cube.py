@@ -31,9 +31,16 @@ from opmask.files.photo import Photo
 from opmask.files.saving import write_photo
 from opmask.inference import Edit
 from opmask.inference.explain import ChangedRegion, Explanation
-from opmask.inference.images import Picture, shrink_photo, to_stored
-from opmask.retouch.resizing import Enlarged, resize
-from opmask.retouch.strips import decode, encode, strips
+from opmask.retouch.pixels import (
+    Enlarged,
+    Picture,
+    decode,
+    encode,
+    shrink_photo,
+    strips,
+    to_stored,
+)
+from opmask.wrapper.model import resize
 
 __all__ = ["INDEX", "CubeExport", "cube_target", "to_cube"]
 

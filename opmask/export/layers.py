@@ -13,7 +13,7 @@ from torch import Tensor
 
 from opmask.files.photo import Photo
 from opmask.inference import Edit
-from opmask.inference.images import Picture, to_stored
+from opmask.retouch.pixels import Picture, to_stored
 
 __all__ = ["nearest_regions", "rendered"]
 

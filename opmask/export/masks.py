@@ -30,8 +30,7 @@ from opmask.files.saving import write_photo
 from opmask.files.typed_json import parse_json, read_json
 from opmask.inference import Edit
 from opmask.operators import MaskRange
-from opmask.retouch.resizing import Enlarged
-from opmask.retouch.strips import strips
+from opmask.retouch.pixels import Enlarged, strips
 
 __all__ = ["IDENTITY", "INDEX", "load_masks", "masks_target", "save_masks", "step_of", "to_grey"]
 

@@ -33,10 +33,8 @@ from opmask.files.photo import Photo
 from opmask.files.saving import write_photo
 from opmask.inference import Edit
 from opmask.inference.explain import Explanation
-from opmask.inference.images import Picture, shrink_photo, to_stored
 from opmask.operators import MaskRange
-from opmask.retouch.resizing import Enlarged
-from opmask.retouch.strips import strips
+from opmask.retouch.pixels import Enlarged, Picture, shrink_photo, strips, to_stored
 
 __all__ = ["ora_target", "to_openraster"]
 

@@ -21,8 +21,7 @@ from opmask.color import HLS, HSV
 
 if TYPE_CHECKING:
     from opmask.fitting.together import Images
-    from opmask.retouch.retoucher import Retoucher
-    from opmask.retouch.stages import Stage
+    from opmask.retouch.retoucher import Retoucher, Stage
 
 MAX_STEPS = 10
 """How many steps are taken at most."""

@@ -22,12 +22,11 @@ from torch import Tensor
 from opmask.files.photo import Photo
 from opmask.files.reading import shorten
 from opmask.inference.explain import Explanation, compare
-from opmask.inference.images import Picture, like, profile_of, to_stored
-from opmask.inference.pil import as_photo, as_pil
 from opmask.inference.regions import shrink, to_plane
 from opmask.operators import MaskRange
 from opmask.retouch import Retoucher
-from opmask.retouch.strips import strips
+from opmask.retouch.pil import as_photo, as_pil
+from opmask.retouch.pixels import Picture, like, profile_of, strips, to_stored
 
 __all__ = ["Adjustment", "Edit", "Source"]
 

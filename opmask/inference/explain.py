@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from opmask.color import LAB
-from opmask.inference.images import shrink_photo
-from opmask.retouch.resizing import resize
-from opmask.retouch.strips import LUMA, acting
+from opmask.retouch.pixels import LUMA, acting, shrink_photo
 from opmask.wrapper.calibration import connected_regions
+from opmask.wrapper.model import resize
 
 if TYPE_CHECKING:
     from opmask.inference.edit import Edit

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from opmask.files.photo import Photo
-from opmask.inference.images import profile_of, to_stored
-from opmask.retouch.strips import decode, encode
+from opmask.retouch.pixels import decode, encode, profile_of, to_stored
 
 __all__ = ["paste_into"]
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from opmask.files.photo import Photo
 from opmask.files.reading import shorten
 from opmask.inference.edit import LARGEST_MASK, Adjustment, Edit, Source, check_number
-from opmask.inference.images import Picture, profile_of, shrink_photo, to_stored
-from opmask.inference.pil import as_photo, as_pil
 from opmask.inference.regions import shrink, to_plane
+from opmask.retouch.pil import as_photo, as_pil
+from opmask.retouch.pixels import Picture, profile_of, shrink_photo, to_stored
 from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.model import fit_longer_side
 from opmask.wrapper.sizes import SMALLEST
@@ -116,7 +116,7 @@ def harmonize(
     Colours are what the ICC profile of a photo or a PIL image says; those that sRGB does not have
     are kept. A PIL image comes back upright, with its EXIF orientation applied and removed; its
     alpha, ICC profile, EXIF, XMP and resolution are kept. Grey photos stay grey, and palettes
-    become RGB or RGBA, see :func:`opmask.inference.pil.as_photo`.
+    become RGB or RGBA, see :func:`opmask.retouch.pil.as_photo`.
 
     Args:
         model: As for :func:`plan`.

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from opmask.files.photo import Photo
 from opmask.inference.edit import Edit
-from opmask.inference.images import Picture, like, profile_of, shrink_photo, to_stored
 from opmask.inference.plan import plan
 from opmask.retouch import Retoucher
+from opmask.retouch.pixels import Picture, like, profile_of, shrink_photo, to_stored
 from opmask.wrapper import OperatorMaskWrapper
 
 __all__ = ["LAG", "Moment", "harmonize_frames", "is_cut", "named_masks", "smooth_masks"]

@@ -18,7 +18,6 @@ from torch.utils import _pytree
 
 from opmask.color import check_image
 from opmask.retouch import Retoucher, lab_retoucher
-from opmask.retouch.resizing import resize
 from opmask.wrapper.calibration import Calibration
 from opmask.wrapper.checks import check_backbone, check_multiple
 from opmask.wrapper.heads import MaskHead, OutputHead, precision
@@ -319,3 +318,24 @@ def fit_longer_side(size: tuple[int, int], longer: int) -> tuple[int, int]:
     scale = min(1.0, longer / max(size))
     height, width = (max(round(s * scale), min(s, SMALLEST)) for s in size)
     return height, width
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    r"""Resizes maps bilinearly, antialiased where they shrink.
+
+    Args:
+        maps: Images or maps, with shape :math:`(B, C, h, w)`.
+        size: Height and width wanted, in pixels.
+
+    Returns:
+        The maps, with shape :math:`(B, C, H, W)`; those given if they have that size.
+
+    Example:
+        >>> import torch
+        >>> resize(torch.rand(1, 6, 32, 48), (97, 131)).shape
+        torch.Size([1, 6, 97, 131])
+    """
+    if maps.shape[-2:] == size:
+        return maps
+    shrinks = maps.shape[-2] > size[0] or maps.shape[-1] > size[1]
+    return F.interpolate(maps, size=size, mode="bilinear", antialias=shrinks)

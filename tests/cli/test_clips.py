@@ -122,7 +122,7 @@ def test_after_ctrl_c_there_is_no_output(folder, model, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("opmask.inference.video.retouch", interrupt)
+    monkeypatch.setattr("opmask.Retoucher.apply_", interrupt)
     with pytest.raises(KeyboardInterrupt):
         harmonize_clip(folder / "clip.mp4", folder / "out.mp4", lambda: model)
     assert not list(folder.glob("*out*"))

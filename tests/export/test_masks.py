@@ -10,7 +10,7 @@ from PIL import Image
 
 from opmask import LAB, RGB, Add, MaskRange, Mul, Retoucher
 from opmask.export import load_masks, save_masks
-from opmask.retouch.resizing import Enlarged
+from opmask.retouch.pixels import Enlarged
 
 
 def with_names(edit, *names):

@@ -11,8 +11,7 @@ import opmask
 from opmask import LAB, RGB, Add, Gated, Mul, OperatorMaskWrapper, OutputHead, Retoucher
 from opmask.backbones import SmallUNet
 from opmask.inference import harmonize
-from opmask.inference.images import to_stored
-from opmask.retouch.strips import decode
+from opmask.retouch.pixels import decode, to_stored
 from opmask.wrapper.calibration import Calibration
 
 HALF = 2**-11  # masks are rounded to half precision before they are first applied

@@ -5,11 +5,9 @@ import torch.nn.functional as F
 
 import opmask
 from opmask import LAB, RGB, Add, Gated, Mul, Operator, Retoucher
-from opmask.inference.images import shrink_photo
 from opmask.operators import Exposure, LowResolution, Parallel, Relight
-from opmask.retouch import strips
-from opmask.retouch.resizing import Enlarged
-from opmask.retouch.strips import acting
+from opmask.retouch import pixels
+from opmask.retouch.pixels import Enlarged, acting, shrink_photo
 
 
 class Blur(Operator):
@@ -48,7 +46,7 @@ def test_strips_equal_the_whole_photo(monkeypatch, dtype, white, tolerance, stri
     retoucher = Retoucher(Gated(Mul(LAB), Add(LAB)))
     masks, stored = masks_of(retoucher), (torch.rand(97, 131, 3) * white).to(dtype)
     whole = retouch(retoucher, stored, masks)
-    monkeypatch.setattr(strips, "STRIP", strip)
+    monkeypatch.setattr(pixels, "STRIP", strip)
     parts = retouch(retoucher, stored, masks)
     assert parts.dtype == dtype
     torch.testing.assert_close(parts.double(), whole.double(), rtol=0, atol=tolerance)
@@ -70,7 +68,7 @@ def test_between_equal_values_there_is_that_value():
 
 
 def test_operators_that_look_at_neighbours_get_the_whole_photo(monkeypatch):
-    monkeypatch.setattr(strips, "STRIP", 64)
+    monkeypatch.setattr(pixels, "STRIP", 64)
     stored, retoucher = torch.rand(40, 32, 3), Retoucher(Add(RGB), Blur())
     masks = masks_of(retoucher)
     whole = {name: F.interpolate(m, (40, 32), mode="bilinear") for name, m in masks.items()}
@@ -104,7 +102,7 @@ def test_the_small_copy_is_that_of_the_whole_photo(monkeypatch, size):
     wanted = image if size == (97, 161) else F.interpolate(
         image, size, mode="bilinear", antialias=True
     )  # fmt: skip
-    monkeypatch.setattr(strips, "STRIP", 700)
+    monkeypatch.setattr(pixels, "STRIP", 700)
     torch.testing.assert_close(shrink_photo(stored, size), wanted)
 
 
@@ -160,7 +158,7 @@ def test_other_errors_of_compiled_code_are_not_hidden(monkeypatch):
 
 
 def test_strips_in_which_no_mask_acts_are_not_computed(monkeypatch):
-    monkeypatch.setattr(strips, "STRIP", 10 * 40)
+    monkeypatch.setattr(pixels, "STRIP", 10 * 40)
     retoucher, calls = Retoucher(Add(RGB, "r")), []
     apply = retoucher.unclipped
     monkeypatch.setattr(retoucher, "unclipped", lambda *args: calls.append(1) or apply(*args))

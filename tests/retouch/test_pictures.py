@@ -7,9 +7,8 @@ from icc_profiles import display_p3
 from PIL import ExifTags, Image
 
 from opmask import Photo
-from opmask.inference.images import like, profile_of, to_stored
-from opmask.inference.pil import MODES
-from opmask.retouch.strips import decode, encode
+from opmask.retouch.pil import MODES
+from opmask.retouch.pixels import decode, encode, like, profile_of, to_stored
 
 DISPLAY_P3 = display_p3()
 
