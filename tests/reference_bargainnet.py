@@ -60,4 +60,4 @@ class ReferenceBargainNet(ReferenceDoveNet):
 
     def forward(self, x: Tensor, mask: Tensor, code: Tensor) -> Tensor:
         plane = code.reshape(*code.shape[:2], 1, 1).expand(-1, -1, *x.shape[2:])
-        return super().forward(torch.cat([x, mask, plane * max(float(self.weight), 0.001)], 1))
+        return super().forward(torch.cat([x, mask, plane * max(self.weight.item(), 0.001)], 1))
