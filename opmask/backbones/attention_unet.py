@@ -8,6 +8,7 @@ one tensor, *after* its leaky ReLU, to the next level and to the decoder alike.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -30,9 +31,13 @@ class _Gate(nn.Module):
         return x * self.conv(x).sigmoid()
 
 
-def _down(inputs: int, outputs: int, normalized: bool) -> nn.Sequential:
-    norm = nn.InstanceNorm2d(outputs) if normalized else nn.Identity()
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 4, 2, 1), norm, nn.LeakyReLU(0.2))
+def down(
+    norm: type[nn.Module], bias: bool, inputs: int, outputs: int, normalized: bool
+) -> nn.Sequential:
+    """An encoder level: half the size, and the norm where there is one."""
+    after = norm(outputs) if normalized else nn.Identity()
+    convolution = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=bias)
+    return nn.Sequential(convolution, after, nn.LeakyReLU(0.2))
 
 
 def _enlarge(inputs: int, outputs: int) -> nn.Sequential:
@@ -65,7 +70,7 @@ class GatedUNet(nn.Module):
         width: int,
         depth: int,
         down: Callable[[int, int, bool], nn.Sequential],
-        up: Callable[[int, int, float], nn.Sequential],
+        up: Callable[[int, int, float], nn.Module],
     ) -> None:
         super().__init__()
         if depth < 5:
@@ -90,8 +95,11 @@ class GatedUNet(nn.Module):
             _Gate(2 * widths[level - 1]) if level <= GATED else nn.Identity() for level in levels
         )
 
-    def decoded(self, x: Tensor) -> Tensor:
-        """What the last layer gets: (B, 2 * width, H / 2, W / 2) of (B, inputs, H, W)."""
+    def decoded(self, x: Tensor, *also: Tensor) -> Tensor:
+        """What the last layer gets: (B, 2 * width, H / 2, W / 2) of (B, inputs, H, W).
+
+        Decoder levels get what they need `also`, such as the region.
+        """
         height, width = x.shape[-2:]
         if height % self.multiple_of or width % self.multiple_of:
             raise ValueError(
@@ -100,12 +108,12 @@ class GatedUNet(nn.Module):
                 "pads."
             )
         skips = []
-        for down in self.encoder:
-            x = down(x)
+        for level in self.encoder:
+            x = level(x)
             skips.append(x)
         x = skips.pop()
         for up, gate in zip(self.decoder, self.gates, strict=True):
-            x = gate(torch.cat([skips.pop(), up(x)], 1))
+            x = gate(torch.cat([skips.pop(), up(x, *also)], 1))
         return x
 
 
@@ -157,7 +165,7 @@ class AttentionUNet(GatedUNet):
     def __init__(
         self, in_channels: int = 3, out_channels: int = 6, *, width: int = 64, depth: int = 8
     ) -> None:
-        super().__init__(in_channels, width, depth, _down, _up)
+        super().__init__(in_channels, width, depth, partial(down, nn.InstanceNorm2d, True), _up)
         self.arguments = {
             "in_channels": in_channels,
             "out_channels": out_channels,

@@ -12,7 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from opmask.backbones.attention_unet import GatedUNet
+from opmask.backbones._region import split
+from opmask.backbones.attention_unet import GatedUNet, down
 
 __all__ = ["DoveNet"]
 
@@ -66,7 +67,8 @@ class DoveNet(GatedUNet):
     ) -> None:
         if norm not in NORMS:
             raise ValueError(f"'norm' must be one of {', '.join(NORMS)}, got {norm!r}.")
-        super().__init__(in_channels, width, depth, partial(_down, norm), partial(_up, norm))
+        layers = NORMS[norm], norm == "instance"
+        super().__init__(in_channels, width, depth, partial(down, *layers), partial(up, *layers))
         self.arguments = {
             "in_channels": in_channels,
             "out_channels": out_channels,
@@ -74,8 +76,8 @@ class DoveNet(GatedUNet):
             "depth": depth,
             "norm": norm,
         }
-        last = nn.ConvTranspose2d(2 * width, out_channels, 4, 2, 1)
-        self.out = nn.Sequential(nn.ReLU(), last, nn.Tanh())
+        self.channels = in_channels - 1
+        self.out = last(width, out_channels)
 
     def forward(self, image: Tensor, region: Tensor | None = None) -> Tensor:
         r"""Harmonizes images.
@@ -89,18 +91,24 @@ class DoveNet(GatedUNet):
         Returns:
             The images as the network paints them, not pasted, with shape :math:`(B, C, H, W)`, in
             :math:`[0, 1]`.
+
+        Raises:
+            ValueError: If a shape is wrong.
+            TypeError: If the image is not of a floating-point type.
         """
-        if region is None:
-            image, region = image[:, :-1], image[:, -1:]
+        image, region = split(image, region, self.channels)
         return (1 + self.out(self.decoded(torch.cat([2 * image - 1, region], 1)))) / 2
 
 
-def _down(norm: str, inputs: int, outputs: int, normalized: bool) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=norm == "instance")
-    after = NORMS[norm](outputs) if normalized else nn.Identity()
-    return nn.Sequential(convolution, after, nn.LeakyReLU(0.2))
+def up(
+    norm: type[nn.Module], bias: bool, inputs: int, outputs: int, dropout: float
+) -> nn.Sequential:
+    """A decoder level: twice the size."""
+    convolution = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias)
+    return nn.Sequential(nn.ReLU(), convolution, norm(outputs), nn.Dropout(dropout))
 
 
-def _up(norm: str, inputs: int, outputs: int, dropout: float) -> nn.Sequential:
-    convolution = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=norm == "instance")
-    return nn.Sequential(nn.ReLU(), convolution, NORMS[norm](outputs), nn.Dropout(dropout))
+def last(width: int, outputs: int) -> nn.Sequential:
+    """The outermost decoder level, which paints colours in (-1, 1)."""
+    convolution = nn.ConvTranspose2d(2 * width, outputs, 4, 2, 1)
+    return nn.Sequential(nn.ReLU(), convolution, nn.Tanh())

@@ -15,10 +15,21 @@ from torch import Tensor, nn
 from opmask.checkpoints._checks import check_finite
 from opmask.files.pth import check_weights
 
-__all__ = ["DEEPEST", "check_names", "fill", "first_layer"]
+__all__ = ["DEEPEST", "advice", "check_names", "fill", "fill_from", "first_layer"]
 
 DEEPEST, WIDEST = 10, 4096
 """The most levels, and channels at the outermost, that a file may have."""
+
+KNOWN = {
+    "model.model.3.conv2d.weight": ("a generator of the paper", "load_reference_checkpoint"),
+    "model.0.weight": ("a discriminator of the paper", "load_reference_discriminator"),
+    "weight": ("a generator of BargainNet", "load_bargainnet"),
+    "conv1f.weight": ("an extractor of BargainNet", "load_bargainnet(generator, extractor)"),
+    "model.model.0.weight": ("a generator of DoveNet", "load_dovenet"),
+    "D.conv1.weight_orig": ("a discriminator of DoveNet", "load_dovenet_discriminator"),
+    "model_layer0.weight": ("a generator of RainNet", "load_rainnet"),
+}
+"""A tensor that each kind of file has, and none of those after it, and what loads that file."""
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -36,23 +47,55 @@ def check_names(
         )
 
 
-def first_layer(path: Path, tensors: Mapping[str, Tensor], name: str) -> tuple[int, int]:
+def first_layer(
+    path: Path, tensors: Mapping[str, Tensor], name: str, side: int = 4
+) -> tuple[int, int]:
     """The numbers of outputs and inputs of a network's first convolution."""
     shape = tuple(tensors[name].shape)
     if len(shape) != 4 or not all(1 <= number <= WIDEST for number in shape[:2]):
         raise ValueError(
-            f"{str(path)!r}: {name!r} must have shape (width, inputs, 4, 4) with at most {WIDEST} "
-            f"of both, got {shape}."
+            f"{str(path)!r}: {name!r} must have shape (width, inputs, {side}, {side}) with at "
+            f"most {WIDEST} of both, got {shape}."
         )
     return shape[0], shape[1]
+
+
+def advice(tensors: Mapping[str, Tensor], loader: str) -> str:
+    """What to do with a file of another layout than that of a loader."""
+    for name, (what, other) in KNOWN.items():
+        if name in tensors and other != loader:
+            return f"It looks like {what}: use {other}."
+    return "Build its network with the code that wrote it."
 
 
 def fill(
     path: Path, build: Callable[[], N], tensors: Mapping[str, Tensor], names: Mapping[str, str]
 ) -> N:
     """A network with the tensors of a file, once their shapes are known to be right."""
+    return fill_from(build, (path, tensors, names))
+
+
+def fill_from(
+    build: Callable[[], N], *files: tuple[Path, Mapping[str, Tensor], Mapping[str, str]]
+) -> N:
+    """A network with the tensors of several files, of which each has some."""
     with torch.device("meta"):
         wanted = build().state_dict()
+    for file in files:
+        _check_tensors(wanted, *file)
+    network = build()
+    state = {ours: tensors[name] for _, tensors, names in files for name, ours in names.items()}
+    network.load_state_dict(state)
+    return network
+
+
+def _check_tensors(
+    wanted: Mapping[str, Tensor],
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    names: Mapping[str, str],
+) -> None:
+    """Raises unless the tensors of a file have the shapes that are wanted, and are numbers."""
     for theirs, ours in names.items():
         if tensors[theirs].shape != wanted[ours].shape:
             raise ValueError(
@@ -64,6 +107,3 @@ def fill(
     weights = {n: t for n, t in tensors.items() if not n.endswith(".num_batches_tracked")}
     check_weights(path, weights)
     check_finite(weights, f"{str(path)!r} is damaged")
-    network = build()
-    network.load_state_dict({ours: tensors[theirs] for theirs, ours in names.items()})
-    return network

@@ -142,7 +142,10 @@ def check_map(about: WrapperAbout | DirectAbout, parts: Parts) -> None:
     if replace(head.geometry, once=False) == own and about.least is not UNSET:
         return
     size = _example_size(about)
-    image = torch.empty(1, arguments["in_channels"], *size, device="meta")
+    # What the wrapper hands on; some networks take the region apart, and count it, or not.
+    plain = about.preprocess is None or about.preprocess.endswith(".from_rgb")
+    inputs = 3 + about.region if plain else arguments["in_channels"]
+    image = torch.empty(1, inputs, *size, device="meta")
     head.attach(network)
     try:
         head.read(head.features(lambda: network(image)), size)

@@ -5,6 +5,8 @@ mode, called as `network(image, region)`, and can be wrapped, trained on and sav
 A module holds the names in the files of one network, and its `load_...`.
 """
 
+from opmask.checkpoints.published.bargainnet import load_bargainnet
 from opmask.checkpoints.published.dovenet import load_dovenet
+from opmask.checkpoints.published.rainnet import load_rainnet
 
-__all__ = ["load_dovenet"]
+__all__ = ["load_bargainnet", "load_dovenet", "load_rainnet"]

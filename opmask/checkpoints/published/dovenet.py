@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from opmask.backbones import DoveNet
-from opmask.checkpoints._layout import DEEPEST, check_names, fill, first_layer
+from opmask.checkpoints._layout import DEEPEST, advice, check_names, fill, first_layer
 from opmask.checkpoints._pth import read_state_dict
 
 __all__ = ["load_dovenet"]
@@ -54,10 +54,7 @@ def load_dovenet(path: str | Path) -> DoveNet:
     depth = max(5, 1 + sum(name.endswith(".model.1.weight") for name in tensors))
     norm = "batch" if any(name.endswith("running_mean") for name in tensors) else "instance"
     names = dovenet_names(min(depth, DEEPEST), norm)
-    ours = "It looks like a generator of the paper: use load_reference_checkpoint."
-    other = "Build its network with the code that wrote it."
-    advice = ours if "model.model.3.conv2d.weight" in tensors else other
-    check_names(path, "generator of DoveNet", tensors, names, advice)
+    check_names(path, "generator of DoveNet", tensors, names, advice(tensors, "load_dovenet"))
     width, inputs = first_layer(path, tensors, "model.model.0.weight")
     outputs = tensors["model.model.3.bias"].numel()
     build = partial(DoveNet, inputs, outputs, width=width, depth=depth, norm=norm)
@@ -68,22 +65,23 @@ def dovenet_names(depth: int, norm: str = "instance") -> dict[str, str]:
     """Our name of each tensor by the published one, where each level holds the next."""
     batch = norm == "batch"
     kinds = ("weight",) if batch else ("weight", "bias")
-    names = _named("model.model.0", "encoder.0.0", kinds)
+    names = named("model.model.0", "encoder.0.0", kinds)
     inside = "model.model.1"
     for level in range(1, depth):
         place = depth - 1 - level  # in the decoder, which begins with the innermost level
         up = 5 if place else 3
-        names |= _named(f"{inside}.model.1", f"encoder.{level}.0", kinds)
-        names |= _named(f"{inside}.model.{up}", f"decoder.{place}.1", kinds)
+        names |= named(f"{inside}.model.1", f"encoder.{level}.0", kinds)
+        names |= named(f"{inside}.model.{up}", f"decoder.{place}.1", kinds)
         if batch and place:
-            names |= _named(f"{inside}.model.2", f"encoder.{level}.1", BATCH)
+            names |= named(f"{inside}.model.2", f"encoder.{level}.1", BATCH)
         if batch:
-            names |= _named(f"{inside}.model.{up + 1}", f"decoder.{place}.2", BATCH)
+            names |= named(f"{inside}.model.{up + 1}", f"decoder.{place}.2", BATCH)
         if level <= 3:
-            names |= _named(f"{inside}.attention.0", f"gates.{place}.conv", ("weight", "bias"))
+            names |= named(f"{inside}.attention.0", f"gates.{place}.conv", ("weight", "bias"))
         inside += ".model.3"
-    return names | _named("model.model.3", "out.1", ("weight", "bias"))
+    return names | named("model.model.3", "out.1", ("weight", "bias"))
 
 
-def _named(theirs: str, ours: str, kinds: tuple[str, ...]) -> dict[str, str]:
+def named(theirs: str, ours: str, kinds: tuple[str, ...]) -> dict[str, str]:
+    """The names of the tensors of one layer."""
     return {f"{theirs}.{kind}": f"{ours}.{kind}" for kind in kinds}
