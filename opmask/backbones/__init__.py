@@ -1,8 +1,19 @@
 """Backbones: plain image-to-image networks. They know nothing of masks."""
 
 from opmask.backbones.attention_unet import AttentionUNet
+from opmask.backbones.dirl import DIRL
 from opmask.backbones.dovenet import DoveNet
+from opmask.backbones.region_input import with_region_input
 from opmask.backbones.region_unet import RegionUNet
+from opmask.backbones.s2ad import S2AD
 from opmask.backbones.small_unet import SmallUNet
 
-__all__ = ["AttentionUNet", "DoveNet", "RegionUNet", "SmallUNet"]
+__all__ = [
+    "DIRL",
+    "S2AD",
+    "AttentionUNet",
+    "DoveNet",
+    "RegionUNet",
+    "SmallUNet",
+    "with_region_input",
+]

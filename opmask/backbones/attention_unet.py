@@ -54,6 +54,7 @@ class GatedUNet(nn.Module):
         down: Makes an encoder level of its numbers of channels in and out, and whether it is
             normalised, as the outermost and the innermost are not.
         up: Makes a decoder level of its numbers of channels in and out and its dropout.
+        gate: Makes what the three outermost concatenations pass through, of their channels.
 
     Raises:
         ValueError: If `depth` is less than 5.
@@ -66,6 +67,7 @@ class GatedUNet(nn.Module):
         depth: int,
         down: Callable[[int, int, bool], nn.Sequential],
         up: Callable[[int, int, float], nn.Sequential],
+        gate: Callable[[int], nn.Module] = _Gate,
     ) -> None:
         super().__init__()
         if depth < 5:
@@ -87,11 +89,14 @@ class GatedUNet(nn.Module):
             for level in levels
         )
         self.gates = nn.ModuleList(
-            _Gate(2 * widths[level - 1]) if level <= GATED else nn.Identity() for level in levels
+            gate(2 * widths[level - 1]) if level <= GATED else nn.Identity() for level in levels
         )
 
-    def decoded(self, x: Tensor) -> Tensor:
-        """What the last layer gets: (B, 2 * width, H / 2, W / 2) of (B, inputs, H, W)."""
+    def decoded(self, x: Tensor, *told: Tensor) -> Tensor:
+        """What the last layer gets: (B, 2 * width, H / 2, W / 2) of (B, inputs, H, W).
+
+        Gates are told the rest.
+        """
         height, width = x.shape[-2:]
         if height % self.multiple_of or width % self.multiple_of:
             raise ValueError(
@@ -105,7 +110,8 @@ class GatedUNet(nn.Module):
             skips.append(x)
         x = skips.pop()
         for up, gate in zip(self.decoder, self.gates, strict=True):
-            x = gate(torch.cat([skips.pop(), up(x)], 1))
+            x = torch.cat([skips.pop(), up(x)], 1)
+            x = x if isinstance(gate, nn.Identity) else gate(x, *told)
         return x
 
 

@@ -5,6 +5,8 @@ mode, called as `network(image, region)`, and can be wrapped, trained on and sav
 A module holds the names in the files of one network, and its `load_...`.
 """
 
+from opmask.checkpoints.published.dirl import load_dirl
 from opmask.checkpoints.published.dovenet import load_dovenet
+from opmask.checkpoints.published.s2ad import load_s2ad
 
-__all__ = ["load_dovenet"]
+__all__ = ["load_dirl", "load_dovenet", "load_s2ad"]
