@@ -2,12 +2,17 @@
 
 from opmask.backbones.attention_unet import AttentionUNet
 from opmask.backbones.bargainnet import BargainNet, DomainCodeExtractor
+from opmask.backbones.dirl import DIRL
 from opmask.backbones.dovenet import DoveNet
 from opmask.backbones.rainnet import RainNet
+from opmask.backbones.region_input import with_region_input
 from opmask.backbones.region_unet import RegionUNet
+from opmask.backbones.s2ad import S2AD
 from opmask.backbones.small_unet import SmallUNet
 
 __all__ = [
+    "DIRL",
+    "S2AD",
     "AttentionUNet",
     "BargainNet",
     "DomainCodeExtractor",
@@ -15,4 +20,5 @@ __all__ = [
     "RainNet",
     "RegionUNet",
     "SmallUNet",
+    "with_region_input",
 ]

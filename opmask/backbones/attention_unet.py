@@ -59,6 +59,7 @@ class GatedUNet(nn.Module):
         down: Makes an encoder level of its numbers of channels in and out, and whether it is
             normalised, as the outermost and the innermost are not.
         up: Makes a decoder level of its numbers of channels in and out and its dropout.
+        gate: Makes what the three outermost concatenations pass through, of their channels.
 
     Raises:
         ValueError: If `depth` is less than 5.
@@ -71,6 +72,7 @@ class GatedUNet(nn.Module):
         depth: int,
         down: Callable[[int, int, bool], nn.Sequential],
         up: Callable[[int, int, float], nn.Module],
+        gate: Callable[[int], nn.Module] = _Gate,
     ) -> None:
         super().__init__()
         if depth < 5:
@@ -92,13 +94,15 @@ class GatedUNet(nn.Module):
             for level in levels
         )
         self.gates = nn.ModuleList(
-            _Gate(2 * widths[level - 1]) if level <= GATED else nn.Identity() for level in levels
+            gate(2 * widths[level - 1]) if level <= GATED else nn.Identity() for level in levels
         )
 
-    def decoded(self, x: Tensor, *also: Tensor) -> Tensor:
+    def decoded(
+        self, x: Tensor, *, up: tuple[Tensor, ...] = (), gate: tuple[Tensor, ...] = ()
+    ) -> Tensor:
         """What the last layer gets: (B, 2 * width, H / 2, W / 2) of (B, inputs, H, W).
 
-        Decoder levels get what they need `also`, such as the region.
+        What decoder levels and gates are told besides, such as the region, is in `up` and `gate`.
         """
         height, width = x.shape[-2:]
         if height % self.multiple_of or width % self.multiple_of:
@@ -112,8 +116,9 @@ class GatedUNet(nn.Module):
             x = level(x)
             skips.append(x)
         x = skips.pop()
-        for up, gate in zip(self.decoder, self.gates, strict=True):
-            x = gate(torch.cat([skips.pop(), up(x, *also)], 1))
+        for level, gated in zip(self.decoder, self.gates, strict=True):
+            x = torch.cat([skips.pop(), level(x, *up)], 1)
+            x = x if isinstance(gated, nn.Identity) else gated(x, *gate)
         return x
 
 

@@ -185,7 +185,7 @@ class RainNet(GatedUNet):
         x = 2 * image - 1
         if self.arguments["in_channels"] == 4:
             x = torch.cat([x, region], 1)
-        return (1 + self.out(self.decoded(x, region.clamp(0, 1)))) / 2
+        return (1 + self.out(self.decoded(x, up=(region.clamp(0, 1),)))) / 2
 
 
 class _Up(nn.Module):

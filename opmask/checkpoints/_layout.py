@@ -47,15 +47,13 @@ def check_names(
         )
 
 
-def first_layer(
-    path: Path, tensors: Mapping[str, Tensor], name: str, side: int = 4
-) -> tuple[int, int]:
+def first_layer(path: Path, tensors: Mapping[str, Tensor], name: str) -> tuple[int, int]:
     """The numbers of outputs and inputs of a network's first convolution."""
     shape = tuple(tensors[name].shape)
     if len(shape) != 4 or not all(1 <= number <= WIDEST for number in shape[:2]):
         raise ValueError(
-            f"{str(path)!r}: {name!r} must have shape (width, inputs, {side}, {side}) with at "
-            f"most {WIDEST} of both, got {shape}."
+            f"{str(path)!r}: {name!r} must have shape (outputs, inputs, height, width) with at "
+            f"most {WIDEST} of the first two, got {shape}."
         )
     return shape[0], shape[1]
 

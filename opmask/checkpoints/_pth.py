@@ -26,7 +26,10 @@ def read_state_dict(path: Path, which: str) -> dict[str, Tensor]:
     check_file(path)
     if _is_safetensors(path):  # some versions of torch.load open these as well
         raise ValueError(f"{str(path)!r} is a safetensors file. Load it with opmask.load.")
-    content = _choose(path, read_pth(path), which)
+    content = read_pth(path)
+    if isinstance(content, dict) and "state_dict" in content:  # with an epoch, an optimiser ...
+        content = content["state_dict"]
+    content = _choose(path, content, which)
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(t, Tensor) for name, t in content.items()
     ):

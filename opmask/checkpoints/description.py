@@ -132,7 +132,7 @@ def check_map(about: WrapperAbout | DirectAbout, parts: Parts) -> None:
     network, head, masks = parts.backbone.eval(), parts.head, len(parts.retoucher.ranges)
     arguments: Any = network.arguments
     if not isinstance(head, MaskHead):
-        if (outputs := arguments["out_channels"]) != masks:
+        if (outputs := arguments.get("out_channels", 1)) != masks:
             raise ValueError(
                 f"the network that it describes puts out {outputs} maps for {masks} masks."
             )
@@ -183,14 +183,20 @@ def _parts(
 
 
 def _build_backbone(about: BackboneAbout) -> nn.Module:
-    if about.arguments is None or about.name not in backbones.__all__:
+    known = own_networks()
+    if about.arguments is None or about.name not in known:
         raise ValueError(
-            f"the checkpoint's network {about.name!r} is none of {backbones.__all__}. "
+            f"the checkpoint's network {about.name!r} is none of {[*known]}. "
             "Pass backbone= a network built as for training."
         )
-    kind = getattr(backbones, about.name)
-    network: nn.Module = kind(**convert_arguments(kind, about.arguments))
-    return network
+    kind = known[about.name]
+    return kind(**convert_arguments(kind, about.arguments))
+
+
+def own_networks() -> dict[str, type[nn.Module]]:
+    """The networks of opmask by name; its functions on networks are not among them."""
+    public = {name: getattr(backbones, name) for name in backbones.__all__}
+    return {name: kind for name, kind in public.items() if isinstance(kind, type)}
 
 
 def _build_wrapper(

@@ -25,6 +25,7 @@ from opmask.files.reading import check_regular
 __all__ = ["check_weights", "read_pth", "read_weights"]
 
 PLAIN = {
+    "collections Counter",  # which schedulers keep their milestones in
     "collections OrderedDict",
     "collections defaultdict",
     "torch Size",

@@ -25,6 +25,8 @@ __all__ = ["Trial", "try_out"]
 # image from pooled maps, fixed grids and window partitions, which look alike on a square.
 PROBES = ((64, 96), (128, 192), (224, 336), (96, 144), (224, 224), (256, 256))
 
+MORE = "Build it with one input channel more, 4 for RGB: region=True adds one"
+
 Head = MaskHead | OutputHead
 """What turns a network into logits, by its features or by its own output."""
 Run = Callable[[Tensor], object]
@@ -114,10 +116,13 @@ def _probes() -> list[Tensor]:
 def _advice(error: BaseException | None, other: str, region: bool) -> str:
     """Which argument to pass where the network itself raises."""
     channels = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
+    added = re.search(r"tensor a \(4\) .* b \(3\) at|tensor a \(3\) .* b \(4\) at", str(error))
+    if region and added:  # it does more with the channels of an image than convolve them
+        return MORE
     if channels:
         wanted, got = int(channels[1]), int(channels[2])
         if region and got == wanted + 1:
-            return "Build it with one input channel more, 4 for RGB: region=True adds one"
+            return f"{MORE}. Or wrap opmask.backbones.with_region_input(backbone)"
         fourth = ", or region=True if the last one says where the image was changed"
         return (
             f"Pass preprocess= what makes its {wanted} channels of an RGB image"

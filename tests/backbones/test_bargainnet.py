@@ -67,7 +67,7 @@ def test_the_smallest_image_has_a_code_and_a_smaller_one_raises(depth, least):
 def test_fewer_partial_convolutions_take_smaller_images():
     network = BargainNet(width=4, depth=5, codes=3, code_width=4, code_depth=4).eval()
     assert network(torch.rand(1, 4, 32, 32)).shape == (1, 3, 32, 32)
-    with pytest.raises(ValueError, match="at least 63x63 .* code_depth="):
+    with pytest.raises(ValueError, match=r"at least 63x63 .* code_depth="):
         small()(torch.rand(1, 4, 32, 32))
 
 

@@ -28,6 +28,7 @@ from opmask import (
     Retoucher,
 )  # fmt: skip
 from opmask.backbones import SmallUNet
+from opmask.checkpoints.description import own_networks
 from opmask.checkpoints.metadata import convert_arguments
 
 
@@ -515,8 +516,7 @@ def test_a_header_without_end_and_a_pipe_are_refused(tmp_path):
 
 
 def test_every_network_of_opmask_says_what_it_can_be_built_with():
-    for name in opmask.backbones.__all__:
-        kind = getattr(opmask.backbones, name)
+    for kind in own_networks().values():
         assert convert_arguments(kind, kind().arguments) == kind().arguments
 
 

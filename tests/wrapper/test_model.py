@@ -678,6 +678,19 @@ def test_large_features_count_in_half_precision_too(dtype, wrapped_first):
 def test_a_network_without_a_channel_for_the_region_is_told_so():
     with pytest.raises(ValueError, match="Build it with one input channel more, 4 for RGB"):
         OperatorMaskWrapper(nn.Conv2d(3, 3, 3, padding=1), region=True)
+    with pytest.raises(
+        ValueError, match=r"Or wrap opmask\.backbones\.with_region_input\(backbone"
+    ):
+        OperatorMaskWrapper(nn.Conv2d(3, 3, 3, padding=1), region=True)
+
+
+def test_a_residual_network_without_a_channel_for_the_region_is_told_so():
+    class Residual(nn.Conv2d):
+        def forward(self, x):
+            return x + super().forward(x[:, :3])
+
+    with pytest.raises(ValueError, match="Build it with one input channel more, 4 for RGB"):
+        OperatorMaskWrapper(Residual(3, 3, 3, padding=1), region=True)
 
 
 def test_a_region_that_is_no_tensor_is_refused():

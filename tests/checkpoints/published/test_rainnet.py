@@ -76,7 +76,7 @@ def test_another_file_is_refused(change, message, file):
 
 
 def test_a_file_of_dovenet_says_what_reads_it(file):
-    with pytest.raises(ValueError, match="no generator of RainNet .*: use load_dovenet"):
+    with pytest.raises(ValueError, match=r"no generator of RainNet .*: use load_dovenet"):
         load_rainnet(file(ReferenceDoveNet(4, 5).state_dict()))
 
 
