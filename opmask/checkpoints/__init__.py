@@ -6,13 +6,21 @@ paper's code, and likewise of others (:func:`load_dovenet`). Nothing in a file i
 """
 
 from opmask.checkpoints.native import load, save
-from opmask.checkpoints.published import load_dovenet
+from opmask.checkpoints.published import (
+    load_dht,
+    load_dovenet,
+    load_harmony_transformer,
+    load_sgmmh_harmony_transformer,
+)
 from opmask.checkpoints.reference import load_reference_checkpoint, load_reference_discriminator
 
 __all__ = [
     "load",
+    "load_dht",
     "load_dovenet",
+    "load_harmony_transformer",
     "load_reference_checkpoint",
     "load_reference_discriminator",
+    "load_sgmmh_harmony_transformer",
     "save",
 ]

@@ -5,6 +5,16 @@ mode, called as `network(image, region)`, and can be wrapped, trained on and sav
 A module holds the names in the files of one network, and its `load_...`.
 """
 
+from opmask.checkpoints.published.dht import load_dht
 from opmask.checkpoints.published.dovenet import load_dovenet
+from opmask.checkpoints.published.harmony_transformer import (
+    load_harmony_transformer,
+    load_sgmmh_harmony_transformer,
+)
 
-__all__ = ["load_dovenet"]
+__all__ = [
+    "load_dht",
+    "load_dovenet",
+    "load_harmony_transformer",
+    "load_sgmmh_harmony_transformer",
+]
