@@ -56,7 +56,8 @@ class DHT(nn.Module):
     published networks give no numbers at all; here no patch is then left out.
 
     Raises:
-        ValueError: If `width` is no multiple of 4 and of `heads`, or there is no such version.
+        ValueError: If `width` is no multiple of 4 and of `heads`, there are no heads, or there is
+            no such version.
 
     References:
         | Image Harmonization With Transformer (Guo et al., 2021)
@@ -171,7 +172,7 @@ class DHT(nn.Module):
         for layer in self.patch_layers:
             tokens = layer(tokens, positions, ignored)
         queries = self.lights.weight
-        light = torch.zeros_like(queries).expand(len(x), -1, -1)
+        light = torch.zeros_like(queries).expand(x.shape[0], -1, -1)
         for layer in self.gathering:
             light = layer(light, queries, tokens, positions, ignored)
         return self.gathering_norm(light)

@@ -105,7 +105,7 @@ class HarmonyTransformer(TokenNetwork):
     Input height and width must be multiples of 4, and at least 16.
 
     Raises:
-        ValueError: If `width` is no multiple of 4 and of `heads`.
+        ValueError: If `width` is no multiple of 4 and of `heads`, or there are no heads.
 
     References:
         | Image Harmonization With Transformer (Guo et al., 2021)
@@ -168,7 +168,7 @@ class HarmonyTransformerPlus(TokenNetwork):
     Input height and width must be multiples of 4.
 
     Raises:
-        ValueError: If `width` is no multiple of 4 and of `heads`.
+        ValueError: If `width` is no multiple of 4 and of `heads`, or there are no heads.
 
     References:
         | Image Harmonization With Transformer (Guo et al., 2021)

@@ -219,7 +219,9 @@ def initialize(module: nn.Module) -> None:
 
 
 def check_width(width: int, heads: int) -> None:
-    """Raises unless tokens of a width can be split among heads, and hold positions."""
+    """Raises unless tokens of that width can be split among heads, and hold positions."""
+    if heads < 1:
+        raise ValueError(f"'heads' must be at least 1, got {heads}.")
     if width < 4 or width % 4 or width % heads:
         raise ValueError(
             f"'width' must be a multiple of 4 and of the {heads} heads, got {width}. Pass another "

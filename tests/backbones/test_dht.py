@@ -71,12 +71,22 @@ def test_half_precision_is_near(dtype):
     torch.testing.assert_close(half.float(), network(*pair), rtol=0, atol=0.05)
 
 
-def test_a_network_compiles_and_exports():
+def test_a_network_compiles():
     network, pair = small(), inputs()
     wanted = network(*pair)
     compiled = torch.compile(network, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(*pair), wanted)
-    torch.testing.assert_close(torch.export.export(network, pair).module()(*pair), wanted)
+
+
+@VERSIONS
+def test_a_network_is_exported_for_any_size(version):
+    network, (image, region) = small(version), inputs()
+    height, width = 8 * torch.export.Dim("height", max=64), 8 * torch.export.Dim("width", max=64)
+    free = {0: torch.export.Dim("batch", max=8), 2: height, 3: width}
+    images = image.repeat(2, 1, 1, 1), region.repeat(2, 1, 1, 1)
+    exported = torch.export.export(network, images, dynamic_shapes=(free, free)).module()
+    other = torch.rand(3, 3, 40, 24), torch.rand(3, 1, 40, 24).round()
+    torch.testing.assert_close(exported(*other), network(*other))
 
 
 @VERSIONS

@@ -75,13 +75,22 @@ def test_half_precision_is_near(kind, dtype):
 
 
 @NETWORKS
-def test_a_network_compiles_and_exports(kind):
+def test_a_network_compiles(kind):
     network, pair = small(kind), inputs()
     wanted = network(*pair)
     compiled = torch.compile(network, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(*pair), wanted)
-    exported = torch.export.export(network, pair).module()
-    torch.testing.assert_close(exported(*pair), wanted)
+
+
+@NETWORKS
+def test_a_network_is_exported_for_any_size(kind):
+    network = small(kind)
+    height, width = 4 * torch.export.Dim("height", max=64), 4 * torch.export.Dim("width", max=64)
+    free = {0: torch.export.Dim("batch", max=8), 2: height, 3: width}
+    images = torch.rand(2, 3, 32, 44), torch.rand(2, 1, 32, 44)
+    exported = torch.export.export(network, images, dynamic_shapes=(free, free)).module()
+    other = torch.rand(3, 3, 40, 24), torch.rand(3, 1, 40, 24)
+    torch.testing.assert_close(exported(*other), network(*other))
 
 
 @NETWORKS
@@ -95,6 +104,12 @@ def test_a_wrapped_network_starts_at_the_identity(kind):
 def test_another_size_is_refused(kind):
     with pytest.raises(ValueError, match="multiples of 4, got"):
         small(kind)(torch.rand(1, 4, 30, 32))
+
+
+@NETWORKS
+def test_a_network_without_heads_is_refused(kind):
+    with pytest.raises(ValueError, match="'heads' must be at least 1, got 0"):
+        kind(heads=0)
 
 
 @NETWORKS

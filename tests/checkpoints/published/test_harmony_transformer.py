@@ -181,8 +181,8 @@ def test_images_are_those_of_the_published_8_bits_but_for_their_rounding(file):
     model = load_sgmmh_harmony_transformer(file(network.state_dict()))
     found = to_levels(model(levels / 255, REGION).image)
     difference = (found.int() - lab8_to_rgb(codes).int()).abs().float()
-    assert difference.mean() < 1.5
-    assert difference.quantile(0.99) < 10
+    assert difference.mean() < 0.5
+    assert difference.quantile(0.99) < 6
 
 
 def test_the_papers_masks_have_its_ranges(file):
