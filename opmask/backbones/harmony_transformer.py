@@ -102,7 +102,9 @@ class HarmonyTransformer(TokenNetwork):
         tanh: Whether the output passes a hyperbolic tangent, as published. Without one it can be
             the logits of masks, see :class:`opmask.OutputHead`.
 
-    Input height and width must be multiples of 4, and at least 16.
+    Called as `network(image, region)`, with images of shape :math:`(B, 3, H, W)`, RGB in
+    :math:`[0, 1]`, and regions of shape :math:`(B, 1, H, W)`, or with both in one tensor, it
+    returns images of shape :math:`(B, C, H, W)`. Height and width must be multiples of 4 from 8.
 
     Raises:
         ValueError: If `width` is no multiple of 4 and of `heads`, or there are no heads.
@@ -165,7 +167,9 @@ class HarmonyTransformerPlus(TokenNetwork):
         tanh: Whether the output passes a hyperbolic tangent, as published. Without one it can be
             the logits of masks, see :class:`opmask.OutputHead`.
 
-    Input height and width must be multiples of 4.
+    Called as `network(image, region)`, with images of shape :math:`(B, 3, H, W)`, RGB in
+    :math:`[0, 1]`, and regions of shape :math:`(B, 1, H, W)`, or with both in one tensor, it
+    returns images of shape :math:`(B, C, H, W)`. Height and width must be multiples of 4.
 
     Raises:
         ValueError: If `width` is no multiple of 4 and of `heads`, or there are no heads.
