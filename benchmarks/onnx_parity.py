@@ -29,6 +29,7 @@ from opmask.markdown import markdown_row, markdown_table
 HEADINGS = ("model or operators", "parts", "images", "masks", "picture")
 SPACES = (
     *(opmask.RGB, opmask.LINEAR_RGB, opmask.LAB, opmask.LAB_CENTERED, opmask.LAB_UNIT),
+    opmask.LAB_UNIT_CLAMPED,
     *(opmask.OKLAB, opmask.HLS, opmask.HLS_CLAMPED, opmask.HSV),
 )
 AROUND = ("Frozen", "LowResolution", "Parallel", "Tied")
@@ -42,6 +43,7 @@ RETOUCHERS: dict[str, Retoucher] = {
     "lab_retoucher": opmask.lab_retoucher(),
     "hls_retoucher": opmask.hls_retoucher(),
     "paper_hls_retoucher": opmask.paper_hls_retoucher(),
+    "paper_lab_retoucher": opmask.paper_lab_retoucher(),
     **{f"Mul, Add in {space.name}": Retoucher(Mul(space), Add(space)) for space in SPACES},
     "Gated(Mul, Add) in lab": Retoucher(Gated(Mul(opmask.LAB), Add(opmask.LAB))),
     **{type(operator).__name__: Retoucher(operator) for operator in OPERATORS},

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         LAB,
         LAB_CENTERED,
         LAB_UNIT,
+        LAB_UNIT_CLAMPED,
         LINEAR_RGB,
         OKLAB,
         RGB,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         hls_retoucher,
         lab_retoucher,
         paper_hls_retoucher,
+        paper_lab_retoucher,
         photo_retoucher,
     )
     from opmask.wrapper import Calibration, DirectRGB, OperatorMaskWrapper, OutputHead, Retouched
@@ -48,6 +50,7 @@ __all__ = [
     "LAB",
     "LAB_CENTERED",
     "LAB_UNIT",
+    "LAB_UNIT_CLAMPED",
     "LINEAR_RGB",
     "OKLAB",
     "RGB",
@@ -79,6 +82,7 @@ __all__ = [
     "losses",
     "metrics",
     "paper_hls_retoucher",
+    "paper_lab_retoucher",
     "perturb",
     "photo_retoucher",
     "plan",
@@ -95,8 +99,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "backbones": (),
     "checkpoints": ("load", "save"),
     "color": (
-        *("HLS", "HLS_CLAMPED", "HSV", "LAB", "LAB_CENTERED", "LAB_UNIT", "LINEAR_RGB", "OKLAB"),
-        *("RGB", "ColorSpace"),
+        *("HLS", "HLS_CLAMPED", "HSV", "LAB", "LAB_CENTERED", "LAB_UNIT", "LAB_UNIT_CLAMPED"),
+        *("LINEAR_RGB", "OKLAB", "RGB", "ColorSpace"),
     ),
     "datasets": (),
     "discriminator": ("PatchDiscriminator",),
@@ -111,7 +115,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "perturb": (),
     "retouch": (
         *("Retoucher", "hls_retoucher", "lab_retoucher", "paper_hls_retoucher"),
-        "photo_retoucher",
+        *("paper_lab_retoucher", "photo_retoucher"),
     ),
     "testing": (),
     "wrapper": ("Calibration", "DirectRGB", "OperatorMaskWrapper", "OutputHead", "Retouched"),

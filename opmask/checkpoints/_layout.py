@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from opmask.checkpoints._checks import check_finite
 from opmask.files.pth import check_weights
 
-__all__ = ["DEEPEST", "advice", "check_names", "fill", "fill_from", "first_layer"]
+__all__ = ["DEEPEST", "WIDEST", "advice", "check_names", "fill", "fill_from", "first_layer"]
 
 DEEPEST, WIDEST = 10, 4096
 """The most levels, and channels at the outermost, that a file may have."""

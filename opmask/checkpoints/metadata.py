@@ -51,6 +51,7 @@ Sides = Annotated[tuple[Side, ...], Meta(min_length=2, max_length=2)]
 BOUNDS = {
     "depth": Annotated[int, Meta(ge=1, le=10)],
     "knots": Few,
+    "layers": Few,
     "seed": Annotated[int, Meta(ge=0, lt=2**32)],
     "zones": Few,
 }
@@ -220,8 +221,8 @@ def _arguments_of(kind: Callable[..., nn.Module], leave: frozenset[str]) -> type
         if parameter.kind is parameter.VAR_POSITIONAL:
             fields.append((name, Names, ()))  # such as the channels of a colour space
             continue
-        hint = BOUNDS.get(name, Annotated[int, Meta(ge=1, le=4096)])
-        hint = hint if hints[name] is int else hints[name]
+        number: Any = BOUNDS.get(name, Annotated[int, Meta(ge=1, le=4096)])
+        hint = {int: number, int | None: number | None}.get(hints[name], hints[name])
         default = parameter.default
         fields.append((name, hint, msgspec.field() if default is parameter.empty else default))
     return msgspec.defstruct(kind.__name__, fields, kw_only=True, forbid_unknown_fields=True)

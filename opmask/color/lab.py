@@ -24,6 +24,7 @@ __all__ = [
     "Conversion",
     "lab_centered_to_rgb",
     "lab_to_rgb",
+    "lab_unit_clamped_to_rgb",
     "lab_unit_to_rgb",
     "linear_to_rgb",
     "oklab_to_rgb",
@@ -86,6 +87,23 @@ class Affine:
 
 
 @dataclass(frozen=True)
+class Clamp:
+    r"""Clamps channels to :math:`[0, 1]`; gradients pass as if it did not."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Clamps a tensor of any shape."""
+        return x + (x.clamp(0, 1) - x).detach()
+
+    def in_place(self, x: Tensor) -> Tensor:
+        """The same without gradients; the first step of a conversion leaves its input alone."""
+        return x.clamp(0, 1)
+
+    def each(self, channels: Sequence[Tensor]) -> list[Tensor]:
+        """The same for channels on any device, each by itself."""
+        return [self(channel) for channel in channels]
+
+
+@dataclass(frozen=True)
 class Conversion:
     r"""A conversion of colours, one step after the other.
 
@@ -93,9 +111,9 @@ class Conversion:
         *steps: The steps.
     """
 
-    steps: tuple[Curve | Signed | Affine, ...]
+    steps: tuple[Clamp | Curve | Signed | Affine, ...]
 
-    def __init__(self, *steps: Curve | Signed | Affine) -> None:
+    def __init__(self, *steps: Clamp | Curve | Signed | Affine) -> None:
         object.__setattr__(self, "steps", steps)
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -187,5 +205,6 @@ rgb_to_lab_centered = Conversion(DECODE, TO_XYZ, ROOT, TO_CENTERED)
 lab_centered_to_rgb = Conversion(FROM_CENTERED, CUBE, FROM_XYZ, ENCODE)
 rgb_to_lab_unit = Conversion(DECODE, TO_XYZ, ROOT, TO_UNIT)
 lab_unit_to_rgb = Conversion(FROM_UNIT, CUBE, FROM_XYZ, ENCODE)
+lab_unit_clamped_to_rgb = Conversion(Clamp(), FROM_UNIT, CUBE, FROM_XYZ, ENCODE)
 rgb_to_oklab = Conversion(DECODE, TO_CONES, OK_ROOT, TO_OKLAB)
 oklab_to_rgb = Conversion(FROM_OKLAB, OK_CUBE, FROM_CONES, ENCODE)

@@ -2,8 +2,8 @@ r"""Colour spaces: where operators do their arithmetic.
 
 A :class:`ColorSpace` is a name, its channels and two functions, `from_rgb` and `to_rgb`. Every
 space is normalised so that one unit means about the same everywhere, and none of them clips but
-`HLS_CLAMPED`, the paper's: a value pushed out of gamut by one operator can be brought back by the
-next.
+the paper's `HLS_CLAMPED` and `LAB_UNIT_CLAMPED`: a value pushed out of gamut by one operator can
+be brought back by the next.
 
 Data flow: `image (RGB) -> from_rgb -> operators -> to_rgb -> image (RGB)`;
 :class:`opmask.Retoucher` does both conversions once for each run of operators that share a space.
@@ -26,6 +26,7 @@ __all__ = [
     "LAB",
     "LAB_CENTERED",
     "LAB_UNIT",
+    "LAB_UNIT_CLAMPED",
     "LINEAR_RGB",
     "OKLAB",
     "RGB",
@@ -88,6 +89,11 @@ a* = b* = -0.5."""
 LAB_UNIT = ColorSpace("lab_unit", ("l", "a", "b"), lab.rgb_to_lab_unit, lab.lab_unit_to_rgb)
 """CIE LAB as the paper's Harmony Transformer sees it, `L*/100, (a* + 128)/255, (b* + 128)/255`. A
 multiplication pivots at black for `l`, at -128 for `a` and `b`, so it shifts greys too."""
+
+LAB_UNIT_CLAMPED = ColorSpace(
+    "lab_unit_clamped", ("l", "a", "b"), lab.rgb_to_lab_unit, lab.lab_unit_clamped_to_rgb
+)
+"""`LAB_UNIT` as the paper has it: on the way back all three channels are clamped to [0, 1]."""
 
 OKLAB = ColorSpace("oklab", ("l", "a", "b"), lab.rgb_to_oklab, lab.oklab_to_rgb)
 """OKLAB by Ottosson (2020), in which lightness and hue are more even than in CIE LAB, above all

@@ -5,6 +5,7 @@ from opmask.retouch.presets import (
     hls_retoucher,
     lab_retoucher,
     paper_hls_retoucher,
+    paper_lab_retoucher,
     photo_retoucher,
 )
 from opmask.retouch.retoucher import Retoucher
@@ -16,5 +17,6 @@ __all__ = [
     "hls_retoucher",
     "lab_retoucher",
     "paper_hls_retoucher",
+    "paper_lab_retoucher",
     "photo_retoucher",
 ]

@@ -2,7 +2,7 @@ r"""Retouchers that are ready to use: the paper's, and those for editing by hand
 
 from __future__ import annotations
 
-from opmask.color import HLS, HLS_CLAMPED, LAB
+from opmask.color import HLS, HLS_CLAMPED, LAB, LAB_UNIT_CLAMPED
 from opmask.operators import (
     Add,
     Contrast,
@@ -17,7 +17,13 @@ from opmask.operators import (
 )
 from opmask.retouch.retoucher import Retoucher
 
-__all__ = ["hls_retoucher", "lab_retoucher", "paper_hls_retoucher", "photo_retoucher"]
+__all__ = [
+    "hls_retoucher",
+    "lab_retoucher",
+    "paper_hls_retoucher",
+    "paper_lab_retoucher",
+    "photo_retoucher",
+]
 
 
 def lab_retoucher() -> Retoucher:
@@ -67,6 +73,28 @@ def paper_hls_retoucher() -> Retoucher:
         ['h_mul', 'l_mul', 's_mul', 'h_add', 'l_add', 's_add']
     """
     return Retoucher(Mul(HLS_CLAMPED, range=MaskRange(1.0, low=0.0)), Add(HLS_CLAMPED))
+
+
+def paper_lab_retoucher() -> Retoucher:
+    r"""The six masks of the paper's Harmony Transformer, in LAB, clamped.
+
+    .. math:: y_c = \operatorname{clamp}(x_c \, m_{c,\mathrm{mul}} + m_{c,\mathrm{add}}, 0, 1),
+              \qquad c \in \{L, a, b\}
+
+    in :data:`opmask.LAB_UNIT`: factors without an upper bound, shifts within :math:`(-1, 1)`. As
+    in :func:`paper_hls_retoucher`, logits are counted from the identity here. A factor pivots at
+    black and at :math:`a^* = b^* = -128`, so that shifts have to undo its tint; for editing by
+    hand and for new models see :func:`lab_retoucher`. (The paper's U-Net has another set, which
+    :func:`opmask.checkpoints.load_reference_checkpoint` builds.)
+
+    References:
+        | Semantic-guided Multi-Mask Image Harmonization (Ren and Liu, 2022)
+
+    Example:
+        >>> list(paper_lab_retoucher().ranges)
+        ['l_mul', 'a_mul', 'b_mul', 'l_add', 'a_add', 'b_add']
+    """
+    return Retoucher(Mul(LAB_UNIT_CLAMPED, range=MaskRange(1.0, low=0.0)), Add(LAB_UNIT_CLAMPED))
 
 
 def photo_retoucher() -> Retoucher:

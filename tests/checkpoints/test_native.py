@@ -421,6 +421,14 @@ HOSTILE = {
         edited("backbone", value={"name": "AttentionUNet", "arguments": {"depth": 10**6}}),
         "AttentionUNet: .* 'depth'",
     ),
+    "layers of a transformer": (
+        edited("backbone", value={"name": "DHT", "arguments": {"layers": 10**6}}),
+        "DHT: .* 'layers'",
+    ),
+    "an optional number": (
+        edited("backbone", value={"name": "HarmonyTransformer", "arguments": {"ffn": -1}}),
+        "HarmonyTransformer: .* 'ffn'",
+    ),
     "layer": (edited("head", "name", value="nothing"), "has no layer 'nothing'"),
     "inputs": (edited("head", "geometry", "inputs", value=65536), "does not fit the model"),
     "kernel": (edited("head", "geometry", "kernel_size", value=[10**6] * 2), "kernel_size"),

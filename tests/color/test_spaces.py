@@ -8,10 +8,10 @@ import skimage.color
 import torch
 
 from opmask import HLS, HSV, LAB, LAB_CENTERED, LAB_UNIT, LINEAR_RGB, OKLAB, RGB, ColorSpace
-from opmask.color import HLS_CLAMPED
+from opmask.color import HLS_CLAMPED, LAB_UNIT_CLAMPED
 
 UNCLIPPED = [RGB, LINEAR_RGB, LAB, LAB_CENTERED, LAB_UNIT, OKLAB, HLS, HSV]
-SPACES = [*UNCLIPPED, HLS_CLAMPED]
+SPACES = [*UNCLIPPED, HLS_CLAMPED, LAB_UNIT_CLAMPED]
 KEY_COLORS = [*itertools.product((0.0, 1.0), repeat=3), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)]
 
 
@@ -205,6 +205,22 @@ def test_the_clamp_of_hls_lets_gradients_through():
     torch.testing.assert_close(jacobian, expected)
 
 
+def test_the_clamped_lab_stays_within_its_bounds_and_lets_gradients_through():
+    past, inside = pixels((1.2, 0.5, -0.1), (-0.2, 1.5, 0.4)), pixels((1, 0.5, 0), (0, 1, 0.4))
+    torch.testing.assert_close(LAB_UNIT_CLAMPED.to_rgb(past), LAB_UNIT.to_rgb(inside))
+    jacobian = torch.autograd.functional.jacobian(LAB_UNIT_CLAMPED.to_rgb, past)
+    expected = torch.autograd.functional.jacobian(LAB_UNIT.to_rgb, inside)
+    torch.testing.assert_close(jacobian, expected)
+
+
+def test_the_clamped_lab_equals_the_other_in_gamut_and_keeps_its_input():
+    image = torch.rand(2, 3, 8, 9)
+    values = LAB_UNIT_CLAMPED.from_rgb(image)
+    kept = values.clone()
+    assert torch.equal(LAB_UNIT_CLAMPED.to_rgb(values), LAB_UNIT.to_rgb(values))
+    assert torch.equal(values, kept)
+
+
 @pytest.mark.parametrize("space", [HLS, HSV], ids=lambda s: s.name)
 def test_grey_black_and_white_have_no_hue_and_no_saturation(space: ColorSpace):
     values = space.from_rgb(pixels((0, 0, 0), (0.3, 0.3, 0.3), (1, 1, 1)))
@@ -237,6 +253,7 @@ def test_channel_names_are_those_of_the_paper():
         "lab": "lab",
         "lab_centered": "lab",
         "lab_unit": "lab",
+        "lab_unit_clamped": "lab",
         "oklab": "lab",
         "hls": "hls",
         "hls_clamped": "hls",

@@ -19,6 +19,7 @@ from opmask import (
     LAB,
     LAB_CENTERED,
     LAB_UNIT,
+    LAB_UNIT_CLAMPED,
     LINEAR_RGB,
     RGB,
     Add,
@@ -42,11 +43,15 @@ class Exposure(Operator):
         return image * 2**mask
 
 
-SPACES = (RGB, LINEAR_RGB, LAB, LAB_CENTERED, LAB_UNIT, HLS, HLS_CLAMPED, HSV)
+SPACES = (
+    *(RGB, LINEAR_RGB, LAB, LAB_CENTERED, LAB_UNIT, LAB_UNIT_CLAMPED),
+    *(HLS, HLS_CLAMPED, HSV),
+)
 RETOUCHERS = {
     "lab": opmask.lab_retoucher(),
     "hls": opmask.hls_retoucher(),
     "paper hls": opmask.paper_hls_retoucher(),
+    "paper lab": opmask.paper_lab_retoucher(),
     **{f"in {space.name}": Retoucher(Mul(space), Add(space)) for space in SPACES},
     "one channel": Retoucher(Mul(LAB, "l"), Add(HSV, "v")),
     "out of order": Retoucher(Add(LAB, "b", "l")),

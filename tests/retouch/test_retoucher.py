@@ -12,10 +12,15 @@ import opmask
 from opmask import HLS, LAB, LINEAR_RGB, RGB, Add, Gated, MaskRange, Mul, Retoucher
 from opmask.backbones import SmallUNet
 from opmask.color import HLS_CLAMPED
-from opmask.retouch import paper_hls_retoucher
+from opmask.retouch import paper_hls_retoucher, paper_lab_retoucher
 from opmask.retouch.retoucher import saturate
 
-PRESETS = [opmask.lab_retoucher, opmask.hls_retoucher, paper_hls_retoucher]
+PRESETS = [
+    opmask.lab_retoucher,
+    opmask.hls_retoucher,
+    paper_hls_retoucher,
+    paper_lab_retoucher,
+]
 CODES = np.array([180.0, 255.0, 255.0])  # the largest 8-bit codes of H, L and S in OpenCV
 
 
