@@ -8,8 +8,9 @@ python examples/evaluate.py --outputs results --iharmony4 IHD
 
 What is scored is a run folder, a checkpoint, or `--outputs`: a folder of pictures named as the
 samples are. What it is scored on: composites of photos (`--data`, or synthetic scenes), triptychs
-(a published test set, or the pictures of a benchmark), or iHarmony4. Models that were trained with
-the region are given the region. The tables are printed; `--csv` keeps the scores of every image.
+(a published test set, or the pictures of a benchmark), or iHarmony4, as published or as made by
+`opmask make-iharmony4`, scored by subset and over all images. Models that were trained with the
+region are given the region. The tables are printed; `--csv` keeps the scores of every image.
 LPIPS takes the weights of torchvision's VGG16 and AlexNet from torchvision's cache, or from the
 files or folders that `--weights` names; nothing is downloaded.
 """
@@ -60,7 +61,7 @@ from opmask.metrics import (
     untouched,
     write_scores,
 )
-from opmask.metrics.localization import SWEEP
+from opmask.metrics.localization import ADD_THRESHOLD, SWEEP
 from opmask.perturb import CompositeBatch
 
 TRUNKS = {"vgg": "vgg16", "alex": "alexnet"}  # what the names of the weights' files begin with
@@ -104,10 +105,6 @@ def lpips_networks(names: list[str], weights: list[Path], device: str) -> list[L
     return [network.to(device) for network in networks]
 
 
-def named(names: list[str], rows: list[dict[str, float]]) -> Rows:
-    return [{"name": name, **row} for name, row in zip(names, rows, strict=True)]
-
-
 def score_all(
     models: dict[str, nn.Module | None],
     target: Target,
@@ -131,10 +128,11 @@ def score_all(
             lpips=networks,
             levels=SWEEP,
             pictures=panels(model) if target.paneled else None,
+            add_threshold=ADD_THRESHOLD if target.iharmony4 else None,
         )
         if change is untouched:  # where nothing is to be found
             rows = [{key: row[key] for key in row if "iou" not in key} for row in rows]
-        scores[name] = named(samples.names, rows)
+        scores[name] = samples.labelled(rows)
 
     for name, model in {"composite": None, **models}.items():
         score_model(name, model, lambda batch: batch)
@@ -143,7 +141,7 @@ def score_all(
     if outputs:
         samples = open_samples(target, None, batch=1)
         rows = score_folder(outputs, samples, target.protocol, networks)
-        scores[outputs.name] = named(samples.names, rows)
+        scores[outputs.name] = samples.labelled(rows)
     return scores
 
 
@@ -180,7 +178,8 @@ def parse() -> argparse.Namespace:
     where.add_argument("--triptychs", type=existing, help="folder of real | composite | region")
     where.add_argument("--iharmony4", type=existing, help="root as iHarmony4's")
     parser.add_argument("--split", choices=["train", "test"], default="test", help="iHarmony4's")
-    parser.add_argument("--subset", help="iHarmony4's, such as HCOCO; else all four")
+    parser.add_argument("--subset", help="iHarmony4's, such as HCOCO; else each, and all")
+    parser.add_argument("--inverted", action="store_true", help="its masks are black inside")
     parser.add_argument("--size", type=at_least(32), help="pixels; else 64, or 256 for pictures")
     parser.add_argument(
         "--recompress", action="store_true", help="composites without synthetic traces"
@@ -213,8 +212,9 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("--recompress and --masks are for composites of photos, not for pictures")
     if args.recompress and args.masks:
         parser.error("--masks are fitted to exact composites, not to those of --recompress")
-    if args.subset and not args.iharmony4:
-        parser.error("--subset is that of --iharmony4, which is not given")
+    for name in ("subset", "inverted"):
+        if getattr(args, name) and not args.iharmony4:
+            parser.error(f"--{name} is that of --iharmony4, which is not given")
     args.size = args.size or (256 if pictures else 64)
     args.protocol = args.protocol or ("ih4-256" if args.iharmony4 else "opmask")
     if args.csv:

@@ -60,7 +60,8 @@ class Target:
         triptychs: A folder of real | composite | region.
         iharmony4: The root of iHarmony4.
         split: The split of iHarmony4.
-        subset: The subset of iHarmony4; else all four.
+        subset: The subset of iHarmony4; else all.
+        inverted: Whether its masks are black where the composites were changed.
         recompress: Whether composites lose the traces that only synthetic ones have.
         workers: Data loading processes.
         paneled: Whether pictures go through the lossy chain of the paper's script (D-14).
@@ -73,26 +74,36 @@ class Target:
     iharmony4: Path | None = None
     split: str = "test"
     subset: str | None = None
+    inverted: bool = False
     recompress: bool = False
     workers: int = 0
     paneled: bool = False
 
 
 class Samples(NamedTuple):
-    """What is scored on, in batches, and the name of each image."""
+    """What is scored on, in batches; the name of each image, and its subset if it has one."""
 
     loader: DataLoader[Composite]
     names: list[str]
+    subsets: list[str] = []
+
+    def labelled(self, rows: list[dict[str, float]]) -> list[dict[str, str | float]]:
+        """The scores of the images, in order, with their names and subsets."""
+        told = [{"name": name} for name in self.names]
+        for who, subset in zip(told, self.subsets, strict=bool(self.subsets)):
+            who["subset"] = subset
+        return [{**who, **row} for who, row in zip(told, rows, strict=True)]
 
 
 def open_samples(target: Target, model: nn.Module | None, batch: int = 16) -> Samples:
     """The samples for one model; the reference code reads its pictures in the model's colours."""
-    size, workers = target.size, target.workers
+    size, workers, subsets = target.size, target.workers, []
     if target.iharmony4:
         how = PROTOCOLS[target.protocol].interpolation
         where = target.iharmony4, target.split, target.subset
         samples = IHarmony4(*where, size=size, interpolation=how)
-        names = [path.stem for path in samples.paths]
+        samples.inverted = target.inverted
+        names, subsets = [path.stem for path in samples.paths], samples.subsets
     elif target.triptychs:
         rgb = isinstance(model, opmask.DirectRGB)
         settings = (REFERENCE_RGB if rgb else REFERENCE) if target.paneled else DEFAULT
@@ -104,7 +115,7 @@ def open_samples(target: Target, model: nn.Module | None, batch: int = 16) -> Sa
         names = [f"{position:06d}" for position in range(len(loader.sampler))]
     positions = range(len(names))
     loader = DataLoader(samples, batch, sampler=positions, num_workers=workers, collate_fn=collate)
-    return Samples(loader, names)
+    return Samples(loader, names, subsets)
 
 
 def panels(model: nn.Module | None) -> tuple[Pictures, Pictures]:

@@ -19,6 +19,7 @@ import typer
 
 from opmask._version import __version__
 from opmask.cli.benchmark import build as build_benchmark
+from opmask.cli.benchmark import make_iharmony4
 from opmask.cli.editor import open_editor
 from opmask.cli.edits import edit_file, explain, paste, render
 from opmask.cli.errors import EXPECTED, describe
@@ -43,6 +44,7 @@ app.command("explain")(explain)
 app.command("edit")(edit_file)
 app.command("render")(render)
 app.command("build-benchmark")(build_benchmark)
+app.command("make-iharmony4")(make_iharmony4)
 app.command("export-onnx")(export_model)
 app.command("export-edit")(export_edit)
 app.command("editor")(open_editor)

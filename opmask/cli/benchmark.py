@@ -1,7 +1,7 @@
-r"""The command `opmask build-benchmark`: photos in, a benchmark out.
+r"""The commands `opmask build-benchmark` and `make-iharmony4`: photos in, a data set out.
 
-Arguments -> :func:`opmask.datasets.build_benchmark` -> files, and what is worth knowing on the
-standard output.
+Arguments -> :func:`opmask.datasets.build_benchmark` or :func:`opmask.datasets.make_iharmony4` ->
+files, and what is worth knowing on the standard output.
 """
 
 from __future__ import annotations
@@ -66,3 +66,56 @@ def build(
     typer.echo(f"Written: {benchmark.manifest}{f' and {out / IMAGES}' if images else ''}")
     if before:
         typer.echo(f"{len(before)} of {len(before | written)} files were there already and stay.")
+
+
+def make_iharmony4(
+    photos: Annotated[
+        str,
+        typer.Argument(
+            help="Their folder, as ADE20K's or LIP's, or with images and labels in it; or "
+            "scenes:1000 for so many synthetic scenes."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="The folder to write: new, or to be completed.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="The folder of the label maps, where it lies elsewhere.")
+    ] = None,
+    test_share: Annotated[
+        float, typer.Option(help="How many of the photos to test on, where there are no splits.")
+    ] = 0.1,
+    subset: Annotated[str, typer.Option(help="The name of the set, and of its folder.")] = "HOwn",
+    seed: Annotated[int, typer.Option(help="The integer that decides all of it.")] = 0,
+    settings: Annotated[str, typer.Option(help=f"One of {', '.join(SETTINGS)}.")] = "default",
+    size: Annotated[
+        int | None, typer.Option(help="Resize all to a square of so many pixels.")
+    ] = None,
+    masks: Annotated[int, typer.Option(help="Masks of a photo, if it has so many.")] = 1,
+    variants: Annotated[int, typer.Option(help="Composites of a mask.")] = 1,
+    regions: Annotated[int, typer.Option(help="Classes of a mask; iHarmony4 has one.")] = 1,
+    format: Annotated[
+        str, typer.Option(help="jpg, as iHarmony4, or png, which loses nothing.")
+    ] = "jpg",
+    quality: Annotated[int, typer.Option(help="The quality of JPEG files.")] = 95,
+    workers: Annotated[
+        int | None, typer.Option(help="How many processes. Default: one for each processor.")
+    ] = None,
+) -> None:
+    """Make a set in iHarmony4's format from any photos with label maps."""
+    from opmask.datasets import making
+
+    config = making.MakingConfig(
+        subset, seed, settings, size, masks, variants, regions, format=format, quality=quality
+    )
+    found = making.photos_by_split(
+        photos, labels=labels, test_share=test_share, seed=seed, size=size or 256
+    )
+    for split, some in found.items():
+        typer.echo(f"{split}: {len(some)} photos{making.place_of(some)}")
+    count = (os.cpu_count() or 1) if workers is None else workers
+    made = making.make_iharmony4(found, out, config, workers=count)
+    how = f"JPEG of quality {quality}, colours not subsampled" if format == "jpg" else "PNG"
+    for split, number in made.items():
+        typer.echo(f"{split}: {number} composites, {out / f'IHD_{split}.txt'}")
+    typer.echo(
+        f"Written: {out / subset}, {how}; masks are PNG, white where the photo was changed."
+    )

@@ -6,6 +6,7 @@ from opmask.datasets.composites import Composites, Sources
 from opmask.datasets.iharmony4 import IHarmony4
 from opmask.datasets.labelled import labelled
 from opmask.datasets.lip import LIP
+from opmask.datasets.making import MakingConfig, make_iharmony4
 from opmask.datasets.pairs import TABLE_1, PhotoCounts, PhotoFiles, pair_files
 from opmask.datasets.photos import (
     BrokenPhotoError,
@@ -31,6 +32,7 @@ __all__ = [
     "BrokenPhotoError",
     "Composites",
     "IHarmony4",
+    "MakingConfig",
     "Photo",
     "PhotoCounts",
     "PhotoFiles",
@@ -42,6 +44,7 @@ __all__ = [
     "UnlabelledPhotoError",
     "build_benchmark",
     "labelled",
+    "make_iharmony4",
     "pair_files",
     "random_crop",
     "read_image",

@@ -29,6 +29,16 @@ SPLITS = ("train", "test")
 SUBSETS = {"c": "HCOCO", "a": "HAdobe5k", "f": "HFlickr", "d": "Hday2night"}
 """The four parts, by the letter with which the names of their files begin."""
 
+COMPOSITES, MASKS, REALS = "composite_images", "masks", "real_images"
+"""The folders of a part."""
+
+ENDINGS = (".jpg", ".png")
+"""The endings of composites and real images; iHarmony4 has the first."""
+
+INVERTED_LEVELS, INVERTED_RATIO = 4, 3
+"""A mask is inverted if composite and real image differ on average by more than so many levels of
+255 outside of it, and there so many times as much as inside. JPEG changes 2 levels at most."""
+
 _NAMES_SHOWN = 3
 
 logger = logging.getLogger("opmask")
@@ -59,27 +69,35 @@ class IHarmony4(Dataset[Composite]):
 
     Images are in :math:`[0, 1]`, multiples of 1/255 also where they were resized. The region is 1
     inside and 0 outside, in between where the file of the mask is soft, or resizing made it so.
-    There are no records of what was done.
+    There are no records of what was done. A mask that is black where the composite was changed is
+    found and named.
+
+    :func:`opmask.datasets.make_iharmony4` makes such a folder of other photos, where
+    composites and real images may also be PNG, and the parts have other names.
 
     Args:
         root: The folder of the parts.
         split: `"train"` or `"test"`.
         subset: The part, `"HCOCO"`, `"HAdobe5k"`, `"HFlickr"`, `"Hday2night"` or another folder
-            of that layout. Default: all four, or as many as there are.
+            of that layout. Default: all that the list of the root names, else all four, or as many
+            as there are.
         size: The height and width to which all is resized, without keeping the aspect ratio; the
             tables of iHarmony4 are made at 256. Default: nothing is resized.
         interpolation: How it is resized. `"bicubic"` is Pillow's, with antialiasing, the region
             cut at one half and resized by nearest neighbour, as DoveNet's evaluation does it;
             `"bilinear"` is OpenCV's, without antialiasing, also for the region, which becomes
             soft, as iDIH and its kin do it. See :class:`opmask.metrics.Protocol`.
+        inverted: Whether masks are black where the composite was changed.
 
     Attributes:
         paths: The composites' files; the stem of each is the name of the sample.
+        subsets: The part that each of them belongs to.
 
     Raises:
         ValueError: If there is no such split or interpolation, `size` is below 1, or a name is not
             of that form.
-        FileNotFoundError: If there are no composites, or files are missing; some are named.
+        FileNotFoundError: If there is no such part, there are no composites, or files are missing;
+            some are named.
 
     References:
         | DoveNet: Deep Image Harmonization via Domain Verification (Cong et al., 2020)
@@ -105,6 +123,7 @@ class IHarmony4(Dataset[Composite]):
         *,
         size: int | None = None,
         interpolation: str = "bicubic",
+        inverted: bool = False,
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"'split' must be one of {SPLITS}, got {split!r}.")
@@ -117,8 +136,10 @@ class IHarmony4(Dataset[Composite]):
         self.root = Path(root)
         self.size = size
         self.interpolation = interpolation
+        self.inverted = inverted
         self.paths = _listed(self.root, split, subset) or _found(self.root, split, subset)
         _check_complete(self.root, self.paths)
+        self.subsets = [_subset(self.root, path) for path in self.paths]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -127,7 +148,8 @@ class IHarmony4(Dataset[Composite]):
         """The composite at `index`.
 
         Raises:
-            BrokenPhotoError: If a file cannot be read, or the sizes do not fit.
+            BrokenPhotoError: If a file cannot be read, the sizes do not fit, or the mask is white
+                where nothing was changed, and black where something was.
         """
         path = self.paths[index]
         mask_path, real_path = _companions(path)
@@ -137,11 +159,26 @@ class IHarmony4(Dataset[Composite]):
                 f"{real_path} must have the size of its composite, "
                 f"{composite.shape[1]}x{composite.shape[2]}, got {real.shape[1]}x{real.shape[2]}."
             )
+        mask = 255 - mask if self.inverted else mask
         planes = composite, real, _fit(mask, composite, mask_path)
         if self.size is not None:
             planes = RESIZES[self.interpolation](*planes, self.size)
         composite, real, region = (plane.float() / 255 for plane in planes)
+        self._check_polarity(composite, real, region, mask_path)
         return Composite(composite, real, region, None)
+
+    def _check_polarity(self, composite: Tensor, real: Tensor, region: Tensor, path: Path) -> None:
+        inside = region[0] > 0.5
+        if inside.all() or not inside.any():
+            return
+        error = 255 * (composite - real).abs().mean(0)
+        own, other = error[inside].mean().item(), error[~inside].mean().item()
+        if other > max(INVERTED_LEVELS, INVERTED_RATIO * own):
+            raise BrokenPhotoError(
+                f"{path} must be white where the composite was changed, and seems inverted: the "
+                f"two images differ by {own:.1f} levels inside, {other:.1f} outside. Pass "
+                f"inverted={not self.inverted} if all masks are."
+            )
 
 
 def _listed(root: Path, split: str, subset: str | None) -> list[Path]:
@@ -162,26 +199,38 @@ def _listed(root: Path, split: str, subset: str | None) -> list[Path]:
     return paths if subset is None else [p for p in paths if p.parents[1] == root / subset]
 
 
+def _subset(root: Path, path: Path) -> str:
+    """The part of a composite; where all parts lie in one folder, its first letter says."""
+    folder = path.parents[1]
+    return SUBSETS.get(path.name[0], folder.name) if folder == root else folder.name
+
+
 def _located(folder: Path, line: str) -> Path:
     if "/" in line:
         return folder / line
-    flat = folder / "composite_images"
+    flat = folder / COMPOSITES
     return (flat if flat.is_dir() else folder / SUBSETS.get(line[0], "") / flat.name) / line
 
 
 def _found(root: Path, split: str, subset: str | None) -> list[Path]:
     """The composites that there are."""
     names = SUBSETS.values() if subset is None else (subset,)
-    folders = [root / name / "composite_images" for name in names]
-    paths = [path for folder in folders for path in picture_files(folder, (".jpg",))]
+    folders = [root / name / COMPOSITES for name in names]
+    paths = [path for folder in folders for path in picture_files(folder, ENDINGS)]
     if not paths:
         raise FileNotFoundError(
             f"'root' must hold composites, as in\n    {folders[0]}/*.jpg\n"
-            f"got none, and no list IHD_{split}.txt that names some."
+            f"got none, and no list IHD_{split}.txt that names some. {_there(root)}"
         )
     text = "no list of the split %r below %s: all %d composites are taken"
     logger.warning(text, split, root, len(paths))
     return paths
+
+
+def _there(root: Path) -> str:
+    """What 'subset' may be, as a sentence."""
+    names = sorted(path.parent.name for path in root.glob(f"*/{COMPOSITES}"))
+    return f"'subset' may be {', '.join(names)}." if names else "There is no other subset."
 
 
 def _companions(path: Path) -> tuple[Path, Path]:
@@ -192,12 +241,30 @@ def _companions(path: Path) -> tuple[Path, Path]:
             f"{path} must be named <image>_<mask>_<variant>.jpg, got {path.name!r}. "
             "It says which mask and real image belong to it."
         )
-    folder = path.parents[1]
-    mask = folder / "masks" / f"{parts[0]}_{parts[1]}.png"
-    return mask, folder / "real_images" / f"{parts[0]}.jpg"
+    mask = f"{parts[0]}_{parts[1]}"
+    return folders_of(path.parents[1], path.stem, mask, parts[0], path.suffix)[1:]
+
+
+def folders_of(
+    folder: Path, composite: str, mask: str, real: str, ending: str
+) -> tuple[Path, Path, Path]:
+    """The files of a composite, of its mask and of its real image, by names without endings."""
+    return (
+        folder / COMPOSITES / f"{composite}{ending}",
+        folder / MASKS / f"{mask}.png",
+        folder / REALS / f"{real}{ending}",
+    )
 
 
 def _check_complete(root: Path, paths: list[Path]) -> None:
+    parts = dict.fromkeys(path.parents[1] for path in paths)
+    if gone := [part.name for part in parts if not part.is_dir()]:
+        count = sum(path.parents[1].name in gone for path in paths)
+        raise FileNotFoundError(
+            f"'root' must hold every part that its list names, got {root}, which lacks "
+            f"{', '.join(gone)} with {count} of {len(paths)} composites. Pass subset= for one of "
+            "the others, or the lists of the parts instead of that of the root."
+        )
     wanted = dict.fromkeys(file for path in paths for file in (path, *_companions(path)))
     missing = [str(file.relative_to(root)) for file in wanted if not file.is_file()]
     if missing:

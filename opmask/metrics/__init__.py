@@ -15,6 +15,7 @@ from opmask.metrics.definitions import PROTOCOLS, Protocol
 from opmask.metrics.evaluation import evaluate, score_outputs, to_markdown, untouched
 from opmask.metrics.image import mse, psnr, psnr_from_mse, ssim
 from opmask.metrics.localization import (
+    add_mask_iou,
     best_threshold,
     effective_change,
     iou,
@@ -38,6 +39,7 @@ __all__ = [
     "Interval",
     "MaskError",
     "Protocol",
+    "add_mask_iou",
     "average",
     "best_threshold",
     "bootstrap",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from opmask.losses import LPIPS
 from opmask.markdown import markdown_table
 from opmask.metrics.definitions import PROTOCOLS
-from opmask.metrics.localization import iou_sweep, localization_iou
+from opmask.metrics.localization import add_mask_iou, iou_sweep, localization_iou
 from opmask.metrics.protocols import score, to_array, to_uint8
 from opmask.metrics.results import COLUMNS
 from opmask.perturb import CompositeBatch
@@ -35,6 +35,7 @@ def evaluate(
     lpips: Iterable[LPIPS] | None = (),
     levels: Sequence[float] = (),
     pictures: tuple[Callable[[Tensor], np.ndarray], Callable[[Tensor], np.ndarray]] | None = None,
+    add_threshold: float | None = None,
 ) -> list[dict[str, float]]:
     r"""Scores a model on batches of samples, image by image.
 
@@ -52,9 +53,12 @@ def evaluate(
         pictures: What makes the arrays that are scored, of outputs and of real images: by
             default rounding to 8 bits, or nothing where the protocol does not round. For the
             reference's lossier pictures see :func:`reference_panel`.
+        add_threshold: Where the add masks are cut for :func:`add_mask_iou`. Default: that is not
+            scored.
 
     Returns:
-        For each image the row of :func:`score_outputs`. See :func:`average`.
+        For each image the row of :func:`score_outputs`, and `add_iou` with `add_threshold` for a
+        model that has add masks. See :func:`average`.
 
     Example:
         >>> from opmask.datasets import Composites, SyntheticScenes
@@ -68,10 +72,14 @@ def evaluate(
     rows = []
     for batch in batches:
         inputs = (batch.composite, batch.region) if guided else (batch.composite,)
-        output = batch.composite if model is None else model(*inputs).image
-        rows += score_outputs(
+        output, masks = (batch.composite, {}) if model is None else model(*inputs)
+        made = score_outputs(
             output, batch, protocol=protocol, lpips=networks, levels=levels, pictures=pictures
         )
+        if add_threshold is not None and any(name.endswith("_add") for name in masks):
+            found = add_mask_iou(masks, batch.region, add_threshold).tolist()
+            made = [{**row, "add_iou": share} for row, share in zip(made, found, strict=True)]
+        rows += made
     return rows
 
 

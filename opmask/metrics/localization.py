@@ -4,11 +4,12 @@ A model that is given no region says where the edit was by what it changes, so i
 output alone is enough to score it, whatever operators it used:
 
     output, image -> effective_change -> above a threshold -> iou with the region
+    add masks -> add_mask_iou, as the paper has it
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ from opmask.metrics.image import check_images
 # A change of exactly 4 levels between 8-bit images is not above 4/255, but its float is in one
 # case of sixteen. Far below any change that can be seen.
 ROUNDING = 1e-6
+
+ADD_THRESHOLD = 1e-4
+"""Where the paper's code cuts its add masks, of tensors in [0, 1]."""
 
 SWEEP = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 """The thresholds that :func:`iou_sweep` tries by default, in levels of 255."""
@@ -118,6 +122,44 @@ def localization_iou(
         tensor([1.])
     """
     return iou(region, effective_change(output, image) > threshold + ROUNDING)
+
+
+def add_mask_iou(
+    masks: Mapping[str, Tensor], region: Tensor, threshold: float = ADD_THRESHOLD
+) -> Tensor:
+    r"""Intersection over union of where any add mask acts and what should have been changed.
+
+    A pixel is found where some :math:`|m_c|` is above the threshold. The paper's figures are of
+    this kind: 51.1, 85.3, 81.5 and 77.9 % for a transformer on iHarmony4, which was *given* the
+    region, and 52.9 % on HScene. It leaves open how channels are merged and whether signs count;
+    the union of their sizes is our reading. Add masks alone are no map of the change where a mul
+    mask may undo them; see :func:`localization_iou` for a score that any model has.
+
+    Args:
+        masks: Masks by name, each with shape :math:`(B, 1, H, W)`, in operator units. Those whose
+            names end in `_add` count.
+        region: The area to be changed, with that shape, bool or in :math:`[0, 1]`; it is cut at
+            one half.
+        threshold: A pixel is found if a mask is strictly above this, in operator units. The
+            paper's 1e-4 is for spaces in :math:`[0, 1]`; take 2e-4 for those in
+            :math:`[-1, 1]`, such as :data:`opmask.LAB_CENTERED`.
+
+    Returns:
+        The ratio for each image, with shape :math:`(B)`, in :math:`[0, 1]`.
+
+    Raises:
+        KeyError: If there is no add mask.
+        ValueError: If the shapes do not fit.
+
+    Example:
+        >>> region = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]])
+        >>> add_mask_iou({"l_add": -0.1 * region, "l_mul": region + 1}, region)
+        tensor([1.])
+    """
+    added = [mask.abs() for name, mask in masks.items() if name.endswith("_add")]
+    if not added:
+        raise KeyError(f"'masks' must hold one whose name ends in '_add', got {list(masks)}.")
+    return iou(region, torch.cat(added, 1).amax(1, keepdim=True) > threshold)
 
 
 def iou_sweep(

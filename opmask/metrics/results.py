@@ -21,7 +21,7 @@ from opmask.markdown import markdown_table
 from opmask.metrics.definitions import PROTOCOLS
 
 Scores = Mapping[str, Sequence[Mapping[str, str | float]]]
-"""For each model its rows, one per image: `name`, `foreground` and the metrics."""
+"""For each model its rows, one per image: `name`, `foreground`, any `subset`, and the metrics."""
 
 COLUMNS = {
     "mse": ("MSE", 2),
@@ -32,6 +32,7 @@ COLUMNS = {
     "fmse": ("fMSE", 2),
     "fpsnr": ("fPSNR", 2),
     "iou": ("IoU", 3),
+    "add_iou": ("IoU (add masks)", 3),
 }
 """What tables show: the heading and the number of decimals of each metric."""
 
@@ -202,10 +203,10 @@ def results_table(
 ) -> str:
     r"""Writes the means with their intervals as a Markdown table.
 
-    Below it stand the differences of pairs of models; the same means for images by the share of
-    their foreground, see :data:`BINS`; and what the protocol does. The first table is over all
-    images, and never the mean of subsets' means. An image without a value, such as fMSE where
-    there is no foreground, does not count for it.
+    Below it stand the differences of pairs of models; the same means for each `subset` that rows
+    name, and for images by the share of their foreground, see :data:`BINS`; and what the protocol
+    does. The first table is over all images, and never the mean of subsets' means. An image
+    without a value, such as fMSE where there is no foreground, does not count for it.
 
     Args:
         scores: For each model its rows.
@@ -235,6 +236,7 @@ def results_table(
     parts = [
         _table(scores, seed),
         "".join(_difference(scores, *pair, seed) for pair in pairs),
+        *_subsets(scores, seed),
         *(_bin(scores, low, high, seed) for low, high in BINS),
         f"Protocol {PROTOCOLS[protocol].description}\n",
         "Means over images; in brackets 95 % bootstrap intervals.\n",
@@ -267,6 +269,23 @@ def _difference(scores: Scores, model: str, other: str, seed: int) -> str:
         ends = paired_difference(scores[model], scores[other], name, seed=seed)
         cells.append(f"{COLUMNS[name][0]} {ends:+.2f}")
     return f"- {model} less {other}, on the same images: {', '.join(cells)}\n"
+
+
+def _subsets(scores: Scores, seed: int) -> list[str]:
+    """A table for each subset, in their order; none where there is one at most."""
+    names = dict.fromkeys(row.get("subset") for rows in scores.values() for row in rows)
+    if len(names) < 2:
+        return []
+    parts = {
+        name: {
+            model: [r for r in rows if r.get("subset") == name] for model, rows in scores.items()
+        }
+        for name in names
+    }
+    return [
+        _table({model: rows for model, rows in part.items() if rows}, seed, str(name))
+        for name, part in parts.items()
+    ]
 
 
 def _bin(scores: Scores, low: float, high: float, seed: int) -> str:

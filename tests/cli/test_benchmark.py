@@ -9,7 +9,7 @@ from PIL import Image
 
 from opmask import cli
 from opmask.cli.benchmark import SETTINGS
-from opmask.datasets import ADE20K, LIP, BenchmarkConfig, build_benchmark
+from opmask.datasets import ADE20K, LIP, BenchmarkConfig, IHarmony4, build_benchmark
 from opmask.datasets.benchmark import RECOMPRESSION_QUALITY, read_manifest
 from opmask.perturb import PRESETS
 
@@ -222,3 +222,55 @@ def test_what_is_there_stays_and_is_said(root, tmp_path, capsys):
 def test_help_shows_the_settings_and_the_quality_that_the_library_has(capsys):
     assert tuple(PRESETS) == SETTINGS
     assert f"[default: {RECOMPRESSION_QUALITY}]" in run(capsys, "build-benchmark", "--help")[1]
+
+
+def make(capsys, *arguments):
+    return run(capsys, "make-iharmony4", *arguments, "--workers", 0)
+
+
+def test_a_set_in_iharmony4s_format_is_made_and_said(root, tmp_path, capsys):
+    for split in "training", "validation":  # whose names differ in the published data, too
+        for path in root.glob(f"*/{split}/*.*"):
+            path.rename(path.with_name(f"{split}-{path.name}"))
+    for path in root.glob("annotations/*/*.png"):
+        label_map = np.array(Image.open(path))
+        label_map[:, :9] = 2 * (label_map[:, :9] > 0)
+        Image.fromarray(label_map).save(path)
+    out = tmp_path / "out"
+    status, output, _ = make(capsys, root, out, "--size", 16, "--variants", 2, "--quality", 80)
+    assert status == 0
+    assert output.splitlines() == [
+        f"train: 3 photos in {root / 'images/training'}",
+        f"test: 3 photos in {root / 'images/validation'}",
+        f"train: 4 composites, {out / 'IHD_train.txt'}",
+        f"test: 4 composites, {out / 'IHD_test.txt'}",
+        f"Written: {out / 'HOwn'}, JPEG of quality 80, colours not subsampled; "
+        "masks are PNG, white where the photo was changed.",
+    ]
+    assert [len(IHarmony4(out, split)) for split in ("train", "test")] == [4, 4]
+
+
+def test_sets_of_scenes_are_made_as_options_say(tmp_path, capsys):
+    options = "--subset HA --seed 3 --size 32 --format png --masks 2 --test-share 0.5"
+    status, output, _ = make(capsys, "scenes:2", tmp_path, *options.split())
+    assert (status, output.splitlines()[0]) == (0, "train: 1 photos")
+    assert "HA, PNG; masks are PNG" in output
+    samples = IHarmony4(tmp_path, "test", "HA")
+    assert len(samples) == 2
+    assert samples[0].composite.shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["GONE", "OUT"], "'source' must be a folder in the layout of ADE20K"),
+        (["scenes:2", "OUT", "--format", "gif"], "'format' must be one of ('jpg', 'png'), got"),
+        (["scenes:2", "ROOT"], "'out' must be a new or an empty folder or one of sets that were"),
+    ],
+)
+def test_what_cannot_be_made_is_one_line(root, tmp_path, capsys, arguments, message):
+    places = {"ROOT": root, "OUT": tmp_path / "out", "GONE": tmp_path / "gone"}
+    status, _, errors = make(capsys, *(places.get(a, a) for a in arguments))
+    assert status == 1
+    assert errors.startswith(f"opmask: {message}")
+    assert errors.count("\n") == 1

@@ -263,3 +263,57 @@ def test_the_sample_of_the_data_set_is_read(data_root):
 def test_composites_without_real_images_are_refused(data_root):
     with pytest.raises(FileNotFoundError, match="25 of 75 files are missing"):
         IHarmony4(data_root / "iharmony4_sample", "test", "HFlickr_composites_only")
+
+
+def draw_region(root, inverted):
+    """A sample of which a square was changed, and its mask."""
+    pixels = np.random.default_rng(0).integers(0, 200, (6, 8, 3), np.uint8)
+    mask = np.zeros((6, 8), np.uint8)
+    mask[1:4, 2:5] = 255
+    changed = pixels + (mask[..., None] // 255 * 40).astype(np.uint8)
+    names = "composite_images/a1_1_1.png", "real_images/a1.png", "masks/a1_1.png"
+    pictures = changed, pixels, 255 - mask if inverted else mask
+    for name, picture in zip(names, pictures, strict=True):
+        path = root / "HPng" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+
+
+def test_an_inverted_mask_is_found_and_named(tmp_path):
+    draw_region(tmp_path, inverted=True)
+    match = r"a1_1.png must be white where .* seems inverted: .* 0.0 levels inside, 40.0 outside"
+    with pytest.raises(BrokenPhotoError, match=match):
+        IHarmony4(tmp_path, "test", "HPng")[0]
+    sample = IHarmony4(tmp_path, "test", "HPng", inverted=True)[0]
+    assert sample.region.sum() == 9
+    draw_region(tmp_path, inverted=False)
+    assert torch.equal(IHarmony4(tmp_path, "test", "HPng")[0].region, sample.region)
+    with pytest.raises(BrokenPhotoError, match="Pass inverted=False"):
+        IHarmony4(tmp_path, "test", "HPng", inverted=True)[0]
+
+
+def test_real_images_have_the_ending_of_their_composites(tmp_path):
+    draw_region(tmp_path, inverted=False)
+    samples = IHarmony4(tmp_path, "test", "HPng")
+    assert samples.paths[0].name == "a1_1_1.png"
+    assert samples[0].real.shape == (3, 6, 8)
+
+
+def test_each_composite_has_its_part(root, tmp_path):
+    parts = ["HCOCO"] * 3 + ["HAdobe5k", "Hday2night"]
+    assert IHarmony4(root, "test").subsets == parts
+    flat = plant(tmp_path / "flat", NAMES, flat=True)
+    (flat / "IHD_test.txt").write_text("c9_1_1.jpg\na0001_1_1.jpg\n")
+    assert IHarmony4(flat, "test").subsets == ["HCOCO", "HAdobe5k"]
+
+
+def test_a_missing_part_is_named_with_those_that_are_there(root):
+    match = "'subset' may be HAdobe5k, HCOCO, Hday2night"
+    with pytest.raises(FileNotFoundError, match=match):
+        IHarmony4(root, "test", "HFlickr")
+    lines = ["HCOCO/composite_images/c9_1_1.jpg", "HFlickr/composite_images/f1_1_1.jpg"]
+    (root / "IHD_test.txt").write_text("\n".join(lines))
+    match = "which lacks HFlickr with 1 of 2 composites. Pass subset="
+    with pytest.raises(FileNotFoundError, match=match):
+        IHarmony4(root, "test")
+    assert names(root, subset="HCOCO") == ["c9_1_1"]

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import shutil
 import sys
 
 import evaluate
@@ -399,3 +400,27 @@ def test_real_composites_are_scored_as_published_code_would(
         2, 6
     )
     assert model == pytest.approx(composite, rel=1e-3)
+
+
+def test_iharmony4_is_scored_by_subset_with_the_add_masks(
+    monkeypatch, blind, iharmony4, tmp_path, capsys
+):
+    shutil.copytree(iharmony4 / "HCOCO", iharmony4 / "HFlickr")
+    path = tmp_path / "s.csv"
+    run(monkeypatch, str(blind), "--iharmony4", str(iharmony4), "--csv", str(path))
+    assert [row["subset"] for row in read(path)] == ["HCOCO", "HFlickr"] * 2
+    assert [row["add_iou"] for row in read(path)] == ["", "", "0.0", "0.0"]
+    assert "\n| HFlickr | images | MSE" in capsys.readouterr().out
+
+
+def test_inverted_masks_are_turned_on_request(monkeypatch, blind, iharmony4, tmp_path):
+    mask = iharmony4 / "HCOCO/masks/c1_2.png"
+    with Image.open(mask) as picture:
+        turned = picture.point(lambda level: 255 - level)
+    turned.save(mask)
+    arguments = (str(blind), "--iharmony4", str(iharmony4))
+    with pytest.raises(OSError, match=r"c1_2.png must be white where .* seems inverted"):
+        run(monkeypatch, *arguments)
+    path = tmp_path / "s.csv"
+    run(monkeypatch, *arguments, "--inverted", "--csv", str(path))
+    assert float(read(path)[0]["foreground"]) == 0.5

@@ -148,3 +148,15 @@ def test_the_table_has_the_columns_that_every_row_has():
     lines = to_markdown(rows[:1]).splitlines()
     assert lines[0].endswith("| SSIM | LPIPS (VGG) | LPIPS (Alex) | IoU |")
     assert lines[2].endswith("| 0.9600 | 0.0200 | 0.1235 | 0.500 |")
+
+
+@pytest.mark.parametrize(("name", "scored"), [("l_add", True), ("l_mul", False)])
+def test_add_masks_are_scored_on_request_where_there_are_some(name, scored):
+    (batch,) = batches(1)
+
+    def model(image):
+        return Retouched(image, {name: batch.region})
+
+    rows = evaluate(model, [batch], add_threshold=0.5)
+    assert [row.get("add_iou") for row in rows] == ([1.0, 1.0] if scored else [None, None])
+    assert "add_iou" not in evaluate(model, [batch])[0]

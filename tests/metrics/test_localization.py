@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from opmask.metrics import best_threshold, effective_change, iou, iou_sweep, localization_iou
+from opmask.metrics import (
+    add_mask_iou,
+    best_threshold,
+    effective_change,
+    iou,
+    iou_sweep,
+    localization_iou,
+)
 from opmask.metrics.localization import SWEEP
 
 
@@ -139,3 +146,17 @@ def test_the_best_threshold_has_the_highest_mean():
 def test_of_equal_thresholds_the_lowest_is_best():
     sweep = {level: torch.tensor([0.5, 0.25]) for level in (4, 2, 8)}
     assert best_threshold(sweep)[0] == 2
+
+
+def test_add_masks_find_a_pixel_where_any_of_them_acts_with_any_sign():
+    region = torch.tensor([[[[1.0, 1.0, 1.0, 0.0]]]])
+    masks = {
+        "l_add": torch.tensor([[[[0.2, 0.0, 0.0, 0.0]]]]),
+        "b_add": torch.tensor([[[[0.0, -0.2, 0.00009, 0.0]]]]),
+        "l_mul": torch.ones(1, 1, 1, 4),
+    }
+    torch.testing.assert_close(add_mask_iou(masks, region), torch.tensor([2 / 3]))
+    torch.testing.assert_close(add_mask_iou(masks, region, 8e-5), torch.tensor([1.0]))
+    torch.testing.assert_close(add_mask_iou(masks, 0 * region, 0.5), torch.tensor([1.0]))
+    with pytest.raises(KeyError, match=r"name ends in '_add', got \['l_mul'\]"):
+        add_mask_iou({"l_mul": region}, region)

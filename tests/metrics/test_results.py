@@ -181,3 +181,14 @@ def test_tables_of_nothing_are_refused():
         results_table({"om": []}, protocol="opmask")
     with pytest.raises(ValueError, match=r"'protocol' must be one of .* got 'mine'"):
         results_table({"om": rows([1])}, protocol="mine")
+
+
+def test_each_subset_gets_a_table_and_the_first_is_over_all_images():
+    some = [{"name": str(i), "subset": "HA" if i < 3 else "HB", "mse": i} for i in range(4)]
+    text = results_table({"om": some}, protocol="ih4-256")
+    first, *others = [line for line in text.splitlines() if line.startswith("| om |")]
+    assert first.startswith("| om | 4 | 1.50 [")
+    assert others == ["| om | 3 | 1.00 [0.00, 2.00] |", "| om | 1 | 3.00 [3.00, 3.00] |"]
+    titles = [line.split("|")[1].strip() for line in text.splitlines() if "| images |" in line]
+    assert titles[1:3] == ["HA", "HB"]
+    assert "| HA |" not in results_table({"om": some[:3]}, protocol="ih4-256")
