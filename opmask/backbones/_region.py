@@ -1,15 +1,25 @@
 r"""Networks that are told the region take it apart from the image, or as its last channel.
 
-Data flow: `image (B, 3, H, W), region (B, 1, H, W)` or `(B, 4, H, W) -> split -> image, region`.
+Data flow: `image (B, 3, H, W), region (B, 1, H, W)` or `(B, 4, H, W) -> split -> image, region`,
+or `-> join -> (B, 4, H, W)`.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from opmask.color import check_image
 
-__all__ = ["split"]
+__all__ = ["join", "split"]
+
+
+def join(image: Tensor, region: Tensor | None, channels: int) -> Tensor:
+    """Image and region as one tensor of so many channels, once both are right."""
+    if region is None and image.ndim == 4 and image.shape[1] == channels:
+        check_image(image, channels=channels)
+        return image
+    return torch.cat(split(image, region, channels - 1), 1)
 
 
 def split(image: Tensor, region: Tensor | None, channels: int = 3) -> tuple[Tensor, Tensor]:

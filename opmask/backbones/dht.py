@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opmask.backbones._region import join
 from opmask.backbones.transformer import (
     DecoderLayer,
     EncoderLayer,
@@ -102,7 +103,7 @@ class DHT(nn.Module):
             "lights": lights,
             "version": version,
         }
-        self.multiple_of = SIDE
+        self.channels, self.multiple_of = in_channels, SIDE
         ffn = 2 * width if ffn is None else ffn
 
         def stack(kind: type[EncoderLayer | DecoderLayer], count: int = layers) -> nn.ModuleList:
@@ -144,7 +145,7 @@ class DHT(nn.Module):
         Returns:
             Reflectance and illumination, each with shape :math:`(B, C, H, W)`, in :math:`[0, 1]`.
         """
-        x = image if region is None else torch.cat([image, region], 1)
+        x = join(image, region, self.channels)
         check_multiple(x, self.multiple_of)
         features = self.encoder(x)
         height, width = features.shape[-2:]

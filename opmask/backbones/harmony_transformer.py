@@ -7,9 +7,9 @@ Every token looks at all others, so that time grows with the square of the area:
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from opmask.backbones._region import join
 from opmask.backbones.transformer import (
     EncoderLayer,
     PatchEmbedding,
@@ -30,7 +30,8 @@ class TokenNetwork(nn.Module):
     """What both share: all but the way from pixels to tokens of 4x4 pixels, and back.
 
     Args:
-        encoder: Maps (B, C, H, W) to (B, width, H / 4, W / 4).
+        channels: The number of channels of image and region together.
+        encoder: Maps (B, channels, H, W) to (B, width, H / 4, W / 4).
         decoder: The way back.
         width: The number of features of a token.
         layers: The number of layers between the two.
@@ -41,6 +42,7 @@ class TokenNetwork(nn.Module):
 
     def __init__(
         self,
+        channels: int,
         encoder: nn.Module,
         decoder: nn.Module,
         width: int,
@@ -50,7 +52,7 @@ class TokenNetwork(nn.Module):
         tanh: bool,
     ) -> None:
         super().__init__()
-        self.multiple_of = 4
+        self.channels, self.multiple_of = channels, 4
         ffn = 2 * width if ffn is None else ffn
         self.encoder = encoder
         self.layers = nn.ModuleList(EncoderLayer(width, heads, ffn) for _ in range(layers))
@@ -72,7 +74,7 @@ class TokenNetwork(nn.Module):
             is trained to paint them in :math:`[0, 1]`; the bounds are those of the tangent,
             :math:`[-1, 1]`, or none.
         """
-        x = image if region is None else torch.cat([image, region], 1)
+        x = join(image, region, self.channels)
         check_multiple(x, self.multiple_of)
         features = self.encoder(x)
         height, width = features.shape[-2:]
@@ -136,7 +138,7 @@ class HarmonyTransformer(TokenNetwork):
     ) -> None:
         check_width(width, heads)
         encoder, decoder = conv_encoder(in_channels, width), conv_decoder(width, out_channels)
-        super().__init__(encoder, decoder, width, layers, heads, ffn, tanh)
+        super().__init__(in_channels, encoder, decoder, width, layers, heads, ffn, tanh)
         self.arguments = {
             "in_channels": in_channels,
             "out_channels": out_channels,
@@ -203,7 +205,7 @@ class HarmonyTransformerPlus(TokenNetwork):
         check_width(width, heads)
         encoder = PatchEmbedding(in_channels, width, side=4)
         decoder = nn.ConvTranspose2d(width, out_channels, 4, 4)
-        super().__init__(encoder, decoder, width, layers, heads, ffn, tanh)
+        super().__init__(in_channels, encoder, decoder, width, layers, heads, ffn, tanh)
         self.arguments = {
             "in_channels": in_channels,
             "out_channels": out_channels,

@@ -28,6 +28,23 @@ KNOWN = {
     "model.model.0.weight": ("a generator of DoveNet", "load_dovenet"),
     "D.conv1.weight_orig": ("a discriminator of DoveNet", "load_dovenet_discriminator"),
     "model_layer0.weight": ("a generator of RainNet", "load_rainnet"),
+    "light_generator.transformer_enc.encoder.layers.0.norm1.weight": (
+        "a first D-HT",
+        "load_dht(path, version='v1')",
+    ),
+    "light_generator.light_embed.weight": ("a second D-HT", "load_dht(path, version='v2')"),
+    "enc.model.0.conv.weight": (
+        "a first Harmony Transformer",
+        "load_harmony_transformer(path, version='v1')",
+    ),
+    "dec1.0.weight": (
+        "a Harmony Transformer of the paper",
+        "load_sgmmh_harmony_transformer(path)",
+    ),
+    "patch_to_embedding.1.weight": (
+        "a second Harmony Transformer",
+        "load_harmony_transformer(path, version='plus')",
+    ),
 }
 """A tensor that each kind of file has, and none of those after it, and what loads that file."""
 
@@ -60,9 +77,9 @@ def first_layer(path: Path, tensors: Mapping[str, Tensor], name: str) -> tuple[i
 
 def advice(tensors: Mapping[str, Tensor], loader: str) -> str:
     """What to do with a file of another layout than that of a loader."""
-    for name, (what, other) in KNOWN.items():
-        if name in tensors and other != loader:
-            return f"It looks like {what}: use {other}."
+    what, other = next((known for name, known in KNOWN.items() if name in tensors), ("", loader))
+    if other != loader:
+        return f"It looks like {what}: use {other}."
     return "Build its network with the code that wrote it."
 
 

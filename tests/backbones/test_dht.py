@@ -97,6 +97,11 @@ def test_a_wrapped_network_starts_at_the_identity(version):
     torch.testing.assert_close(model(image, region).image, image, rtol=0, atol=1e-4)
 
 
+def test_a_missing_region_is_refused():
+    with pytest.raises(ValueError, match="'region' must be given, or be one more channel"):
+        small()(torch.rand(1, 3, 32, 32))
+
+
 def test_another_size_is_refused():
     with pytest.raises(ValueError, match="multiples of 8, got"):
         small()(torch.rand(1, 4, 36, 32))

@@ -101,6 +101,15 @@ def test_a_wrapped_network_starts_at_the_identity(kind):
 
 
 @NETWORKS
+def test_a_missing_region_and_one_of_another_size_are_refused(kind):
+    network, (image, region) = small(kind), inputs()
+    with pytest.raises(ValueError, match="'region' must be given, or be one more channel"):
+        network(image)
+    with pytest.raises(ValueError, match="'region' must have shape"):
+        network(image, region[..., 4:])
+
+
+@NETWORKS
 def test_another_size_is_refused(kind):
     with pytest.raises(ValueError, match="multiples of 4, got"):
         small(kind)(torch.rand(1, 4, 30, 32))

@@ -9,10 +9,9 @@ import torch
 
 from opmask.backbones import DHT
 from opmask.backbones.dht import VERSIONS
-from opmask.checkpoints._layout import check_names, fill
+from opmask.checkpoints._layout import advice, check_names, fill
 from opmask.checkpoints._pth import read_state_dict
 from opmask.checkpoints.published.harmony_transformer import (
-    advice,
     count_layers,
     read_shape,
     renamed,
@@ -87,7 +86,8 @@ def load_dht(path: str | Path, version: str = "v1", *, heads: int = 2) -> DHT:
     tensors = read_state_dict(path, "params")
     layers = count_layers(tensors, "reflectance_transformer_enc.")
     names = dht_names(version, layers)
-    check_names(path, f"D-HT {version!r}", tensors, names, advice(tensors))
+    loader = f"load_dht(path, version={version!r})"
+    check_names(path, "such D-HT", tensors, names, advice(tensors, loader))
     quarter, inputs, *_ = read_shape(path, tensors, "reflectance_enc.model.0.conv.weight", 4)
     lights, _ = read_shape(path, tensors, "light_generator.light_embed.weight", 2)
     first = "reflectance_transformer_enc.encoder.layers.0.linear1.bias"

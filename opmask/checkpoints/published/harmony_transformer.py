@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from opmask.backbones import HarmonyTransformer, HarmonyTransformerPlus
-from opmask.checkpoints._layout import WIDEST, check_names, fill
+from opmask.checkpoints._layout import WIDEST, advice, check_names, fill
 from opmask.checkpoints._pth import read_state_dict
 from opmask.color import LAB_UNIT
 from opmask.retouch import paper_lab_retoucher
@@ -86,7 +86,8 @@ def load_harmony_transformer(
     tensors = read_state_dict(path, "params")
     layers = count_layers(tensors, "transformer_enc.encoder.")
     names = names_of(version, layers)
-    check_names(path, f"Harmony Transformer {version!r}", tensors, names, advice(tensors))
+    loader = f"load_harmony_transformer(path, version={version!r})"
+    check_names(path, "such Harmony Transformer", tensors, names, advice(tensors, loader))
     if version == "v1":
         quarter, inputs, *_ = read_shape(path, tensors, "enc.model.0.conv.weight", 4)
         width, outputs = 4 * quarter, tensors["dec.model.5.conv.bias"].numel()
@@ -155,7 +156,8 @@ def load_sgmmh_harmony_transformer(path: str | Path, *, heads: int = 2) -> Opera
     names = names_of("plus", layers)
     added = {f"dec{n}.0.{kind}": "" for n in (1, 2) for kind in ("weight", "bias")}
     theirs = {n: ours for n, ours in names.items() if not n.startswith("dec.")} | added
-    check_names(path, "Harmony Transformer with masks", tensors, theirs, advice(tensors))
+    loader = "load_sgmmh_harmony_transformer(path)"
+    check_names(path, "Harmony Transformer with masks", tensors, theirs, advice(tensors, loader))
     width, inputs = _patches(path, tensors)
     if inputs not in (3, 4):
         raise ValueError(
@@ -246,20 +248,3 @@ def _patches(path: Path, tensors: Mapping[str, Tensor]) -> tuple[int, int]:
             f"multiple of 16 numbers, got {numbers}."
         )
     return width, numbers // 16
-
-
-def advice(tensors: Mapping[str, Tensor]) -> str:
-    """What reads a file of a transformer for harmonization."""
-    if "light_generator.light_embed.weight" in tensors:
-        old = any(n.startswith("light_generator.transformer_enc.") for n in tensors)
-        return f"It looks like D-HT's: use load_dht(path, version={'v1' if old else 'v2'!r})."
-    if "dec1.0.weight" in tensors:
-        return "It looks like the paper's, with masks: use load_sgmmh_harmony_transformer(path)."
-    versions = {"v1": "enc.model.0.conv.weight", "plus": "patch_to_embedding.1.weight"}
-    for version, name in versions.items():
-        if name in tensors:
-            return (
-                f"It looks like version {version!r}: use load_harmony_transformer(path, "
-                f"version={version!r})."
-            )
-    return "Build its network with the code that wrote it."
