@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from opmask.backbones._region import split
-from opmask.backbones.partial import PartialConv2d, check_size
+from opmask.backbones.partial import PartialConv2d, PartialLevel, PartialStack, check_size
 from opmask.color import check_image
 
 __all__ = ["DomainVerificationDiscriminator", "PatchDiscriminator"]
@@ -172,27 +172,20 @@ class DomainVerificationDiscriminator(nn.Module):
         """
         image, region = split(image, region, self.in_channels)
         check_size(image, self.depth + 1)
-        whole = _features(self.whole, image, torch.ones_like(region))
+        whole = self.whole(image, torch.ones_like(region))
         # At once: a norm looks at one image alone, and the estimates are made better once.
         both = torch.cat([region, 1 - region])
-        foreground, background = _features(self.parts, image.repeat(2, 1, 1, 1), both).chunk(2)
+        foreground, background = self.parts(image.repeat(2, 1, 1, 1), both).chunk(2)
         return self.judge_whole(whole), self.judge_parts(foreground * background)
 
 
-def _stack(inputs: int, width: int, depth: int) -> nn.ModuleList:
-    """Pairs of a convolution and what comes after it; the last one does not halve the size."""
+def _stack(inputs: int, width: int, depth: int) -> PartialStack:
+    """Convolutions of which all but the last one halve the size."""
     widths = [inputs, *(width * min(2**level, 8) for level in range(depth + 1))]
-    levels = []
+    stack = PartialStack()
     for level, (a, b) in enumerate(pairwise(widths)):
         convolution = spectral_norm(PartialConv2d(a, b, stride=2 if level < depth else 1))
-        norm = nn.InstanceNorm2d(b) if 0 < level < depth else nn.Identity()
-        after = nn.Sequential(norm, nn.LeakyReLU(0.2)) if level < depth else nn.Identity()
-        levels.append(nn.ModuleList([convolution, after]))
-    return nn.ModuleList(levels)
-
-
-def _features(stack: nn.ModuleList, x: Tensor, region: Tensor) -> Tensor:
-    for convolution, after in stack:
-        x, region = convolution(x, region)
-        x = after(x)
-    return x
+        norm = [nn.InstanceNorm2d(b)] if 0 < level < depth else []
+        after = [*norm, nn.LeakyReLU(0.2)] if level < depth else []
+        stack.append(PartialLevel(convolution, *after))
+    return stack

@@ -150,8 +150,8 @@ def test_spectral_norms_come_to_be_one():
     for _ in range(30):
         discriminator(*image_and_region())
     for stack in (discriminator.whole, discriminator.parts):
-        for convolution, _ in stack:
-            norm = torch.linalg.matrix_norm(convolution.weight.flatten(1), 2)
+        for level in stack:
+            norm = torch.linalg.matrix_norm(level.convolution.weight.flatten(1), 2)
             assert norm.item() == pytest.approx(1, abs=0.05)
 
 

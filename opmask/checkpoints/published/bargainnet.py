@@ -91,12 +91,12 @@ def generator_names(depth: int) -> dict[str, str]:
 
 def extractor_names(depth: int) -> dict[str, str]:
     """Our name of each tensor of an extractor by the published one."""
-    names = {"conv1f.bias": "extractor.convolutions.0.bias"}
+    names = {"conv1f.bias": "extractor.levels.0.convolution.bias"}
     for level in range(depth):
-        theirs, ours = f"conv{level + 1}f.weight", f"extractor.convolutions.{level}.weight"
-        names[theirs] = ours
+        ours = f"extractor.levels.{level}"
+        names[f"conv{level + 1}f.weight"] = f"{ours}.convolution.weight"
         if 0 < level < depth - 1:
-            names |= named(f"norm{level + 1}f", f"extractor.after.{level}.0", BATCH)
+            names |= named(f"norm{level + 1}f", f"{ours}.after.0", BATCH)
     return names | named("convs", "extractor.out", ("weight", "bias"))
 
 

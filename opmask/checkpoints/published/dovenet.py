@@ -104,8 +104,8 @@ def load_dovenet_discriminator(path: str | Path) -> DomainVerificationDiscrimina
 
 def discriminator_names(depth: int) -> dict[str, str]:
     """Our name of each tensor of a discriminator by the published one."""
-    layers = {f"D.conv{n + 1}": f"whole.{n}.0" for n in range(depth + 1)}
-    layers |= {f"D.conv{n + 1}f": f"parts.{n}.0" for n in range(depth + 1)}
+    layers = {f"D.conv{n + 1}": f"whole.{n}.convolution" for n in range(depth + 1)}
+    layers |= {f"D.conv{n + 1}f": f"parts.{n}.convolution" for n in range(depth + 1)}
     layers |= {"convl1": "judge_parts.0", "convl2": "judge_parts.2"}
     names = {}
     for theirs, ours in layers.items():
