@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from opmask.backbones import AttentionUNet
-from opmask.checkpoints._layout import DEEPEST, check_names, fill, first_layer
+from opmask.checkpoints._layout import DEEPEST, advice, check_names, fill, first_layer
 from opmask.checkpoints._pth import read_state_dict
 from opmask.color import LAB_CENTERED
 from opmask.discriminator import PatchDiscriminator
@@ -152,16 +152,12 @@ def generator_names(depth: int) -> dict[str, str]:
 
 def _advice(kind: str, tensors: Mapping[str, Tensor]) -> str:
     """What to do with a file of another layout."""
-    if kind == "generator" and "model.0.weight" in tensors:
-        return "It looks like a discriminator: use load_reference_discriminator."
-    if kind == "discriminator" and "model.model.0.weight" in tensors:
-        return "It looks like a generator: use load_reference_checkpoint."
+    hint = advice(tensors, f"the paper's {kind}")
+    if "It looks like" in hint:
+        return hint
     batch = any(name.endswith("running_mean") for name in tensors)
     why = "It was trained with norm='batch', this one has instance norms. " if batch else ""
-    return (
-        f"{why}Build its network with the code that wrote it; opmask.OperatorMaskWrapper takes "
-        "any generator."
-    )
+    return f"{why}{hint[:-1]}; opmask.OperatorMaskWrapper takes any generator."
 
 
 def _wrap(backbone: AttentionUNet) -> OperatorMaskWrapper:

@@ -55,7 +55,8 @@ def load_dovenet(path: str | Path) -> DoveNet:
     depth = max(5, 1 + sum(name.endswith(".model.1.weight") for name in tensors))
     norm = "batch" if any(name.endswith("running_mean") for name in tensors) else "instance"
     names = dovenet_names(min(depth, DEEPEST), norm)
-    check_names(path, "generator of DoveNet", tensors, names, advice(tensors, "load_dovenet"))
+    hint = advice(tensors, "DoveNet's generator")
+    check_names(path, "generator of DoveNet", tensors, names, hint)
     width, inputs = first_layer(path, tensors, "model.model.0.weight")
     outputs = tensors["model.model.3.bias"].numel()
     build = partial(DoveNet, inputs, outputs, width=width, depth=depth, norm=norm)
@@ -63,7 +64,7 @@ def load_dovenet(path: str | Path) -> DoveNet:
 
 
 def load_dovenet_discriminator(path: str | Path) -> DomainVerificationDiscriminator:
-    r"""Loads a discriminator that DoveNet's published code, or RainNet's, has trained.
+    r"""Loads a discriminator that DoveNet's published code has trained.
 
     It has learned to judge RGB in :math:`[-1, 1]`: call it as
     `discriminator(2 * image - 1, region)`.
@@ -95,7 +96,7 @@ def load_dovenet_discriminator(path: str | Path) -> DomainVerificationDiscrimina
     tensors = read_state_dict(path, "params")
     depth = max(2, sum(name.endswith("f.bias") for name in tensors) - 1)
     names = discriminator_names(min(depth, DEEPEST))
-    hint = advice(tensors, "load_dovenet_discriminator")
+    hint = advice(tensors, "DoveNet's discriminator")
     check_names(path, "discriminator of DoveNet", tensors, names, hint)
     width, inputs = first_layer(path, tensors, "D.conv1.weight_orig", side=3)
     build = partial(DomainVerificationDiscriminator, inputs, width=width, depth=depth)
