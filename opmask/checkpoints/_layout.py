@@ -20,17 +20,16 @@ __all__ = ["DEEPEST", "WIDEST", "advice", "check_names", "fill", "fill_from", "f
 DEEPEST, WIDEST = 10, 4096
 """The most levels, and channels at the outermost, that a file may have."""
 
-BARGAINNET = "load_bargainnet(generator, extractor)"
 KNOWN = {
     "model.model.3.conv2d.weight": ("the paper's generator", "load_reference_checkpoint"),
     "model.0.weight": ("the paper's discriminator", "load_reference_discriminator"),
-    "weight": ("BargainNet's generator", BARGAINNET),
-    "conv1f.weight": ("BargainNet's extractor", BARGAINNET),
-    "model.model.0.weight": ("DoveNet's generator", "load_dovenet"),
-    "D.conv1.weight_orig": ("DoveNet's discriminator", "load_dovenet_discriminator"),
-    "model_layer0.weight": ("RainNet's generator", "load_rainnet"),
+    "weight": ("a generator of BargainNet", "load_bargainnet"),
+    "conv1f.weight": ("an extractor of BargainNet", "load_bargainnet(generator, extractor)"),
+    "model.model.0.weight": ("a generator of DoveNet", "load_dovenet"),
+    "D.conv1.weight_orig": ("a discriminator of DoveNet", "load_dovenet_discriminator"),
+    "model_layer0.weight": ("a generator of RainNet", "load_rainnet"),
 }
-"""What the first of these tensors that a file has says of it: what it is, and what loads it."""
+"""A tensor that each kind of file has, and none of those after it, and what loads that file."""
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -48,22 +47,24 @@ def check_names(
         )
 
 
-def first_layer(path: Path, tensors: Mapping[str, Tensor], name: str) -> tuple[int, int]:
+def first_layer(
+    path: Path, tensors: Mapping[str, Tensor], name: str, side: int = 4
+) -> tuple[int, int]:
     """The numbers of outputs and inputs of a network's first convolution."""
     shape = tuple(tensors[name].shape)
     if len(shape) != 4 or not all(1 <= number <= WIDEST for number in shape[:2]):
         raise ValueError(
-            f"{str(path)!r}: {name!r} must have shape (outputs, inputs, height, width) with at "
-            f"most {WIDEST} of the first two, got {shape}."
+            f"{str(path)!r}: {name!r} must have shape (width, inputs, {side}, {side}) with at "
+            f"most {WIDEST} of both, got {shape}."
         )
     return shape[0], shape[1]
 
 
-def advice(tensors: Mapping[str, Tensor], wanted: str) -> str:
-    """What to do with a file that is not what was wanted, such as "DoveNet's generator"."""
-    found = next((known for name, known in KNOWN.items() if name in tensors), None)
-    if found and found[0] != wanted:
-        return f"It looks like {found[0]}: use {found[1]}."
+def advice(tensors: Mapping[str, Tensor], loader: str) -> str:
+    """What to do with a file of another layout than that of a loader."""
+    what, other = next((known for name, known in KNOWN.items() if name in tensors), ("", loader))
+    if other != loader:
+        return f"It looks like {what}: use {other}."
     return "Build its network with the code that wrote it."
 
 

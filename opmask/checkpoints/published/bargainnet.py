@@ -61,11 +61,12 @@ def load_bargainnet(generator: str | Path, extractor: str | Path) -> BargainNet:
     code_depth = max(2, sum(name.startswith("conv") for name in describing) - 3)
     names = generator_names(min(depth, DEEPEST))
     code_names = extractor_names(min(code_depth, DEEPEST))
-    hint, code_hint = _advice(ours), advice(describing, "BargainNet's extractor")
+    hint = _advice(ours)
+    code_hint = advice(describing, "load_bargainnet(generator, extractor)")
     check_names(generator, "generator of BargainNet", ours, names, hint)
     check_names(extractor, "extractor of BargainNet", describing, code_names, code_hint)
     width, inputs = first_layer(generator, ours, "model.model.0.weight")
-    code_width, _ = first_layer(extractor, describing, "conv1f.weight")
+    code_width, _ = first_layer(extractor, describing, "conv1f.weight", side=3)
     codes = describing["convs.bias"].numel()
     if inputs != 4 + codes:
         raise ValueError(
@@ -104,4 +105,4 @@ def extractor_names(depth: int) -> dict[str, str]:
 def _advice(tensors: Mapping[str, Tensor]) -> str:
     if "model.model.1.model.1.bias" in tensors:
         return "Networks with instance norms, of no published file, need the code that wrote them."
-    return advice(tensors, "BargainNet's generator")
+    return advice(tensors, "load_bargainnet")

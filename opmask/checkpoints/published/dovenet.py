@@ -55,7 +55,7 @@ def load_dovenet(path: str | Path) -> DoveNet:
     depth = max(5, 1 + sum(name.endswith(".model.1.weight") for name in tensors))
     norm = "batch" if any(name.endswith("running_mean") for name in tensors) else "instance"
     names = dovenet_names(min(depth, DEEPEST), norm)
-    hint = advice(tensors, "DoveNet's generator")
+    hint = advice(tensors, "load_dovenet")
     check_names(path, "generator of DoveNet", tensors, names, hint)
     width, inputs = first_layer(path, tensors, "model.model.0.weight")
     outputs = tensors["model.model.3.bias"].numel()
@@ -96,7 +96,7 @@ def load_dovenet_discriminator(path: str | Path) -> DomainVerificationDiscrimina
     tensors = read_state_dict(path, "params")
     depth = max(2, sum(name.endswith("f.bias") for name in tensors) - 1)
     names = discriminator_names(min(depth, DEEPEST))
-    hint = advice(tensors, "DoveNet's discriminator")
+    hint = advice(tensors, "load_dovenet_discriminator")
     check_names(path, "discriminator of DoveNet", tensors, names, hint)
     width, inputs = first_layer(path, tensors, "D.conv1.weight_orig", side=3)
     build = partial(DomainVerificationDiscriminator, inputs, width=width, depth=depth)
