@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         RGB,
         ColorSpace,
     )
-    from opmask.discriminator import PatchDiscriminator
+    from opmask.discriminator import DomainVerificationDiscriminator, PatchDiscriminator
     from opmask.fitting import fit_masks
     from opmask.inference import Edit, Photo, harmonize, read_photo, write_photo
     from opmask.inference.plan import plan  # of the module, whose name mypy confuses with it
@@ -58,6 +58,7 @@ __all__ = [
     "Calibration",
     "ColorSpace",
     "DirectRGB",
+    "DomainVerificationDiscriminator",
     "Edit",
     "Gated",
     "MaskRange",
@@ -103,7 +104,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         *("LINEAR_RGB", "OKLAB", "RGB", "ColorSpace"),
     ),
     "datasets": (),
-    "discriminator": ("PatchDiscriminator",),
+    "discriminator": ("DomainVerificationDiscriminator", "PatchDiscriminator"),
     "export": (),
     "files": (),
     "fitting": ("fit_masks",),

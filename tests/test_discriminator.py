@@ -1,9 +1,11 @@
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 import opmask
-from opmask.discriminator import PatchDiscriminator
+from opmask.discriminator import DomainVerificationDiscriminator, PatchDiscriminator
 
 
 def field(depth: int, size: int, place: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -103,3 +105,107 @@ def test_it_judges_what_a_model_puts_out():
     logits = PatchDiscriminator(width=4)(model(torch.rand(2, 3, 64, 64)).image)
     logits.mean().backward()
     assert model.head.layer.weight.grad.abs().max() > 0
+
+
+# --- domain verification ---
+
+
+def verifying(depth=4):
+    return DomainVerificationDiscriminator(width=4, depth=depth)
+
+
+def image_and_region(height=64, width=96):
+    region = torch.zeros(2, 1, height, width)
+    region[..., width // 2 :] = 1
+    return torch.rand(2, 3, height, width), region
+
+
+def test_it_verifies_the_same_of_a_region_and_of_the_rest():
+    discriminator = verifying().eval()
+    image, region = image_and_region()
+    whole, verification = discriminator(image, region)
+    other_whole, other = discriminator(image, 1 - region)
+    assert torch.equal(other_whole, whole)
+    torch.testing.assert_close(other, verification)
+
+
+def test_the_verification_alone_depends_on_the_region():
+    discriminator = verifying().eval()
+    image, region = image_and_region()
+    whole, verification = discriminator(image, region)
+    shifted_whole, shifted = discriminator(image, region.roll(20, 3))
+    assert torch.equal(shifted_whole, whole)
+    assert not torch.equal(shifted, verification)
+
+
+def test_a_gradient_reaches_all_of_a_verifying_discriminator_and_the_image():
+    discriminator, (image, region) = verifying(), image_and_region()
+    sum(logits.sum() for logits in discriminator(image.requires_grad_(), region)).backward()
+    assert image.grad.abs().max() > 0
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in discriminator.parameters())
+
+
+def test_spectral_norms_come_to_be_one():
+    discriminator = verifying()
+    for _ in range(30):
+        discriminator(*image_and_region())
+    for stack in (discriminator.whole, discriminator.parts):
+        for level in stack:
+            norm = torch.linalg.matrix_norm(level.convolution.weight.flatten(1), 2)
+            assert norm.item() == pytest.approx(1, abs=0.05)
+
+
+def test_a_verifying_discriminator_is_copied_after_a_step():
+    discriminator, (image, region) = verifying(), image_and_region()
+    sum(logits.sum() for logits in discriminator(image, region)).backward()
+    twin = copy.deepcopy(discriminator).eval()
+    for pair in zip(twin(image, region), discriminator.eval()(image, region), strict=True):
+        assert torch.equal(*pair)
+
+
+def test_an_image_of_256_has_one_verdict_of_each_kind():
+    whole, verification = DomainVerificationDiscriminator(width=2)(*image_and_region(256, 256))
+    assert whole.shape == verification.shape == (2, 1, 1, 1)
+
+
+@pytest.mark.parametrize(("depth", "least"), [(2, 15), (4, 63), (6, 255)])
+def test_the_smallest_image_is_verified_and_a_smaller_one_raises(depth, least):
+    discriminator = verifying(depth)
+    assert discriminator(*image_and_region(least, least))[1].shape == (2, 1, 1, 1)
+    with pytest.raises(ValueError, match=rf"at least {least}x{least} pixels, got .* depth="):
+        discriminator(*image_and_region(300, least - 1))
+
+
+def test_a_verifying_discriminator_refuses_other_shapes_and_kinds():
+    image, region = image_and_region()
+    with pytest.raises(ValueError, match=r"'image' must have shape \(B, 3, H, W\), got \(2, 1"):
+        verifying()(region, region)
+    with pytest.raises(ValueError, match=r"'region' must have shape \(2, 1, 64, 96\)"):
+        verifying()(image, region[:1])
+    with pytest.raises(TypeError, match="must be floating point"):
+        verifying()(image.byte(), region)
+    with pytest.raises(ValueError, match="'depth' must be at least 2, got 1"):
+        verifying(depth=1)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_region_without_an_end_has_finite_verdicts(value):
+    image, region = image_and_region()
+    for logits in verifying()(image.requires_grad_(), torch.full_like(region, value)):
+        assert logits.isfinite().all()
+        logits.sum().backward(retain_graph=True)
+    assert image.grad.isfinite().all()
+
+
+def test_a_verifying_discriminator_compiles_in_training():
+    torch.compiler.reset()
+    compiled = torch.compile(verifying(), fullgraph=True, backend="eager")
+    sum(logits.sum() for logits in compiled(*image_and_region())).backward()
+
+
+def test_bfloat16_verdicts_are_close():
+    discriminator, inputs = verifying().eval(), image_and_region()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = discriminator(*inputs)
+    for pair in zip(rough, discriminator(*inputs), strict=True):
+        torch.testing.assert_close(pair[0].float(), pair[1], rtol=0.05, atol=0.05)

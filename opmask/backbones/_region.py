@@ -28,7 +28,7 @@ def split(image: Tensor, region: Tensor | None, channels: int = 3) -> tuple[Tens
         if image.ndim == 4 and image.shape[1] == channels:
             raise ValueError(
                 f"'region' must be given, or be one more channel of 'image', got {channels} "
-                "channels and no region. Pass region=."
+                "channels and no region. Pass region=, or region=True to a wrapper."
             )
         check_image(image, channels=channels + 1)
         return image[:, :channels], image[:, channels:]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from opmask.backbones._region import split
 from opmask.backbones.attention_unet import GatedUNet, down
 from opmask.backbones.dovenet import last, up
-from opmask.backbones.partial import PartialConv2d, check_size
+from opmask.backbones.partial import PartialConv2d, PartialLevel, PartialStack, check_size
 
 __all__ = ["BargainNet", "DomainCodeExtractor"]
 
@@ -71,12 +71,12 @@ class DomainCodeExtractor(nn.Module):
             "depth": depth,
         }
         widths = [width * min(2**level, 8) for level in range(depth)]
-        self.convolutions = nn.ModuleList(
-            PartialConv2d(a, b, bias=level == 0)
-            for level, (a, b) in enumerate(pairwise([in_channels, *widths]))
-        )
-        between = [nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU()) for channels in widths[1:-1]]
-        self.after = nn.ModuleList([nn.ReLU(), *between, nn.Identity()])
+        self.levels = PartialStack()
+        for level, (inputs, outputs) in enumerate(pairwise([in_channels, *widths])):
+            norm = [nn.BatchNorm2d(outputs)] if 0 < level < depth - 1 else []
+            after = [*norm, nn.ReLU()] if level < depth - 1 else []
+            convolution = PartialConv2d(inputs, outputs, bias=level == 0)
+            self.levels.append(PartialLevel(convolution, *after))
         self.out = nn.Conv2d(widths[-1], out_channels, 1)
 
     def forward(self, image: Tensor, region: Tensor | None = None) -> Tensor:
@@ -96,12 +96,9 @@ class DomainCodeExtractor(nn.Module):
             TypeError: If the image is not of a floating-point type.
         """
         image, region = split(image, region, self.arguments["in_channels"])
-        check_size(image, len(self.convolutions))
-        x = 2 * image - 1
-        for convolution, after in zip(self.convolutions, self.after, strict=True):
-            x, region = convolution(x, region)
-            x = after(x)
-        return self.out(x.mean((2, 3), keepdim=True)).flatten(1)
+        check_size(image, len(self.levels))
+        features = self.levels(2 * image - 1, region)
+        return self.out(features.mean((2, 3), keepdim=True)).flatten(1)
 
 
 class BargainNet(GatedUNet):

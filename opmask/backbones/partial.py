@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["PartialConv2d", "check_size"]
+__all__ = ["PartialConv2d", "PartialLevel", "PartialStack", "check_size"]
 
 SIDE = 3
 """The side of a window, in pixels."""
@@ -24,7 +24,7 @@ class PartialConv2d(nn.Conv2d):
 
     .. math::
         y = s \left( \frac{9 s}{\sum r} \, W (r x) + b \right), \qquad
-        s = \min(1, \textstyle\sum r)
+        s = \min\left(1, \sum r\right)
 
     Sums run over the window. The result is that of a whole window of such pixels, and 0 where the
     window has none of the region; :math:`s` is the region of the result. Where all of the image is
@@ -73,6 +73,30 @@ class PartialConv2d(nn.Conv2d):
         if self.bias is not None:
             y = (y + self.bias[:, None, None].to(y.dtype)) * smaller.to(y.dtype)
         return y, smaller
+
+
+class PartialLevel(nn.Module):
+    """A partial convolution and what comes after it, such as a norm."""
+
+    def __init__(self, convolution: nn.Module, *after: nn.Module) -> None:
+        super().__init__()
+        self.convolution = convolution
+        self.after = nn.Sequential(*after)
+
+    def forward(self, x: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps features and their region to those of the next level."""
+        x, region = self.convolution(x, region)
+        return self.after(x), region
+
+
+class PartialStack(nn.Sequential):
+    """Levels one after the other; gives the features alone."""
+
+    def forward(self, x: Tensor, region: Tensor) -> Tensor:  # type: ignore[override]
+        """Maps features and their region to features."""
+        for level in self:
+            x, region = level(x, region)
+        return x
 
 
 def check_size(image: Tensor, halvings: int) -> None:

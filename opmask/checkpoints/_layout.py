@@ -21,8 +21,8 @@ DEEPEST, WIDEST = 10, 4096
 """The most levels, and channels at the outermost, that a file may have."""
 
 KNOWN = {
-    "model.model.3.conv2d.weight": ("a generator of the paper", "load_reference_checkpoint"),
-    "model.0.weight": ("a discriminator of the paper", "load_reference_discriminator"),
+    "model.model.3.conv2d.weight": ("the paper's generator", "load_reference_checkpoint"),
+    "model.0.weight": ("the paper's discriminator", "load_reference_discriminator"),
     "weight": ("a generator of BargainNet", "load_bargainnet"),
     "conv1f.weight": ("an extractor of BargainNet", "load_bargainnet(generator, extractor)"),
     "model.model.0.weight": ("a generator of DoveNet", "load_dovenet"),
@@ -64,13 +64,15 @@ def check_names(
         )
 
 
-def first_layer(path: Path, tensors: Mapping[str, Tensor], name: str) -> tuple[int, int]:
+def first_layer(
+    path: Path, tensors: Mapping[str, Tensor], name: str, side: int = 4
+) -> tuple[int, int]:
     """The numbers of outputs and inputs of a network's first convolution."""
     shape = tuple(tensors[name].shape)
     if len(shape) != 4 or not all(1 <= number <= WIDEST for number in shape[:2]):
         raise ValueError(
-            f"{str(path)!r}: {name!r} must have shape (outputs, inputs, height, width) with at "
-            f"most {WIDEST} of the first two, got {shape}."
+            f"{str(path)!r}: {name!r} must have shape (width, inputs, {side}, {side}) with at "
+            f"most {WIDEST} of both, got {shape}."
         )
     return shape[0], shape[1]
 

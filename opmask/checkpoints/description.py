@@ -142,9 +142,10 @@ def check_map(about: WrapperAbout | DirectAbout, parts: Parts) -> None:
     if replace(head.geometry, once=False) == own and about.least is not UNSET:
         return
     size = _example_size(about)
-    # What the wrapper hands on; some networks take the region apart, and count it, or not.
+    # What the wrapper hands on. Networks that take the region apart do not count it.
     plain = about.preprocess is None or about.preprocess.endswith(".from_rgb")
-    inputs = 3 + about.region if plain else arguments["in_channels"]
+    apart = about.region and arguments.get("in_channels", 3) == 3
+    inputs = 3 + about.region if plain or apart else arguments["in_channels"]
     image = torch.empty(1, inputs, *size, device="meta")
     head.attach(network)
     try:

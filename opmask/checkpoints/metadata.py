@@ -49,6 +49,7 @@ Pair = tuple[Few, Few]
 # Not tuple[Side, Side]: in a union with a bounded number that crashes msgspec 0.22.
 Sides = Annotated[tuple[Side, ...], Meta(min_length=2, max_length=2)]
 BOUNDS = {
+    "code_depth": Annotated[int, Meta(ge=1, le=10)],
     "depth": Annotated[int, Meta(ge=1, le=10)],
     "knots": Few,
     "layers": Few,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from opmask.backbones import AttentionUNet
-from opmask.checkpoints._layout import DEEPEST, check_names, fill, first_layer
+from opmask.checkpoints._layout import DEEPEST, advice, check_names, fill, first_layer
 from opmask.checkpoints._pth import read_state_dict
 from opmask.color import LAB_CENTERED
 from opmask.discriminator import PatchDiscriminator
@@ -80,7 +80,8 @@ def load_reference_checkpoint(
     tensors = read_state_dict(path, which)
     depth = max(5, 1 + sum(name.endswith(".model.1.weight") for name in tensors))
     names = generator_names(min(depth, DEEPEST))
-    check_names(path, "generator", tensors, names, _advice("generator", tensors))
+    hint = _advice("load_reference_checkpoint", tensors)
+    check_names(path, "generator", tensors, names, hint)
     width, inputs = first_layer(path, tensors, "model.model.0.weight")
     outputs = tensors["model.model.3.conv2d.bias"].numel()
     if inputs != 3 or outputs not in (3, 6):
@@ -125,7 +126,8 @@ def load_reference_discriminator(path: str | Path) -> PatchDiscriminator:
     depth = min(max(1, sum(name.endswith(".weight") for name in tensors) - 2), DEEPEST)
     with torch.device("meta"):
         names = {name: name for name in PatchDiscriminator(width=1, depth=depth).state_dict()}
-    check_names(path, "discriminator", tensors, names, _advice("discriminator", tensors))
+    hint = _advice("load_reference_discriminator", tensors)
+    check_names(path, "discriminator", tensors, names, hint)
     width, inputs = first_layer(path, tensors, "model.0.weight")
     build = partial(PatchDiscriminator, inputs, width=width, depth=depth)
     return fill(path, build, tensors, names)
@@ -150,18 +152,14 @@ def generator_names(depth: int) -> dict[str, str]:
     }
 
 
-def _advice(kind: str, tensors: Mapping[str, Tensor]) -> str:
+def _advice(loader: str, tensors: Mapping[str, Tensor]) -> str:
     """What to do with a file of another layout."""
-    if kind == "generator" and "model.0.weight" in tensors:
-        return "It looks like a discriminator: use load_reference_discriminator."
-    if kind == "discriminator" and "model.model.0.weight" in tensors:
-        return "It looks like a generator: use load_reference_checkpoint."
+    hint = advice(tensors, loader)
+    if "It looks like" in hint:
+        return hint
     batch = any(name.endswith("running_mean") for name in tensors)
     why = "It was trained with norm='batch', this one has instance norms. " if batch else ""
-    return (
-        f"{why}Build its network with the code that wrote it; opmask.OperatorMaskWrapper takes "
-        "any generator."
-    )
+    return f"{why}{hint[:-1]}; opmask.OperatorMaskWrapper takes any generator."
 
 
 def _wrap(backbone: AttentionUNet) -> OperatorMaskWrapper:

@@ -1,7 +1,8 @@
 r"""Training losses, each a pure function with a thin module of the same settings.
 
-Output image and real image (and the region), a discriminator's logits of both, or masks go in, a
-number to minimise comes out; nothing here knows of operators or the network that is trained:
+Output image and real image (and the region), a discriminator's logits of both, codes of a look, or
+masks go in, a number to minimise comes out; nothing here knows of operators or the network that is
+trained:
 
     restored, real, region -> loss      real_logits, fake_logits -> loss      masks -> loss
 """
@@ -9,6 +10,14 @@ number to minimise comes out; nothing here knows of operators or the network tha
 from __future__ import annotations
 
 from opmask.losses.charbonnier import Charbonnier, charbonnier
+from opmask.losses.hinge import (
+    GradientPenalty,
+    HingeDiscriminatorLoss,
+    WassersteinGeneratorLoss,
+    gradient_penalty,
+    hinge_discriminator_loss,
+    wasserstein_generator_loss,
+)
 from opmask.losses.masks import (
     MaskSparsity,
     MaskSupervision,
@@ -27,11 +36,15 @@ from opmask.losses.relativistic import (
     relativistic_discriminator_loss,
     relativistic_generator_loss,
 )
+from opmask.losses.triplet import DomainTripletLoss, domain_triplet_loss
 from opmask.losses.vgg19 import VGG19Perceptual, vgg19_perceptual
 
 __all__ = [
     "LPIPS",
     "Charbonnier",
+    "DomainTripletLoss",
+    "GradientPenalty",
+    "HingeDiscriminatorLoss",
     "MaskSparsity",
     "MaskSupervision",
     "MaskTotalVariation",
@@ -40,7 +53,11 @@ __all__ = [
     "RelativisticDiscriminatorLoss",
     "RelativisticGeneratorLoss",
     "VGG19Perceptual",
+    "WassersteinGeneratorLoss",
     "charbonnier",
+    "domain_triplet_loss",
+    "gradient_penalty",
+    "hinge_discriminator_loss",
     "lpips",
     "mask_sparsity",
     "mask_supervision",
@@ -50,4 +67,5 @@ __all__ = [
     "relativistic_discriminator_loss",
     "relativistic_generator_loss",
     "vgg19_perceptual",
+    "wasserstein_generator_loss",
 ]

@@ -8,9 +8,11 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def check_images(input: Tensor, target: Tensor) -> None:
+def check_images(
+    input: Tensor, target: Tensor, names: tuple[str, str] = ("input", "target")
+) -> None:
     """Refuse 8-bit images, whose differences wrap around, and images of different shapes."""
-    for name, image in (("input", input), ("target", target)):
+    for name, image in zip(names, (input, target), strict=True):
         if not image.is_floating_point():
             raise TypeError(
                 f"'{name}' must be a floating point image in [0, 1], got {image.dtype}. "
@@ -18,7 +20,7 @@ def check_images(input: Tensor, target: Tensor) -> None:
             )
     if input.shape != target.shape:
         raise ValueError(
-            f"'target' must have the shape of 'input', {tuple(input.shape)}, "
+            f"'{names[1]}' must have the shape of '{names[0]}', {tuple(input.shape)}, "
             f"got {tuple(target.shape)}."
         )
 
@@ -40,3 +42,23 @@ def reduce(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "mean":
         return loss.mean()
     return loss.sum() if reduction == "sum" else loss
+
+
+def check_logits(real_logits: Tensor, fake_logits: Tensor) -> None:
+    """Refuse logits that are labels, and those of images of different sizes."""
+    for name, logits in (("real_logits", real_logits), ("fake_logits", fake_logits)):
+        check_floating(name, logits)
+    if fake_logits.shape != real_logits.shape:
+        raise ValueError(
+            f"'fake_logits' must have the shape of 'real_logits', {tuple(real_logits.shape)}, "
+            f"got {tuple(fake_logits.shape)}. Show the discriminator images of one size."
+        )
+
+
+def check_floating(name: str, logits: Tensor) -> None:
+    """Refuse labels in the place of logits."""
+    if not logits.is_floating_point():
+        raise TypeError(
+            f"'{name}' must be floating point, got {logits.dtype}. "
+            "Pass what the discriminator returns, not labels."
+        )

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opmask.losses._common import check_logits
+
 
 def relativistic_generator_loss(
     real_logits: Tensor, fake_logits: Tensor, *, eq_literal: bool = False
@@ -49,7 +51,7 @@ def relativistic_generator_loss(
         >>> relativistic_generator_loss(logits, logits)
         tensor(0.6931)
     """
-    _check_logits(real_logits, fake_logits)
+    check_logits(real_logits, fake_logits)
     real = real_logits.detach()
     loss = _bce(real - fake_logits.mean(), 0.0) + _bce(fake_logits - real.mean(), 1.0)
     return loss if eq_literal else loss / 2
@@ -92,7 +94,7 @@ def relativistic_discriminator_loss(
         >>> relativistic_discriminator_loss(logits + 4, logits)
         tensor(0.0181)
     """
-    _check_logits(real_logits, fake_logits)
+    check_logits(real_logits, fake_logits)
     real_mean, fake_mean = real_logits.detach().mean(), fake_logits.detach().mean()
     loss = _bce(real_logits - fake_mean, 1.0) + _bce(fake_logits - real_mean, 0.0)
     return loss if eq_literal else loss / 2
@@ -150,17 +152,3 @@ class RelativisticDiscriminatorLoss(nn.Module):
 
 def _bce(logits: Tensor, label: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
-
-
-def _check_logits(real_logits: Tensor, fake_logits: Tensor) -> None:
-    for name, logits in (("real_logits", real_logits), ("fake_logits", fake_logits)):
-        if not logits.is_floating_point():
-            raise TypeError(
-                f"'{name}' must be floating point, got {logits.dtype}. "
-                "Pass what the discriminator returns, not labels."
-            )
-    if fake_logits.shape != real_logits.shape:
-        raise ValueError(
-            f"'fake_logits' must have the shape of 'real_logits', {tuple(real_logits.shape)}, "
-            f"got {tuple(fake_logits.shape)}. Show the discriminator images of one size."
-        )

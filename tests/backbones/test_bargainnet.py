@@ -49,8 +49,8 @@ def test_a_whole_region_makes_plain_convolutions():
     extractor = DomainCodeExtractor(width=4).eval()
     image = torch.rand(2, 3, 70, 96)
     x = 2 * image - 1
-    for convolution, after in zip(extractor.convolutions, extractor.after, strict=True):
-        x = after(nn.Conv2d.forward(convolution, x))
+    for level in extractor.levels:
+        x = level.after(nn.Conv2d.forward(level.convolution, x))
     wanted = extractor.out(x.mean((2, 3), keepdim=True)).flatten(1)
     code = extractor(image, torch.ones(2, 1, 70, 96))
     torch.testing.assert_close(code, wanted, rtol=1e-4, atol=1e-5)

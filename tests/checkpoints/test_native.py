@@ -421,6 +421,10 @@ HOSTILE = {
         edited("backbone", value={"name": "AttentionUNet", "arguments": {"depth": 10**6}}),
         "AttentionUNet: .* 'depth'",
     ),
+    "deep extractor": (
+        edited("backbone", value={"name": "BargainNet", "arguments": {"code_depth": 10**6}}),
+        "BargainNet: .* 'code_depth'",
+    ),
     "layers of a transformer": (
         edited("backbone", value={"name": "DHT", "arguments": {"layers": 10**6}}),
         "DHT: .* 'layers'",

@@ -6,6 +6,8 @@ import pickle
 
 import pytest
 import torch
+from reference_dovenet import ReferenceDoveNet
+from reference_rainnet import ReferenceRainNet
 from reference_unet import ReferenceUNet, named_masks
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -229,6 +231,14 @@ def test_a_discriminator_is_no_generator_and_the_reverse(file):
         r"'model\.0\.weight' is missing\. .* generator: use load_reference_checkpoint",
     ):
         load_reference_discriminator(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loader"), [(ReferenceDoveNet, "load_dovenet"), (ReferenceRainNet, "load_rainnet")]
+)
+def test_a_file_of_another_published_network_says_what_reads_it(kind, loader, file):
+    with pytest.raises(ValueError, match=rf"holds no generator .* use {loader}\."):
+        load_reference_checkpoint(file(kind(4).state_dict()))
 
 
 def test_a_missing_tensor_is_named(file):

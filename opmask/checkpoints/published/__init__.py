@@ -8,7 +8,7 @@ A module holds the names in the files of one network, and its `load_...`.
 from opmask.checkpoints.published.bargainnet import load_bargainnet
 from opmask.checkpoints.published.dht import load_dht
 from opmask.checkpoints.published.dirl import load_dirl
-from opmask.checkpoints.published.dovenet import load_dovenet
+from opmask.checkpoints.published.dovenet import load_dovenet, load_dovenet_discriminator
 from opmask.checkpoints.published.harmony_transformer import (
     load_harmony_transformer,
     load_sgmmh_harmony_transformer,
@@ -21,6 +21,7 @@ __all__ = [
     "load_dht",
     "load_dirl",
     "load_dovenet",
+    "load_dovenet_discriminator",
     "load_harmony_transformer",
     "load_rainnet",
     "load_s2ad",

@@ -61,10 +61,12 @@ def load_bargainnet(generator: str | Path, extractor: str | Path) -> BargainNet:
     code_depth = max(2, sum(name.startswith("conv") for name in describing) - 3)
     names = generator_names(min(depth, DEEPEST))
     code_names = extractor_names(min(code_depth, DEEPEST))
-    check_names(generator, "generator of BargainNet", ours, names, _advice(ours))
-    check_names(extractor, "extractor of BargainNet", describing, code_names, _advice(describing))
+    hint = _advice(ours)
+    code_hint = advice(describing, "load_bargainnet(generator, extractor)")
+    check_names(generator, "generator of BargainNet", ours, names, hint)
+    check_names(extractor, "extractor of BargainNet", describing, code_names, code_hint)
     width, inputs = first_layer(generator, ours, "model.model.0.weight")
-    code_width, _ = first_layer(extractor, describing, "conv1f.weight")
+    code_width, _ = first_layer(extractor, describing, "conv1f.weight", side=3)
     codes = describing["convs.bias"].numel()
     if inputs != 4 + codes:
         raise ValueError(
@@ -91,12 +93,12 @@ def generator_names(depth: int) -> dict[str, str]:
 
 def extractor_names(depth: int) -> dict[str, str]:
     """Our name of each tensor of an extractor by the published one."""
-    names = {"conv1f.bias": "extractor.convolutions.0.bias"}
+    names = {"conv1f.bias": "extractor.levels.0.convolution.bias"}
     for level in range(depth):
-        theirs, ours = f"conv{level + 1}f.weight", f"extractor.convolutions.{level}.weight"
-        names[theirs] = ours
+        ours = f"extractor.levels.{level}"
+        names[f"conv{level + 1}f.weight"] = f"{ours}.convolution.weight"
         if 0 < level < depth - 1:
-            names |= named(f"norm{level + 1}f", f"extractor.after.{level}.0", BATCH)
+            names |= named(f"norm{level + 1}f", f"{ours}.after.0", BATCH)
     return names | named("convs", "extractor.out", ("weight", "bias"))
 
 

@@ -54,7 +54,8 @@ def load_rainnet(path: str | Path) -> RainNet:
     tensors = read_state_dict(path, "params")
     depth = 4 + max(1, sum(name.endswith("up.1.weight") for name in tensors))
     names = rainnet_names(min(depth, DEEPEST))
-    check_names(path, "generator of RainNet", tensors, names, advice(tensors, "load_rainnet"))
+    hint = advice(tensors, "load_rainnet")
+    check_names(path, "generator of RainNet", tensors, names, hint)
     width, inputs = first_layer(path, tensors, "model_layer0.weight")
     if inputs not in (3, 4):
         raise ValueError(
