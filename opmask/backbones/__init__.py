@@ -1,4 +1,8 @@
-"""Backbones: plain image-to-image networks. They know nothing of masks."""
+"""Backbones: plain image-to-image networks. They know nothing of masks.
+
+Two functions go with them: one gives a network a channel for the region, the other pastes what a
+network makes of the region into the image.
+"""
 
 from opmask.backbones.attention_unet import AttentionUNet
 from opmask.backbones.bargainnet import BargainNet, DomainCodeExtractor
@@ -6,6 +10,7 @@ from opmask.backbones.dht import DHT
 from opmask.backbones.dirl import DIRL
 from opmask.backbones.dovenet import DoveNet
 from opmask.backbones.harmony_transformer import HarmonyTransformer, HarmonyTransformerPlus
+from opmask.backbones.pasting import paste
 from opmask.backbones.rainnet import RainNet
 from opmask.backbones.region_input import with_region_input
 from opmask.backbones.region_unet import RegionUNet
@@ -25,5 +30,6 @@ __all__ = [
     "RainNet",
     "RegionUNet",
     "SmallUNet",
+    "paste",
     "with_region_input",
 ]

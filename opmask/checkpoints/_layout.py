@@ -52,8 +52,8 @@ def first_layer(path: Path, tensors: Mapping[str, Tensor], name: str) -> tuple[i
     shape = tuple(tensors[name].shape)
     if len(shape) != 4 or not all(1 <= number <= WIDEST for number in shape[:2]):
         raise ValueError(
-            f"{str(path)!r}: {name!r} must have shape (outputs, inputs, height, width) with at "
-            f"most {WIDEST} of the first two, got {shape}."
+            f"{str(path)!r}: {name!r} must have shape (width, inputs, 4, 4) with at most {WIDEST} "
+            f"of both, got {shape}."
         )
     return shape[0], shape[1]
 

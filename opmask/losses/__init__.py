@@ -4,11 +4,13 @@ Output image and real image (and the region), a discriminator's logits of both, 
 number to minimise comes out; nothing here knows of operators or the network that is trained:
 
     restored, real, region -> loss      real_logits, fake_logits -> loss      masks -> loss
+    maps of where the region is, region -> loss
 """
 
 from __future__ import annotations
 
 from opmask.losses.charbonnier import Charbonnier, charbonnier
+from opmask.losses.localization import LocalizationLoss, localization_loss
 from opmask.losses.masks import (
     MaskSparsity,
     MaskSupervision,
@@ -32,6 +34,7 @@ from opmask.losses.vgg19 import VGG19Perceptual, vgg19_perceptual
 __all__ = [
     "LPIPS",
     "Charbonnier",
+    "LocalizationLoss",
     "MaskSparsity",
     "MaskSupervision",
     "MaskTotalVariation",
@@ -41,6 +44,7 @@ __all__ = [
     "RelativisticGeneratorLoss",
     "VGG19Perceptual",
     "charbonnier",
+    "localization_loss",
     "lpips",
     "mask_sparsity",
     "mask_supervision",
