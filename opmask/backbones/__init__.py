@@ -4,13 +4,13 @@ Two functions go with them: one gives a network a channel for the region, the ot
 network makes of the region into the image.
 """
 
+from opmask.backbones._region import paste
 from opmask.backbones.attention_unet import AttentionUNet
 from opmask.backbones.bargainnet import BargainNet, DomainCodeExtractor
 from opmask.backbones.dht import DHT
 from opmask.backbones.dirl import DIRL
 from opmask.backbones.dovenet import DoveNet
 from opmask.backbones.harmony_transformer import HarmonyTransformer, HarmonyTransformerPlus
-from opmask.backbones.pasting import paste
 from opmask.backbones.rainnet import RainNet
 from opmask.backbones.region_input import with_region_input
 from opmask.backbones.region_unet import RegionUNet

@@ -28,6 +28,9 @@ KNOWN = {
     "model.model.0.weight": ("a generator of DoveNet", "load_dovenet"),
     "D.conv1.weight_orig": ("a discriminator of DoveNet", "load_dovenet_discriminator"),
     "model_layer0.weight": ("a generator of RainNet", "load_rainnet"),
+    "model.model.down.0.weight": ("a network of S2AM", "load_s2ad"),
+    "inconv.weight": ("an encoder of DIRL", "load_dirl(encoder, decoder)"),
+    "trans.im0.top_down.conv.weight": ("a decoder of DIRL", "load_dirl(encoder, decoder)"),
 }
 """A tensor that each kind of file has, and none of those after it, and what loads that file."""
 
