@@ -50,13 +50,15 @@ def check_names(
         )
 
 
-def first_layer(path: Path, tensors: Mapping[str, Tensor], name: str) -> tuple[int, int]:
+def first_layer(
+    path: Path, tensors: Mapping[str, Tensor], name: str, side: int = 4
+) -> tuple[int, int]:
     """The numbers of outputs and inputs of a network's first convolution."""
     shape = tuple(tensors[name].shape)
     if len(shape) != 4 or not all(1 <= number <= WIDEST for number in shape[:2]):
         raise ValueError(
-            f"{str(path)!r}: {name!r} must have shape (width, inputs, 4, 4) with at most {WIDEST} "
-            f"of both, got {shape}."
+            f"{str(path)!r}: {name!r} must have shape (width, inputs, {side}, {side}) with at "
+            f"most {WIDEST} of both, got {shape}."
         )
     return shape[0], shape[1]
 

@@ -64,7 +64,7 @@ def load_bargainnet(generator: str | Path, extractor: str | Path) -> BargainNet:
     check_names(generator, "generator of BargainNet", ours, names, _advice(ours))
     check_names(extractor, "extractor of BargainNet", describing, code_names, _advice(describing))
     width, inputs = first_layer(generator, ours, "model.model.0.weight")
-    code_width, _ = first_layer(extractor, describing, "conv1f.weight")
+    code_width, _ = first_layer(extractor, describing, "conv1f.weight", side=3)
     codes = describing["convs.bias"].numel()
     if inputs != 4 + codes:
         raise ValueError(

@@ -55,14 +55,14 @@ def load_dirl(encoder: str | Path, decoder: str | Path) -> DIRL:
     encoder, decoder = Path(encoder), Path(decoder)
     first = _read(encoder, "encoder", encoder_names())
     second = _read(decoder, "decoder", decoder_names())
-    width, inputs = first_layer(encoder, first, "inconv.weight")
-    fitting, _ = first_layer(decoder, second, BOTTOM)
+    width, inputs = first_layer(encoder, first, "inconv.weight", side=3)
+    fitting, _ = first_layer(decoder, second, BOTTOM, side=3)
     if fitting != width:
         raise ValueError(
             f"'decoder' must be of the training of 'encoder', whose width is {width}, got "
             f"{str(decoder)!r}, where {BOTTOM!r} has {fitting} channels."
         )
-    channels, _ = first_layer(decoder, second, "trans.im0.l_concat.conv.weight")
+    channels, _ = first_layer(decoder, second, "trans.im0.l_concat.conv.weight", side=3)
     with torch.device("meta"):  # because both halves are put in their places
         network = DIRL(inputs, width=width, channels=channels)
     network.encoder = fill(encoder, partial(Encoder, inputs, width), first, encoder_names())

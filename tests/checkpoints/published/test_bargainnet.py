@@ -117,7 +117,7 @@ def test_other_files_are_refused_with_what_reads_them(files, tmp_path):
         (lambda g, e: e.pop("norm3f.running_var"), "'norm3f.running_var' is missing"),
         (lambda g, e: g.update({"model.model.3.bias": torch.zeros(2)}), "net_G.*must have shape"),
         (lambda g, e: e.update({"conv2f.weight": torch.zeros(2, 2, 3, 3)}), "net_E.*must have sh"),
-        (lambda g, e: e.update({"conv1f.weight": torch.zeros(3)}), r"inputs, height, width\)"),
+        (lambda g, e: e.update({"conv1f.weight": torch.zeros(3)}), r"inputs, 3, 3\)"),
         (lambda g, e: e["convs.bias"].fill_(torch.nan), "net_E.*not finite"),
         (lambda g, e: e.update(extractor(codes=5).state_dict()), "codes of 16 .*makes 5"),
     ],
