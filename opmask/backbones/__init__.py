@@ -1,5 +1,10 @@
-"""Backbones: plain image-to-image networks. They know nothing of masks."""
+"""Backbones: plain image-to-image networks. They know nothing of masks.
 
+Two functions go with them: one gives a network a channel for the region, the other pastes what a
+network makes of the region into the image.
+"""
+
+from opmask.backbones._region import paste
 from opmask.backbones.attention_unet import AttentionUNet
 from opmask.backbones.bargainnet import BargainNet, DomainCodeExtractor
 from opmask.backbones.dht import DHT
@@ -25,5 +30,6 @@ __all__ = [
     "RainNet",
     "RegionUNet",
     "SmallUNet",
+    "paste",
     "with_region_input",
 ]

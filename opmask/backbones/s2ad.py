@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opmask.backbones._region import split
 from opmask.backbones.attention_unet import GatedUNet
+from opmask.color import check_image
 
 __all__ = ["S2AD"]
 
@@ -166,8 +168,8 @@ class S2AD(GatedUNet):
             values may leave :math:`[0, 1]`.
 
         Raises:
-            ValueError: If the size is no multiple of `2**depth`, or a region is handed to a
-                network that takes none.
+            ValueError: If a shape is wrong, or a region is handed to a network that takes none.
+            TypeError: If the image is not of a floating-point type.
         """
         if not self.guided:
             if region is not None:
@@ -175,10 +177,10 @@ class S2AD(GatedUNet):
                     "'region' must be None, because the network was built for 3 channels and "
                     "finds the region by itself. Build it with in_channels=4."
                 )
+            check_image(image)
             return self.out(self.decoded(image))
-        if region is not None:
-            image = torch.cat([image, region], 1)
-        return self.out(self.decoded(image, gate=(image[:, -1:],)))
+        image, region = split(image, region, self.arguments["in_channels"] - 1)
+        return self.out(self.decoded(torch.cat([image, region], 1), gate=(region,)))
 
 
 def _down(inputs: int, outputs: int, normalized: bool) -> nn.Sequential:

@@ -45,6 +45,9 @@ KNOWN = {
         "a second Harmony Transformer",
         "load_harmony_transformer(path, version='plus')",
     ),
+    "model.model.down.0.weight": ("a network of S2AM", "load_s2ad"),
+    "inconv.weight": ("an encoder of DIRL", "load_dirl(encoder, decoder)"),
+    "trans.im0.top_down.conv.weight": ("a decoder of DIRL", "load_dirl(encoder, decoder)"),
 }
 """A tensor that each kind of file has, and none of those after it, and what loads that file."""
 

@@ -5,6 +5,7 @@ masks go in, a number to minimise comes out; nothing here knows of operators or 
 trained:
 
     restored, real, region -> loss      real_logits, fake_logits -> loss      masks -> loss
+    maps of where the region is, region -> loss
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from opmask.losses.hinge import (
     hinge_discriminator_loss,
     wasserstein_generator_loss,
 )
+from opmask.losses.localization import LocalizationLoss, localization_loss
 from opmask.losses.masks import (
     MaskSparsity,
     MaskSupervision,
@@ -45,6 +47,7 @@ __all__ = [
     "DomainTripletLoss",
     "GradientPenalty",
     "HingeDiscriminatorLoss",
+    "LocalizationLoss",
     "MaskSparsity",
     "MaskSupervision",
     "MaskTotalVariation",
@@ -58,6 +61,7 @@ __all__ = [
     "domain_triplet_loss",
     "gradient_penalty",
     "hinge_discriminator_loss",
+    "localization_loss",
     "lpips",
     "mask_sparsity",
     "mask_supervision",

@@ -3,6 +3,7 @@ r"""How far an output is from the real image, and whether the right region was c
 Per image, never per batch, because the papers average per-image values:
 
     output, real -> mse, psnr, ssim          output, image, region -> localization_iou, iou_sweep
+    map of the region, region -> localization_scores
     8-bit output, real, region -> score -> average over the data set
     LAB of the paper's code -> reference_panel -> 8-bit output
     masks, fitted masks -> mask_error
@@ -25,6 +26,7 @@ from opmask.metrics.localization import (
 from opmask.metrics.masks import MaskError, mask_error
 from opmask.metrics.protocols import average, score, to_uint8
 from opmask.metrics.reference import reference_panel, reference_rgb_panel
+from opmask.metrics.region_maps import localization_scores
 from opmask.metrics.results import (
     Interval,
     bootstrap,
@@ -49,6 +51,7 @@ __all__ = [
     "iou",
     "iou_sweep",
     "localization_iou",
+    "localization_scores",
     "mask_error",
     "mse",
     "paired_difference",

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import opmask
-from opmask.backbones import AttentionUNet, DoveNet, SmallUNet, with_region_input
+from opmask.backbones import S2AD, AttentionUNet, DoveNet, SmallUNet, with_region_input
 
 IMAGE = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 JOINED = torch.cat([IMAGE, torch.rand(1, 1, 64, 96)], 1)
@@ -178,6 +178,7 @@ def frozen():
         (Residual(), "with a fourth Residual raised RuntimeError"),
         (Weighing(), "with a fourth, of weight 0, Weighing gives something else"),
         (nn.Sequential(Grey(), nn.Conv2d(1, 6, 3)), "but Sequential leaves out a fourth"),
+        (S2AD(3, width=8, depth=5), "'image' must have shape .B, 3, H, W.*Build it with 4 input"),
         (Tied(), "'other.weight' of Tied is shared"),
         (nn.Conv2d(4, 6, 3), "It takes a region as it is"),
         (DoveNet(width=4, depth=5), "It takes a region as it is"),

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from opmask.backbones import DIRL
 from opmask.backbones.dirl import BLOCKS, Decoder, Encoder
-from opmask.checkpoints._layout import check_names, fill, first_layer
+from opmask.checkpoints._layout import advice, check_names, fill, first_layer
 from opmask.checkpoints._pth import read_state_dict
-from opmask.checkpoints.published.dovenet import BATCH
+from opmask.checkpoints.published.dovenet import BATCH, named
 
 __all__ = ["load_dirl"]
 
@@ -73,27 +73,27 @@ def load_dirl(encoder: str | Path, decoder: str | Path) -> DIRL:
 def _read(path: Path, kind: str, names: dict[str, str]) -> dict[str, Tensor]:
     tensors = read_state_dict(path, "params")
     exchanged = (BOTTOM if kind == "encoder" else "inconv.weight") in tensors
-    advice = (
+    other = (
         "It is the other half: exchange the two files."
         if exchanged
-        else "Build its network with the code that wrote it."
+        else advice(tensors, "load_dirl(encoder, decoder)")
     )
-    check_names(path, f"{kind} of DIRL", tensors, names, advice)
+    check_names(path, f"{kind} of DIRL", tensors, names, other)
     return tensors
 
 
 def encoder_names() -> dict[str, str]:
     """Our name of each tensor of the encoder by the published one."""
-    names = _named("inconv", "stem.0", ("weight", "bias")) | _named("inbn", "stem.1", BATCH)
+    names = named("inconv", "stem.0", ("weight", "bias")) | named("inbn", "stem.1", BATCH)
     for stage, count in enumerate(BLOCKS):
         for block in range(count):
             theirs, ours = f"encoder{stage + 1}.{block}", f"stages.{stage}.{block}"
             for number, place in ((1, 0), (2, 3)):
                 names[f"{theirs}.conv{number}.weight"] = f"{ours}.layers.{place}.weight"
-                names |= _named(f"{theirs}.bn{number}", f"{ours}.layers.{place + 1}", BATCH)
+                names |= named(f"{theirs}.bn{number}", f"{ours}.layers.{place + 1}", BATCH)
             if 0 < stage < 4 and not block:  # where there are more channels
                 names[f"{theirs}.downsample.0.weight"] = f"{ours}.skip.0.weight"
-                names |= _named(f"{theirs}.downsample.1", f"{ours}.skip.1", BATCH)
+                names |= named(f"{theirs}.downsample.1", f"{ours}.skip.1", BATCH)
     return names
 
 
@@ -108,14 +108,14 @@ def decoder_names() -> dict[str, str]:
         for number, place in ((0, 0), (1, 3)):
             spatial = f"{theirs}.SpatialGate.spatial.{number}"
             names[f"{spatial}.conv.weight"] = f"{ours}.places.{place}.weight"
-            names |= _named(f"{spatial}.bn", f"{ours}.places.{place + 1}", BATCH)
+            names |= named(f"{spatial}.bn", f"{ours}.places.{place + 1}", BATCH)
     decoder = "decoder_layers.deconv.decoder"
     for number in range(3):
         for published, layer in (("inup", "up"), ("inbottom", "bottom"), ("cat", "join")):
             theirs = f"{decoder}.d{number}.conv_{published}"
             names |= _block(theirs, f"stages.{2 - number}.{layer}", 0, ("weight",))
     names |= _block(f"{decoder}.d0.conv4", "unused", 0, ("weight",))
-    return names | _named(f"{decoder}.d0.conv5", "out", ("weight", "bias"))
+    return names | named(f"{decoder}.d0.conv5", "out", ("weight", "bias"))
 
 
 def _fusion(pair: bool) -> dict[str, str]:
@@ -136,9 +136,5 @@ def _block(
     theirs: str, ours: str, place: int, kinds: tuple[str, ...] = ("weight", "bias")
 ) -> dict[str, str]:
     """A convolution, at some place of ours, and the norm after it."""
-    norm = _named(f"{theirs}.norm", f"{ours}.{place + 1}", BATCH)
-    return _named(f"{theirs}.conv", f"{ours}.{place}", kinds) | norm
-
-
-def _named(theirs: str, ours: str, kinds: tuple[str, ...]) -> dict[str, str]:
-    return {f"{theirs}.{kind}": f"{ours}.{kind}" for kind in kinds}
+    norm = named(f"{theirs}.norm", f"{ours}.{place + 1}", BATCH)
+    return named(f"{theirs}.conv", f"{ours}.{place}", kinds) | norm

@@ -8,9 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from opmask.backbones import S2AD
-from opmask.checkpoints._layout import DEEPEST, check_names, fill, first_layer
+from opmask.checkpoints._layout import DEEPEST, advice, check_names, fill, first_layer
 from opmask.checkpoints._pth import read_state_dict
-from opmask.checkpoints.published.dovenet import BATCH
+from opmask.checkpoints.published.dovenet import BATCH, named
 
 __all__ = ["load_s2ad"]
 
@@ -58,8 +58,8 @@ def load_s2ad(path: str | Path) -> S2AD:
     names = s2ad_names(min(depth, DEEPEST), guided)
     # Versions of torch before 0.4.1 did not count.
     names = {t: o for t, o in names.items() if t in tensors or not t.endswith("_tracked")}
-    advice = "Build its network with the code that wrote it."
-    check_names(path, "network rascv2 or urasc of S2AM", tensors, names, advice)
+    other = advice(tensors, "load_s2ad")
+    check_names(path, "network rascv2 or urasc of S2AM", tensors, names, other)
     width, inputs = first_layer(path, tensors, "model.model.down.0.weight")
     _check_wiring(path, tensors, width)
     if guided == (inputs == 3) or width < 8:
@@ -86,15 +86,15 @@ def _check_wiring(path: Path, tensors: dict[str, Tensor], width: int) -> None:
 def s2ad_names(depth: int, guided: bool = True) -> dict[str, str]:
     """Our name of each tensor by the published one, where each level holds the next."""
     names = {"model.model.down.0.weight": "encoder.0.0.weight"}
-    names |= _named("model.model.up.1", "out.1", ("weight", "bias"))
+    names |= named("model.model.up.1", "out.1", ("weight", "bias"))
     for level in range(1, depth):
         level_name = "model.model" + ".sub.model" * level
         place = depth - 1 - level  # in the decoder, which begins with the innermost level
         names[f"{level_name}.down.1.weight"] = f"encoder.{level}.0.weight"
         if place:
-            names |= _named(f"{level_name}.down.2", f"encoder.{level}.1", BATCH)
+            names |= named(f"{level_name}.down.2", f"encoder.{level}.1", BATCH)
         names[f"{level_name}.up.1.weight"] = f"decoder.{place}.1.weight"
-        names |= _named(f"{level_name}.up.2", f"decoder.{place}.2", BATCH)
+        names |= named(f"{level_name}.up.2", f"decoder.{place}.2", BATCH)
         if level <= 3:
             names |= _attention(f"{level_name}.attention", f"gates.{place}", guided)
     return names
@@ -106,18 +106,14 @@ def _attention(theirs: str, ours: str, guided: bool) -> dict[str, str]:
     for number, place in ((1, 0), (2, 3)):
         convolution = f"{theirs}.connection.rconv{number}.weight"
         names[convolution] = f"{ours}.change.{place}.weight"
-        names |= _named(f"{theirs}.connection.rbn{number}", f"{ours}.change.{place + 1}", BATCH)
+        names |= named(f"{theirs}.connection.rbn{number}", f"{ours}.change.{place + 1}", BATCH)
     for gate, name in GATES.items():
         for layer in (0, 2):
             published = f"{theirs}.{gate}_attention.fc.{layer}"
-            names |= _named(published, f"{ours}.{name}.mlp.{layer}", linear)
+            names |= named(published, f"{ours}.{name}.mlp.{layer}", linear)
     if guided:
         return names | {f"{theirs}.gaussianMask.weight": f"{ours}.where.kernel"}
     for layer in (0, 2):
         published = f"{theirs}.mask_attention.fc.{layer}"
-        names |= _named(published, f"{ours}.where.layers.{layer}", linear)
+        names |= named(published, f"{ours}.where.layers.{layer}", linear)
     return names
-
-
-def _named(theirs: str, ours: str, kinds: tuple[str, ...]) -> dict[str, str]:
-    return {f"{theirs}.{kind}": f"{ours}.{kind}" for kind in kinds}

@@ -10,7 +10,7 @@ from torch import nn
 
 import opmask
 from opmask.backbones import DIRL, with_region_input
-from opmask.checkpoints import load_dirl
+from opmask.checkpoints import load_dirl, load_s2ad
 
 IMAGE = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
 MEAN = torch.tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1)
@@ -80,6 +80,15 @@ def test_another_file_is_refused(change, message, files):
     change(*parts)
     with pytest.raises(ValueError, match=message):
         load_dirl(*files(*parts))
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_another_loader_says_what_reads_the_files_of_a_dirl(half, files):
+    paths = dict(
+        zip(("encoder", "decoder"), files(*(p.state_dict() for p in dirl())), strict=True)
+    )
+    with pytest.raises(ValueError, match=rf"{half} of DIRL: use load_dirl\(encoder, decoder\)"):
+        load_s2ad(paths[half])
 
 
 def test_exchanged_files_and_halves_of_two_trainings_are_told(files):

@@ -8,7 +8,7 @@ from torch import nn
 
 import opmask
 from opmask.backbones import S2AD
-from opmask.checkpoints import load_s2ad
+from opmask.checkpoints import load_dovenet, load_s2ad
 
 REGION = (torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(0)) > 0.4).float()
 IMAGE = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
@@ -94,6 +94,11 @@ def test_another_file_is_refused(change, message, file):
     change(tensors)
     with pytest.raises(ValueError, match=message):
         load_s2ad(file(tensors))
+
+
+def test_another_loader_says_what_reads_the_file_of_an_s2ad(file):
+    with pytest.raises(ValueError, match="a network of S2AM: use load_s2ad"):
+        load_dovenet(file(s2ad().state_dict()))
 
 
 def test_an_s2ad_with_masks_is_saved_and_loaded(file, tmp_path):
