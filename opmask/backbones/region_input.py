@@ -41,8 +41,8 @@ def with_region_input(net: N, *, call: Call | None = None, example: Tensor | Non
             the usual sizes.
 
     Returns:
-        The copy, for images of 4 channels, region last: for a wrapper with `region=True`, or any
-        other use.
+        The copy, which takes images of 4 channels of which the region is the last, as a wrapper
+        with `region=True` hands them on.
 
     Raises:
         TypeError: If `net` is no network.
