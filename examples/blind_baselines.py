@@ -3,8 +3,9 @@
 The network is told no region. What it predicts at each pixel is an addend of RGB (with or without
 a map of where), an affine map of colours as PCT-Net's, filters as DCCF's, the weights of learned
 3-D tables (for the whole picture, or at each pixel), or the paper's six operator masks. Each is a
-retoucher over one small U-Net; all train from one seed on one sequence of composites, and are
-scored on photos that no model has seen.
+retoucher over one small U-Net; S2AD without its mask, whose attention is its point, is a network
+of its own. All train from one seed on one sequence of composites, and are scored on photos that no
+model has seen.
 
     python examples/blind_baselines.py --smoke
     python examples/blind_baselines.py --data ADEChallengeData2016 --steps 2000
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from reproduction.blind import BLIND
+from reproduction.blind import BLIND, network
 from reproduction.data import VALIDATION_SEED, make_composites
 from reproduction.flags import add_overwrite, at_least, available_device, check_files, existing
 from reproduction.iharmony4 import read_iharmony4, score_iharmony4
@@ -37,7 +38,6 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import opmask
-from opmask.backbones import SmallUNet
 from opmask.datasets import Composites, Resized
 from opmask.datasets.making import photos_by_split
 from opmask.files import replacing
@@ -92,10 +92,10 @@ def of_iharmony4(args: argparse.Namespace) -> Task:
 
 
 def build(name: str, args: argparse.Namespace) -> opmask.OperatorMaskWrapper:
-    """A model, whose network begins as that of every other."""
+    """A model, whose network begins as that of every other, but for S2AD's."""
     torch.manual_seed(args.seed)
-    backbone = SmallUNet(width=args.width)
-    return opmask.OperatorMaskWrapper(backbone, BLIND[name]()).to(args.device)
+    model = opmask.OperatorMaskWrapper(network(name, args.width), BLIND[name]())
+    return model.to(args.device)
 
 
 def train(model: nn.Module, batches: Iterator[CompositeBatch], steps: int, title: str) -> float:

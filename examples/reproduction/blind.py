@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import opmask
+from opmask.backbones import S2AD, SmallUNet
 from opmask.operators import HueRotate, Saturation, ToneCurve
 
 UNBOUNDED = opmask.MaskRange(0.0)
@@ -109,6 +110,8 @@ BLIND: dict[str, Callable[[], opmask.Retoucher]] = {
     "rgb-attention": lambda: opmask.Retoucher(
         opmask.Gated(opmask.Add(opmask.RGB, range=UNBOUNDED))
     ),
+    # The network of S2AM without a mask: in its decoder it looks for the region by itself.
+    "s2ad": lambda: opmask.Retoucher(opmask.Add(opmask.RGB, range=UNBOUNDED)),
     "pct": lambda: opmask.Retoucher(ColorTransform()),
     "dccf": dccf,
     "lut": lambda: opmask.Retoucher(MixedTables(whole=True)),
@@ -116,3 +119,8 @@ BLIND: dict[str, Callable[[], opmask.Retoucher]] = {
     "om": opmask.lab_retoucher,  # the paper's six masks
 }
 """The retouchers by name, for a network that is not given the region."""
+
+
+def network(name: str, width: int) -> nn.Module:
+    """The network of a baseline: the same for all but S2AD, which is one; both take any 32 n."""
+    return S2AD(3, width=width, depth=5) if name == "s2ad" else SmallUNet(width=width)

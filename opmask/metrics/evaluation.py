@@ -53,8 +53,8 @@ def evaluate(
         pictures: What makes the arrays that are scored, of outputs and of real images: by
             default rounding to 8 bits, or nothing where the protocol does not round. For the
             reference's lossier pictures see :func:`reference_panel`.
-        add_threshold: Where the add masks are cut for :func:`add_mask_iou`. Default: that is not
-            scored.
+        add_threshold: Where the add masks, with gates multiplied in, are cut for
+            :func:`add_mask_iou`. Default: that is not scored.
 
     Returns:
         For each image the row of :func:`score_outputs`, and `add_iou` with `add_threshold` for a
@@ -77,6 +77,8 @@ def evaluate(
             output, batch, protocol=protocol, lpips=networks, levels=levels, pictures=pictures
         )
         if add_threshold is not None and any(name.endswith("_add") for name in masks):
+            if (retoucher := getattr(model, "retoucher", None)) is not None:
+                masks = retoucher.effective(masks)
             found = add_mask_iou(masks, batch.region, add_threshold).tolist()
             made = [{**row, "add_iou": share} for row, share in zip(made, found, strict=True)]
         rows += made

@@ -4,7 +4,7 @@ import sys
 import blind_baselines
 import pytest
 import torch
-from reproduction.blind import BLIND, ColorTransform, MixedTables
+from reproduction.blind import BLIND, ColorTransform, MixedTables, network
 from reproduction.iharmony4 import read_iharmony4, score_iharmony4
 
 import opmask
@@ -67,8 +67,7 @@ def test_whole_weights_are_means_and_tables_learn():
 
 @pytest.mark.parametrize("name", BLIND)
 def test_every_baseline_begins_as_the_identity_and_gets_gradients(name):
-    network = opmask.backbones.SmallUNet(width=8)
-    model = opmask.OperatorMaskWrapper(network, BLIND[name]())
+    model = opmask.OperatorMaskWrapper(network(name, 8), BLIND[name]())
     image = torch.rand(2, 3, 40, 50)
     restored, _ = model(image)
     torch.testing.assert_close(restored, image, rtol=0, atol=2e-5)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from opmask import Retouched
+from opmask import RGB, Add, Gated, OperatorMaskWrapper, Retouched, Retoucher
+from opmask.backbones import SmallUNet
 from opmask.losses import LPIPS
 from opmask.metrics import (
     PROTOCOLS,
@@ -160,3 +161,13 @@ def test_add_masks_are_scored_on_request_where_there_are_some(name, scored):
     rows = evaluate(model, [batch], add_threshold=0.5)
     assert [row.get("add_iou") for row in rows] == ([1.0, 1.0] if scored else [None, None])
     assert "add_iou" not in evaluate(model, [batch])[0]
+
+
+def test_add_masks_of_a_gated_model_are_those_that_act():
+    retoucher = Retoucher(Gated(Add(RGB)))
+    model = OperatorMaskWrapper(SmallUNet(width=8), retoucher).eval()
+    with torch.no_grad():
+        model.head.layer.bias.fill_(1.0)
+        model.head.layer.bias[-1] = -20.0  # of the gate: masks of 0.048 act as 0.006
+    (batch,) = batches(1)
+    assert [row["add_iou"] for row in evaluate(model, [batch], add_threshold=0.02)] == [0.0, 0.0]
