@@ -71,6 +71,7 @@ def test_half_precision_is_near(dtype):
     torch.testing.assert_close(half.float(), network(*pair), rtol=0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_a_network_compiles():
     network, pair = small(layers=1), inputs()
     wanted = network(*pair)
@@ -78,6 +79,7 @@ def test_a_network_compiles():
     torch.testing.assert_close(compiled(*pair), wanted)
 
 
+@pytest.mark.slow
 def test_a_network_is_exported_for_any_size():
     network, (image, region) = small(layers=1), inputs()
     height, width = 8 * torch.export.Dim("height", max=64), 8 * torch.export.Dim("width", max=64)

@@ -33,6 +33,7 @@ def test_all_maps_together_give_a_gradient_to_every_parameter_in_use():
     assert set(network.parameters()) - set(learning) == unused
 
 
+@pytest.mark.slow
 def test_it_is_copied_compiled_exported_and_halved():
     network = copy.deepcopy(DIRL(width=4, channels=8)).eval()
     image = torch.rand(1, 3, 64, 96)
