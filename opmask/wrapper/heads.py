@@ -105,7 +105,9 @@ class MaskHead(nn.Module):
         """
         # First over what lies side by side in memory, then over the rest: fast, and no sum is of
         # so many numbers that rounding tells.
-        side_by_side = 1 if maps.stride(1) == 1 else 3
+        # (Strides may be unknown to an exporter, and a compiler needs no help.)
+        last = not torch.compiler.is_compiling() and maps.stride(1) == 1
+        side_by_side = 1 if last else 3
         # Squares overflow in half precision.
         dtype = torch.promote_types(maps.dtype, torch.float32)
         norm = torch.linalg.vector_norm(maps, dim=side_by_side, keepdim=True, dtype=dtype)
@@ -147,19 +149,19 @@ class MaskHead(nn.Module):
     def _crop(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Takes off, or pads, what the map has more or less than the image."""
         (h, w), (n, d), excess = logits.shape[-2:], self.geometry.scale, self.geometry.excess
-        if (h - excess) * d != size[0] * n or (w - excess) * d != size[1] * n:
+        # A network that crops by numbers of its own leaves sizes that an exporter does not know.
+        known = not (excess and torch.compiler.is_compiling())
+        if known and ((h - excess) * d != size[0] * n or (w - excess) * d != size[1] * n):
             raise ValueError(
                 f"layer {self.name!r} gives {h}x{w} for an image of {size[0]}x{size[1]}: the "
                 "network pads inside. Pass multiple_of= the size multiple that it needs."
             )
-        start = self.geometry.start
-        if excess > 0:
-            return logits[..., start : start + h - excess, start : start + w - excess]
-        return (
-            F.pad(logits, (-excess // 2, (1 - excess) // 2) * 2, mode="replicate")
-            if excess
-            else logits
-        )
+        if excess < 0:
+            logits = F.pad(logits, (-excess // 2, (1 - excess) // 2) * 2, mode="replicate")
+        if excess:
+            for axis, side in (-2, size[0]), (-1, size[1]):
+                logits = logits.narrow(axis, self.geometry.start, side * n // d)
+        return logits
 
     def extra_repr(self) -> str:
         """The layer and its scale, for printing."""

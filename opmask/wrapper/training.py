@@ -37,7 +37,11 @@ class TrainingStep(NamedTuple):
 
 
 def try_training(
-    head: MaskHead | OutputHead, backbone: nn.Module, images: Sequence[Tensor], run: Run
+    head: MaskHead | OutputHead,
+    backbone: nn.Module,
+    images: Sequence[Tensor],
+    run: Run,
+    learns: bool,
 ) -> TrainingStep:
     r"""Runs a network forward and backward in training mode; its tensors stay as they were.
 
@@ -47,6 +51,7 @@ def try_training(
         images: Image batches that it accepts in evaluation mode, each with shape :math:`(B, 3, H,
             W)`. The next one is taken if one fails: batch norm may want a larger one.
         run: Calls the network with an image.
+        learns: Whether there are parameters before the head that should get a gradient.
 
     Returns:
         What the step showed.
@@ -56,7 +61,7 @@ def try_training(
     for image in images:
         try:
             with _kept(backbone):
-                return _step(head, backbone, image, run)
+                return _step(head, backbone, image, run, learns)
         except Exception as caught:  # whatever the network raises, it is no reason not to wrap it
             error = error or caught
     return TrainingStep(
@@ -69,7 +74,7 @@ def try_training(
 
 
 def _step(
-    head: MaskHead | OutputHead, backbone: nn.Module, image: Tensor, run: Run
+    head: MaskHead | OutputHead, backbone: nn.Module, image: Tensor, run: Run, learns: bool
 ) -> TrainingStep:
     outputs: list[object] = []
 
@@ -77,11 +82,11 @@ def _step(
         outputs.append(run(image))
         return outputs[-1]
 
-    learns = any(parameter.requires_grad for parameter in backbone.parameters())
     size = image.shape[-2], image.shape[-1]
     with torch.enable_grad():
         logits = head(keep, size, learns, backbone)
-        logits.sum().backward()
+        if logits.requires_grad:
+            logits.sum().backward()
     reached = {parameter for parameter in backbone.parameters() if parameter.grad is not None}
     tensors = [t for t in tree_leaves(outputs) if isinstance(t, Tensor) and t.grad_fn is not None]
     for parameter in head.parameters():
@@ -105,5 +110,6 @@ def _kept(network: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for tensor, value, gradient, version in before:
                 tensor.grad = gradient
-                if tensor._version != version:
+                # Batch norm changes its statistics without a new version.
+                if tensor._version != version or not isinstance(tensor, nn.Parameter):
                     tensor.copy_(value)

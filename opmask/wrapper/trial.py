@@ -121,15 +121,13 @@ def try_out(
     raise ValueError(f"cannot wrap {type(backbone).__name__}: {why.rstrip('.')}.")
 
 
-def _probes(size: int | tuple[int, int] | None) -> list[Tensor]:
+def _probes(size: int | tuple[int, int] | None) -> Iterator[Tensor]:
     """Pairs of images; at the end a single one, for networks that take no more at a time."""
     wanted = () if size is None else ((size, size) if isinstance(size, int) else size,)
     shapes = [(2, 3, *sides) for sides in (*OBLONG, *wanted, *SQUARE)]
     generator = torch.Generator("cpu").manual_seed(0)
-    return [
-        torch.rand(*shape, generator=generator, device="cpu")
-        for shape in (*shapes, (1, *shapes[0][1:]))
-    ]
+    for shape in (*shapes, (1, *shapes[0][1:])):
+        yield torch.rand(*shape, generator=generator, device="cpu")
 
 
 def _is_wrong_call(errors: list[Exception]) -> bool:
@@ -218,7 +216,9 @@ def _try(
             raise
         if found is None:  # the head is that of a file, which also knows what is unused
             return Trial(head, rule, set(), set(), ())
-    step = try_training(head, backbone, [_small(example, rule, 2), example], run)
+    unused = set() if found is None else found.unused
+    learns = any(p.requires_grad and p not in unused for p in backbone.parameters())
+    step = try_training(head, backbone, [_small(example, rule, 2), example], run, learns)
     return _trained(backbone, head, rule, found, step)
 
 
