@@ -1,7 +1,7 @@
 """Which networks can be wrapped? Some 300 of 16 libraries, each in a process of its own.
 
-Each is a real class of its library, mostly with few blocks and always with random weights. For each
-it is noted what the wrapper had to be told (`nothing`, or `call=`, `example=`, `head=`), the layer
+Each is a real class of its library, mostly with few blocks and always with random weights. It is
+noted what the wrapper had to be told (`nothing`, or `call=`, `example=`, `head=`), the layer
 that masks are read from and its scale, by how much an untrained wrapper misses its input, also at
 an odd size, whether a change of one quadrant moves the masks there most, whether the state
 dictionary kept its keys, whether the wrapper copies, exports and compiles (the last two of some of

@@ -72,6 +72,7 @@ case(
         patch_size=4,
         attention_heads=2,
     ),
+    whole=True,
 )
 case(
     "azula",
@@ -268,7 +269,7 @@ case(
         decoder_qkv_multiscales=((), ()),
     ),
 )
-case("diffusers", "VQModel", df("VQModel", **V))
+case("diffusers", "VQModel", df("VQModel", **V), whole=True)
 case(
     "diffusers",
     "AsymmetricAutoencoderKL",

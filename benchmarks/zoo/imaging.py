@@ -28,7 +28,7 @@ case(
     tries=CS,
     whole=True,
 )
-case("deepinv", "DnCNN", di("DnCNN", pretrained=None, depth=6, nf=16), tries=CS)
+case("deepinv", "DnCNN", di("DnCNN", pretrained=None, depth=6, nf=16), tries=CS, whole=True)
 case("deepinv", "SCUNet", di("SCUNet", pretrained=None, dim=64, config=(1,) * 7), tries=CS)
 case(
     "deepinv",
@@ -69,6 +69,7 @@ case(
     "FFDNet",
     di("FFDNet", pretrained=None, img_channels=3, nf=16, n_conv_layers=5),
     tries=CS,
+    whole=True,
 )
 case(
     "deepinv",
@@ -122,6 +123,7 @@ case(
         num_encoding_blocks=2,
         out_channels_first_layer=8,
     ),
+    whole=True,
 )
 case(
     "unet",
@@ -154,7 +156,7 @@ case(
 
 case("compressai", "FactorizedPrior", cai("FactorizedPrior", 16, 24), whole=True)
 case("compressai", "FactorizedPriorReLU", cai("FactorizedPriorReLU", 16, 24))
-case("compressai", "ScaleHyperprior", cai("ScaleHyperprior", 16, 24))
+case("compressai", "ScaleHyperprior", cai("ScaleHyperprior", 16, 24), whole=True)
 case("compressai", "MeanScaleHyperprior", cai("MeanScaleHyperprior", 16, 24))
 case(
     "compressai",
@@ -167,8 +169,8 @@ case("compressai", "Cheng2020AnchorCheckerboard", cai("Cheng2020AnchorCheckerboa
 case("compressai", "Elic2022Official", cai("Elic2022Official", 32, 64, groups=[16, 16, 32]))
 case("compressai", "ScaleHyperpriorVbr", cai("ScaleHyperpriorVbr", 16, 24))
 
-case("kornia", "DexiNed", made("kornia.models.dexined", "DexiNed", pretrained=False))
-case("kornia", "RRDBNet", made("kornia.models.rrdbnet", "RRDBNet", 3, 3, num_block=1))
+case("kornia", "DexiNed", made("kornia.models.dexined", "DexiNed", pretrained=False), whole=True)
+case("kornia", "RRDBNet", made("kornia.models.rrdbnet", "RRDBNet", 3, 3, num_block=1), whole=True)
 case(
     "kornia",
     "UnetAtt KeyNet",

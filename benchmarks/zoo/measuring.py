@@ -30,13 +30,10 @@ def measure(case: Case, note: Callable[[Row], None]) -> None:
     row: Row = {"library": case.library, "name": case.name, "wraps": "not built"}
     try:
         net = case.build()
-        row |= {
-            "class": type(net).__name__,
-            "parameters": sum(p.numel() for p in net.parameters()),
-        }
     except Exception as error:
         note(row | {"why": line(error)})
         return
+    row |= {"class": type(net).__name__, "parameters": sum(p.numel() for p in net.parameters())}
     keys = list(net.state_dict())
     note(row | {"wraps": "crashed"})
     model = wrapped(case, net, row)
@@ -82,7 +79,7 @@ def tried(step: Callable[[OperatorMaskWrapper], object], model: OperatorMaskWrap
 
 
 def case_example(case: Case, row: Row) -> tuple[int, ...] | None:
-    return next((t["example"] for t in case.tries if row["wraps"] == label(t)), None)
+    return next((t.get("example") for t in case.tries if row["wraps"] == label(t)), None)
 
 
 def label(options: dict[str, Any]) -> str:
@@ -106,10 +103,9 @@ def wrapped(case: Case, net: nn.Module, row: Row) -> OperatorMaskWrapper | None:
                 continue
         row["seconds"] = round(time.process_time() - start, 2)
         row["wraps"] = label(options)
-        row["warned"] = [str(w.message)[:300] for w in caught if "opmask" in str(w.filename)]
-        row["warned"] += [
-            str(w.message)[:300] for w in caught if type(net).__name__ in str(w.message)
-        ]
+        ours = ("masks are read from", f"{type(net).__name__} ")
+        texts = [str(warning.message)[:400] for warning in caught]
+        row["warned"] = [text for text in texts if text.startswith(ours)]
         return model
     row["wraps"] = "refused"
     return None
@@ -202,6 +198,7 @@ def learns(model: OperatorMaskWrapper, batch: int) -> dict[str, float | int]:
     model.train()
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer, start, losses = torch.optim.Adam(trainable, 1e-3), time.process_time(), []
+    idle = 0
     while not losses or time.process_time() - start < LEARNING:
         optimizer.zero_grad()
         loss = (model(composite).image - real).square().mean()
@@ -210,6 +207,6 @@ def learns(model: OperatorMaskWrapper, batch: int) -> dict[str, float | int]:
             break
         loss.backward()
         optimizer.step()
-    idle = sum(p.grad is None for p in trainable) if len(losses) > 1 else 0
+        idle = sum(p.grad is None for p in trainable)
     ratio = round(losses[-1] / losses[0], 3)
     return {"ratio": ratio, "steps": len(losses) - 1, "idle": idle}

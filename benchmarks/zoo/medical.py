@@ -48,7 +48,7 @@ case(
     mn("SwinUNETR", 3, 3, feature_size=12, depths=(1, 1, 1, 1), spatial_dims=2),
     whole=True,
 )
-case("monai", "SegResNet", mn("SegResNet", **U, init_filters=8))
+case("monai", "SegResNet", mn("SegResNet", **U, init_filters=8), whole=True)
 case(
     "monai",
     "SegResNetDS",
@@ -70,7 +70,7 @@ case(
     mn("SegResNetVAE", (64, 96), **U, init_filters=8, vae_nz=16),
     tries=[{"example": (2, 3, 64, 96)}],
 )
-case("monai", "BasicUNet", mn("BasicUNet", **U, features=(8, 8, 16, 32, 32, 8)))
+case("monai", "BasicUNet", mn("BasicUNet", **U, features=(8, 8, 16, 32, 32, 8)), whole=True)
 case(
     "monai",
     "BasicUNetPlusPlus/ds",
@@ -94,7 +94,7 @@ case(
     ),
 )
 case("monai", "FlexibleUNet", mn("FlexibleUNet", 3, 3, "efficientnet-b0"))
-case("monai", "HighResNet", mn("HighResNet", **U))
+case("monai", "HighResNet", mn("HighResNet", **U), whole=True)
 case("monai", "AutoEncoder", mn("AutoEncoder", **U, channels=(8, 16, 16), strides=(2, 2, 2)))
 case(
     "monai",

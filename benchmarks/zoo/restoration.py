@@ -60,7 +60,12 @@ case(
     sp("Compact", "Compact", num_feat=24, num_conv=4, upscale=1),
     whole=True,
 )
-case("spandrel", "Compact/x4", sp("Compact", "Compact", num_feat=24, num_conv=4, upscale=4))
+case(
+    "spandrel",
+    "Compact/x4",
+    sp("Compact", "Compact", num_feat=24, num_conv=4, upscale=4),
+    whole=True,
+)
 case(
     "spandrel",
     "DAT",
@@ -88,7 +93,7 @@ case(
     sp("DRUNet", "DRUNet", in_nc=3, out_nc=3, nc=[8, 16, 32, 64], nb=1),
     whole=True,
 )
-case("spandrel", "DnCNN", sp("DnCNN", "DnCNN", in_nc=3, out_nc=3, nc=24, nb=6))
+case("spandrel", "DnCNN", sp("DnCNN", "DnCNN", in_nc=3, out_nc=3, nc=24, nb=6), whole=True)
 case(
     "spandrel",
     "FDnCNN",
@@ -281,6 +286,7 @@ case(
     "spandrel",
     "SPAN",
     sp("SPAN", "SPAN", num_in_ch=3, num_out_ch=3, feature_channels=16, upscale=1),
+    whole=True,
 )
 case(
     "spandrel",

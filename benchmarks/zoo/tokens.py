@@ -114,6 +114,7 @@ case(
         fusion_hidden_size=16,
     ),
     tries=squares(64),
+    whole=True,
 )
 case(
     "transformers",
