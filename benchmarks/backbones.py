@@ -26,6 +26,8 @@ import os
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 import argparse
+import contextlib
+import importlib
 import json
 import multiprocessing
 import resource
@@ -35,7 +37,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from zoo import CASES, Case
+from zoo import CASES, MODULES, Case
 from zoo.measuring import Row, measure
 
 from opmask.markdown import markdown_table
@@ -48,18 +50,18 @@ SUMMARY = ("library", "networks", "classes wrapped", "with nothing", "told more"
 REFUSED = ("refused", "not built", "crashed", "timed out", "out of memory")
 
 
-def child(case: Case, memory: int, seconds: int, sender: Connection) -> None:
+def child(case: Case, memory: int, seconds: int, learning: float, sender: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    measure(case, sender.send)
+    measure(case, learning, sender.send)
 
 
-def run(case: Case, memory: int, seconds: int) -> Row:
+def run(case: Case, memory: int, seconds: int, learning: float) -> Row:
     """Measures one network in a process of its own, within limits."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.Process(target=child, args=(case, memory, seconds, sender))
+    process = multiprocessing.Process(target=child, args=(case, memory, seconds, learning, sender))
     process.start()
     sender.close()
     row: Row = {"library": case.library, "name": case.name, "wraps": "crashed"}
@@ -177,6 +179,7 @@ def main() -> None:
     parser.add_argument("--libraries", nargs="+", choices=libraries, default=libraries)
     parser.add_argument("--only", default="", help="a part of the library's and network's name")
     parser.add_argument("--seconds", type=int, default=120, help="CPU seconds for each network")
+    parser.add_argument("--learn", type=float, default=8, help="of which to learn; 0: not at all")
     parser.add_argument("--memory", type=int, default=12, help="GiB of memory for each network")
     parser.add_argument("--no-run", action="store_true", help="only print what is in --out")
     flags = parser.parse_args()
@@ -184,7 +187,10 @@ def main() -> None:
     for case in [] if flags.no_run else in_turn(flags.libraries, flags.only):
         if (case.library, case.name) in done:
             continue
-        row = run(case, flags.memory * 2**30, flags.seconds)
+        for module in MODULES[case.library]:  # before the fork, and once
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
+        row = run(case, flags.memory * 2**30, flags.seconds, flags.learn)
         with flags.out.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(f"{case.library} {case.name}: {row['wraps']}", flush=True)

@@ -20,11 +20,13 @@ from zoo.case import Case
 __all__ = ["Row", "measure"]
 
 Row = dict[str, Any]
-LEARNING = 8.0  # CPU seconds
 
 
-def measure(case: Case, note: Callable[[Row], None]) -> None:
-    """Measures a network; after each step `note` gets what is known so far."""
+def measure(case: Case, learning: float, note: Callable[[Row], None]) -> None:
+    """Measures a network; after each step `note` gets what is known so far.
+
+    It may learn for so many CPU seconds, and need not with 0.
+    """
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     row: Row = {"library": case.library, "name": case.name, "wraps": "not built"}
@@ -60,7 +62,9 @@ def measure(case: Case, note: Callable[[Row], None]) -> None:
     }
     if case.whole:
         steps |= {"export": exports, "compile": compiles}
-    for name, step in {**steps, "learns": lambda m: learns(m, 1 if single else 4)}.items():
+    if learning:
+        steps["learns"] = lambda m: learns(m, 1 if single else 4, learning)
+    for name, step in steps.items():
         model.eval()
         row[name] = tried(step, model)
         note(row)
@@ -189,7 +193,7 @@ def compiles(model: OperatorMaskWrapper) -> bool:
     return bool((compiled(image).image - model(image).image).abs().max() < 1e-4)
 
 
-def learns(model: OperatorMaskWrapper, batch: int) -> dict[str, float | int]:
+def learns(model: OperatorMaskWrapper, batch: int, seconds: float) -> dict[str, float | int]:
     """Undoing the darkening of a quadrant: the loss over that at the start, at most by a half."""
     real = smooth(batch, 64, 64, 7)
     composite = real.clone()
@@ -199,7 +203,7 @@ def learns(model: OperatorMaskWrapper, batch: int) -> dict[str, float | int]:
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer, start, losses = torch.optim.Adam(trainable, 1e-3), time.process_time(), []
     idle = 0
-    while not losses or time.process_time() - start < LEARNING:
+    while not losses or time.process_time() - start < seconds:
         optimizer.zero_grad()
         loss = (model(composite).image - real).square().mean()
         losses.append(loss.item())
