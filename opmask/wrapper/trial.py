@@ -110,10 +110,9 @@ def try_out(
                 if _is_wrong_call(errors):
                     break
             else:
-                chosen = example is None and size is None
-                return trial._replace(
-                    doubts=trial.doubts + (_limits(backbone, trial, probe) if chosen else ())
-                )
+                searched = example is None and size is None
+                limits = _limits(backbone, trial.rule, probe) if searched else ()
+                return trial._replace(doubts=trial.doubts + limits)
     # What went wrong after the network had run says more than that other sizes do not suit it.
     ran = [error for error in errors if not isinstance(error, _CallError)]
     other = "" if example is None else "another "
@@ -136,15 +135,14 @@ def _is_wrong_call(errors: list[Exception]) -> bool:
     return [type(error) for error in last] == [TypeError] * 2 and str(last[0]) == str(last[1])
 
 
-def _limits(backbone: nn.Module, trial: Trial, example: Tensor) -> tuple[str, ...]:
+def _limits(backbone: nn.Module, rule: SizeRule, example: Tensor) -> tuple[str, ...]:
     """What the user should know who has let the images be searched for."""
-    kind, fixed = type(backbone).__name__, trial.rule.fixed
-    found = []
-    if fixed:
+    kind, found = type(backbone).__name__, []
+    if rule.fixed:
         found.append(
-            f"{kind} takes {fixed[0]}x{fixed[1]} pixels and no other size that was tried, so "
-            "every image is resized to that. Pass example= an image batch of that size if this is "
-            "right, or of another one that it takes."
+            f"{kind} takes {rule.fixed[0]}x{rule.fixed[1]} pixels and no other size that was "
+            "tried, so every image is resized to that. Pass example= an image batch of that size "
+            "if this is right, or of another one that it takes."
         )
     if len(example) == 1:
         found.append(
