@@ -257,6 +257,18 @@ class EvaluationOnly(Plain):
         return super().forward(x)
 
 
+class OneSizeInTraining(Plain):
+    """Has a branch in training mode that takes 64x96 pixels alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code = nn.Linear(16 * 64 * 96, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.trunk(x)
+        return self.out(y) + (self.code(y.flatten(1)).sum() if self.training else 0)
+
+
 class Counting(Plain):
     """Keeps statistics in training mode: by a layer, in place, and as a new tensor each time."""
 

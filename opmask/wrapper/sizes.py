@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["SizeRule", "find_sizes"]
+__all__ = ["SizeRule", "enlarged", "find_sizes"]
 
 SMALLEST = 16
 """The smallest height or width that a model accepts, in pixels."""
@@ -63,7 +63,7 @@ def find_sizes(
         # One side grows more than the other, so that a network for square images only is found
         # out. Where there is nothing to search for, the smaller of such images will do.
         rows, columns = (multiple, 0) if multiple_of else (multiple, 2 * multiple)
-        if accepts(_enlarged(example, rows, columns)):
+        if accepts(enlarged(example, rows, columns)):
             return SizeRule(multiple, _find_least(example, accepts, multiple))
     if multiple_of:
         raise ValueError(
@@ -83,7 +83,8 @@ def find_sizes(
     return SizeRule(1, 1, (height, width))
 
 
-def _enlarged(image: Tensor, rows: int, columns: int) -> Tensor:
+def enlarged(image: Tensor, rows: int, columns: int) -> Tensor:
+    """An image with that many more rows and columns, which repeat its last."""
     return F.pad(image, (0, columns, 0, rows), mode="replicate")
 
 
@@ -98,7 +99,7 @@ def _find_least(example: Tensor, accepts: Callable[[Tensor], bool], multiple: in
     if size >= largest:
         return largest
     rows, columns = (max(2 * largest - side, 0) for side in example.shape[-2:])
-    image = _enlarged(example[:1], rows, columns + multiple)
+    image = enlarged(example[:1], rows, columns + multiple)
     while size <= 2 * largest:
         crops = (image[..., :size, : size + longer].contiguous() for longer in (0, multiple))
         if all(accepts(crop) for crop in crops):

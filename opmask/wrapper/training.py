@@ -57,19 +57,20 @@ def try_training(
         What the step showed.
     """
     backbone.train()
-    error = None
+    error: Exception | None = None
     for image in images:
         try:
             with _kept(backbone):
                 return _step(head, backbone, image, run, learns)
         except Exception as caught:  # whatever the network raises, it is no reason not to wrap it
             error = error or caught
+    why = "".join(str(error).strip().splitlines()[:1]).rstrip(".")
     return TrainingStep(
         set(),
         set(),
-        f"{type(backbone).__name__} cannot be trained as it is: in training mode, "
-        f"{str(error).strip().rstrip('.')}. To train it all the same, let it stay in evaluation "
-        "mode: call model.backbone.eval() after model.train().",
+        f"{type(backbone).__name__} cannot be trained as it is: in training mode, {why}. To train "
+        "it all the same, let it stay in evaluation mode: call model.backbone.eval() after "
+        "model.train().",
     )
 
 

@@ -18,7 +18,7 @@ from opmask.color import check_image
 from opmask.wrapper.attached import find_start, find_stop
 from opmask.wrapper.heads import MaskHead, OutputHead, Run
 from opmask.wrapper.probing import HeadChoice, find_head
-from opmask.wrapper.sizes import SizeRule, find_sizes
+from opmask.wrapper.sizes import SizeRule, enlarged, find_sizes
 from opmask.wrapper.training import TrainingStep, try_training
 
 __all__ = ["Trial", "try_out"]
@@ -216,7 +216,10 @@ def _try(
             return Trial(head, rule, set(), set(), ())
     unused = set() if found is None else found.unused
     learns = any(p.requires_grad and p not in unused for p in backbone.parameters())
-    step = try_training(head, backbone, [_small(example, rule, 2), example], run, learns)
+    images = [_small(example, rule, 2)]
+    if not rule.fixed:  # of a size that was accepted, but not the example's, which may be special
+        images.append(enlarged(example, rule.multiple_of, 2 * rule.multiple_of))
+    step = try_training(head, backbone, images, run, learns)
     return _trained(backbone, head, rule, found, step)
 
 

@@ -4,7 +4,15 @@ import warnings
 import pytest
 import torch
 from torch import nn
-from zoo import AuxiliaryInTraining, Counting, EvaluationOnly, Experts, OtherInTraining, Plain
+from zoo import (
+    AuxiliaryInTraining,
+    Counting,
+    EvaluationOnly,
+    Experts,
+    OneSizeInTraining,
+    OtherInTraining,
+    Plain,
+)
 
 import opmask
 from opmask import OperatorMaskWrapper, OutputHead
@@ -15,6 +23,7 @@ from opmask import OperatorMaskWrapper, OutputHead
     [
         (OtherInTraining, "in training mode, layer 'out' did not run"),
         (EvaluationOnly, r"in training mode, .*it raised RuntimeError: targets must be given"),
+        (OneSizeInTraining, r"in training mode, on an image batch of shape \(2, 3, 16, 16\) it"),
     ],
 )
 def test_a_network_that_cannot_be_trained_is_wrapped_with_a_word_on_how_to(kind, why):
