@@ -47,7 +47,7 @@ HEADINGS = (
     "state dict", "copy", "export", "compile", "learns",
 )  # fmt: skip
 SUMMARY = ("library", "networks", "classes wrapped", "with nothing", "told more", "not wrapped")
-REFUSED = ("refused", "not built", "crashed", "timed out", "out of memory")
+REFUSED = ("refused", "not built", "crashed")
 
 
 def child(case: Case, memory: int, seconds: int, learning: float, sender: Connection) -> None:
@@ -76,7 +76,8 @@ def run(case: Case, memory: int, seconds: int, learning: float) -> Row:
         process.kill()
     process.join()
     if process.exitcode:
-        row |= {"ended": f"status {process.exitcode}, of at most {seconds} CPU seconds"}
+        limits = f"after at most {seconds} CPU seconds or {4 * seconds} s"
+        row["ended"] = f"ended with status {process.exitcode}, {limits}"
     return row
 
 

@@ -177,20 +177,51 @@ def copies(model: OperatorMaskWrapper) -> bool:
         return bool((stacked(model, image) - stacked(twin, image)).abs().max() < 1e-4)
 
 
-@torch.no_grad()
-def exports(model: OperatorMaskWrapper) -> bool:
-    image, file = smooth(1, 128, 128, 6), io.BytesIO()
-    torch.export.save(torch.export.export(model, (image,)), file)
-    file.seek(0)
-    loaded = torch.export.load(file).module()
-    return bool((loaded(image).image - model(image).image).abs().max() < 1e-4)
+class Bare(nn.Module):
+    """The network as the wrapper calls it, without the wrapper."""
+
+    def __init__(self, model: OperatorMaskWrapper) -> None:
+        super().__init__()
+        self.net, self.call, self.preprocess = model.backbone, model.call, model.preprocess
+
+    def forward(self, image: Tensor) -> object:
+        x = image if self.preprocess is None else self.preprocess(image)
+        return self.net(x) if self.call is None else self.call(self.net, x)
 
 
-@torch.no_grad()
-def compiles(model: OperatorMaskWrapper) -> bool:
+def or_bare(
+    make: Callable[[nn.Module, Tensor], nn.Module], model: OperatorMaskWrapper
+) -> bool | str:
+    """Whether what is made of a wrapper gives the same; why not, and whether the network does."""
     image = smooth(1, 128, 128, 6)
-    compiled = torch.compile(model, fullgraph=True, backend="eager")
-    return bool((compiled(image).image - model(image).image).abs().max() < 1e-4)
+    try:
+        made = make(model, image)
+        return bool((made(image).image - model(image).image).abs().max() < 1e-4)
+    except Exception as error:
+        bare = tried(lambda m: make(Bare(m).eval(), image)(image) is not None, model)
+        return f"{line(error)[:200]} The bare network: {'does' if bare is True else bare[:99]}"
+
+
+@torch.no_grad()
+def exports(model: OperatorMaskWrapper) -> bool | str:
+    def exported(network: nn.Module, image: Tensor) -> nn.Module:
+        file = io.BytesIO()
+        torch.export.save(torch.export.export(network, (image,)), file)
+        file.seek(0)
+        return torch.export.load(file).module()
+
+    return or_bare(exported, model)
+
+
+@torch.no_grad()
+def compiles(model: OperatorMaskWrapper) -> bool | str:
+    def compiled(network: nn.Module, image: Tensor) -> nn.Module:
+        torch.compiler.reset()
+        whole = torch.compile(network, fullgraph=True, backend="eager")
+        whole(image)
+        return whole
+
+    return or_bare(compiled, model)
 
 
 def learns(model: OperatorMaskWrapper, batch: int, seconds: float) -> dict[str, float | int]:
