@@ -60,6 +60,8 @@ def describe(model: OperatorMaskWrapper | DirectRGB) -> str:
 
 def _describe_wrapper(model: OperatorMaskWrapper) -> WrapperAbout:
     calibration = model.calibration
+    trainable = {name for name, p in model.backbone.named_parameters() if p.requires_grad}
+    idle = [name for name in model.unused if name in trainable]
     return WrapperAbout(
         backbone=_describe_backbone(model.backbone),
         region=model.region,
@@ -69,7 +71,8 @@ def _describe_wrapper(model: OperatorMaskWrapper) -> WrapperAbout:
         fixed=model.size_rule.fixed,
         least=model.size_rule.least,
         size=model.size,
-        unused=model.unused,
+        unused=[name for name in model.unused if name not in trainable],
+        idle=idle or UNSET,
         call=_name(model.call),
         preprocess=_name(model.preprocess),
         calibration=UNSET
@@ -177,9 +180,11 @@ def _parts(
         return Parts(network, None, None)
     retoucher = build_retoucher(about.operators, retoucher)
     head = _build_head(about.head, network, len(retoucher.ranges))
-    unknown = set(about.unused) - dict(network.named_parameters()).keys()
-    if unknown:
-        raise ValueError(f"'unused' must name parameters of the network, got {min(unknown)!r}.")
+    idle = [] if about.idle is UNSET else about.idle
+    for key, names in ("unused", about.unused), ("idle", idle):
+        unknown = set(names) - dict(network.named_parameters()).keys()
+        if unknown:
+            raise ValueError(f"{key!r} must name parameters of the network, got {min(unknown)!r}.")
     return Parts(network, retoucher, head)
 
 
@@ -228,9 +233,10 @@ def _build_wrapper(
     )
     if about.calibration is not UNSET:
         model.calibration = Calibration(**msgspec.structs.asdict(about.calibration))
-    model.unused = about.unused
-    for name in model.unused:
+    for name in about.unused:
         model.backbone.get_parameter(name).requires_grad_(False)
+    unused = {*about.unused, *([] if about.idle is UNSET else about.idle)}
+    model.unused = [name for name, _ in model.backbone.named_parameters() if name in unused]
     return model
 
 

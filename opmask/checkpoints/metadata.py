@@ -155,7 +155,8 @@ class DirectAbout(Struct, frozen=True, tag_field="kind", tag="DirectRGB"):
 class WrapperAbout(Struct, frozen=True, tag_field="kind", tag="OperatorMaskWrapper"):
     """A :class:`opmask.OperatorMaskWrapper`; callables by their names.
 
-    Older files lack `least`: the sizes are searched for when such a file is loaded.
+    Older files lack `least`: the sizes are searched for when such a file is loaded. `idle` is what
+    got no gradient when the wrapper was built, but is not frozen.
     """
 
     backbone: BackboneAbout
@@ -170,6 +171,7 @@ class WrapperAbout(Struct, frozen=True, tag_field="kind", tag="OperatorMaskWrapp
     preprocess: Name | None
     calibration: CalibrationAbout | UnsetType = UNSET
     least: Side | UnsetType = UNSET
+    idle: list[Name] | UnsetType = UNSET
     format: int = FORMAT
 
     def __post_init__(self) -> None:

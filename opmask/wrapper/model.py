@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from opmask.color import check_image
 from opmask.retouch import Retoucher, lab_retoucher
 from opmask.wrapper.calibration import Calibration
 from opmask.wrapper.checks import check_backbone, check_multiple
 from opmask.wrapper.heads import MaskHead, OutputHead, precision
+from opmask.wrapper.inputs import check_inputs, check_size, pad_to_multiple, with_region
 from opmask.wrapper.sizes import SMALLEST, SizeRule
 from opmask.wrapper.trial import try_out
 
@@ -49,9 +49,8 @@ class OperatorMaskWrapper(nn.Module):
     The network runs as it is. A hook keeps the input of its last layer, and a new zero layer turns
     that into one logit map for each mask, so an untrained wrapper returns its input. The network's
     own output is not used, its `state_dict` keys stay as they were, and parameters after the
-    tapped layer are frozen (`unused` names them), since no gradient reaches them. In evaluation
-    mode without gradients, what comes after that layer does not run, unless a hook of somebody
-    else's would miss it.
+    tapped layer are frozen, since no gradient reaches them. In evaluation mode without gradients,
+    what comes after that layer does not run, unless a hook of somebody else's would miss it.
 
     Args:
         backbone: The network. What it puts out does not matter: only its features are used.
@@ -66,13 +65,23 @@ class OperatorMaskWrapper(nn.Module):
         preprocess: Maps the RGB image in :math:`[0, 1]` to the network's input, such as
             `opmask.LAB_CENTERED.from_rgb` or `torchvision.transforms.Normalize(mean, std)`.
         example: An image batch that the network accepts, with shape :math:`(B, 3, H, W)`, if it
-            has a fixed size or wants a batch of 1. Best not square.
+            has a size of its own that is not found, or wants a batch of 1. Best not square.
         multiple_of: The number that height and width must be multiples of; searched for if `None`.
         size: The size at which the network runs: the longer side, or height and width. The masks
             are enlarged. If `None`, the image's own size, or the only one that the network
             accepts.
 
+    Warns:
+        UserWarning: If masks are read from a coarse map or past much of the network, if the
+            network turned out to accept a single size or one image at a time, or if it fails in
+            training mode: one step of training is tried.
+
     Attributes:
+        unused: The names of the parameters that get no gradient. Those whose results masks are not
+            read from are frozen. The others took no part when the network was tried out, as an
+            expert that was not called: they may yet, and stay as they are. So
+            `DistributedDataParallel` wants ``find_unused_parameters=True`` if one of them has
+            `requires_grad`; or freeze these, if you know that they are never used.
         calibration: How far to trust the regions that the model finds by itself, for
             :func:`opmask.inference.harmonize`; `None` until one is set.
 
@@ -125,15 +134,16 @@ class OperatorMaskWrapper(nn.Module):
             self.call, self.preprocess = call, preprocess
             self.calibration: Calibration | None = None
             names = [*self.retoucher.ranges]
-            self.head, self.size_rule, unused, doubt = try_out(
-                self._run, backbone, names, head, example, multiple_of, region=region
+            self.head, self.size_rule, frozen, idle, doubts = try_out(
+                self._run, backbone, names, head, example, multiple_of, size, region=region
             )
         self.size = self._fixed_or(size)
+        unused = frozen | idle
         self.unused = [name for name, p in backbone.named_parameters() if p in unused]
-        if doubt:
+        for doubt in doubts:
             warnings.warn(doubt, stacklevel=2)
         # No gradient reaches them, and DistributedDataParallel would fail.
-        for parameter in unused:
+        for parameter in frozen:
             parameter.requires_grad_(False)
 
     @property
@@ -236,69 +246,6 @@ class OperatorMaskWrapper(nn.Module):
                 f"accepts, got {size}. Leave it out."
             )
         return fixed or size
-
-
-def check_inputs(image: Tensor, region: Tensor | None, takes_region: bool) -> None:
-    """Raises unless a model that takes a region, or not, can work with these two."""
-    check_image(image)
-    if min(image.shape[-2:]) < SMALLEST:
-        raise ValueError(
-            f"'image' must be at least {SMALLEST}x{SMALLEST} pixels, "
-            f"got {tuple(image.shape[-2:])}."
-        )
-    if region is None:
-        return
-    if not takes_region:
-        raise ValueError(
-            "this model is blind: it was built without region=True, so 'region' must be None. "
-            "Use edit(..., region=region) if you only want to confine the masks."
-        )
-    if not isinstance(region, Tensor):
-        raise TypeError(f"'region' must be a tensor, got {type(region).__name__}.")
-    want = (image.shape[0], 1, *image.shape[-2:])
-    if region.shape != want:
-        raise ValueError(
-            f"'region' must have shape {want} to fit the image, got {tuple(region.shape)}."
-        )
-
-
-def with_region(x: Tensor, region: Tensor | None) -> Tensor:
-    """A network's input with the region as one more channel; -1, unknown, if there is none."""
-    plane = torch.full_like(x[:, :1], -1.0) if region is None else region.to(x.dtype)
-    return torch.cat([x, plane], 1)
-
-
-def pad_to_multiple(image: Tensor, rule: SizeRule) -> Tensor:
-    r"""Repeats the last row and column until the network accepts the size; a copy in any case.
-
-    Args:
-        image: An image, with shape :math:`(B, C, H, W)`.
-        rule: The sizes that the network accepts.
-
-    Returns:
-        The padded image, with shape :math:`(B, C, H', W')`; the image itself lies at its top left.
-
-    Example:
-        >>> import torch
-        >>> pad_to_multiple(torch.rand(1, 3, 97, 131), SizeRule(32, 32)).shape
-        torch.Size([1, 3, 128, 160])
-    """
-    multiple = rule.multiple_of
-    rows, columns = (max(-s % multiple, rule.least - s) for s in image.shape[-2:])
-    if not (rows or columns):
-        return image.clone()  # because some networks change their input in place
-    return F.pad(image, (0, columns, 0, rows), mode="replicate")
-
-
-def check_size(size: int | tuple[int, int]) -> None:
-    """Raises unless `size` is a longer side, or a height and a width."""
-    sides = (size, size) if isinstance(size, int) else size
-    whole = isinstance(sides, tuple) and all(isinstance(side, int) for side in sides)
-    if not whole or len(sides) != 2 or min(sides) < SMALLEST:
-        raise ValueError(
-            "'size' must be the longer side or height and width, in whole pixels from "
-            f"{SMALLEST}, got {size!r}."
-        )
 
 
 def fit_longer_side(size: tuple[int, int], longer: int) -> tuple[int, int]:

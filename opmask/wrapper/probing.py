@@ -8,12 +8,14 @@ the parameters that the output depends on. It is read off the autograd graph of 
 last convolution that ran" is another layer in about one network of nine: auxiliary heads,
 squeeze-and-excitation blocks and fixed colour shifts run after the real head, and the only
 convolution of a vision transformer is its first layer.
+
+What has the size of the image is the output, where there is such a thing: the likelihoods of a
+codec and the smaller maps of deep supervision are not. Where such layers do not do, the layers of
+a class of the network's own take their turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
@@ -23,12 +25,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from opmask.wrapper.geometry import Geometry
-from opmask.wrapper.heads import FREEZE, NO_GRADIENT, MaskHead, as_map, precision
+from opmask.wrapper.heads import FREEZE, NO_GRADIENT, MaskHead, Run, as_map, precision
 
-__all__ = ["HeadChoice", "find_head", "find_start", "find_stop"]
+__all__ = ["HeadChoice", "find_head", "parameters_behind"]
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-Run = Callable[[Tensor], object]
 
 
 class HeadChoice(NamedTuple):
@@ -36,11 +37,13 @@ class HeadChoice(NamedTuple):
 
     Args:
         head: The mask head, not yet attached to the network.
+        behind: The parameters that its features depend on.
         unused: The parameters that only matter after its layer.
         doubt: What speaks against the layer, or an empty string.
     """
 
     head: MaskHead
+    behind: set[nn.Parameter]
     unused: set[nn.Parameter]
     doubt: str
 
@@ -55,12 +58,12 @@ class _LayerCall(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """A layer to read masks from, whose input depends on `share` of the parameters."""
+    """A layer to read masks from: with it, `share` of the parameters have had their say."""
 
     share: float
     name: str
     geometry: Geometry
-    unused: set[nn.Parameter]
+    behind: set[nn.Parameter]
 
     @property
     def doubt(self) -> str:
@@ -94,31 +97,33 @@ def find_head(
         name: The layer to read from; searched for if `None`.
 
     Returns:
-        The mask head, the parameters that it leaves unused, and what speaks against it.
+        The mask head, the parameters that it uses and leaves unused, and what speaks against it.
 
     Raises:
         ValueError: If there is no such layer.
     """
     ran, outputs = _record(backbone, example, run, name)
-    reached = _parameters_behind(outputs)
+    everything = parameters_behind(outputs)
     if not ran:
         wanted = "no convolution or linear layer" if name is None else f"no layer {name!r}"
         raise ValueError(
             f"there is {wanted} that ran. Pass head= the name of a module whose input is a map of "
             "the image"
         )
-    if not reached:
+    if not everything:
         raise ValueError(NO_GRADIENT)
     # A layer with fewer inputs than masks, such as a final 3x3 colour matrix, only if there is
     # nothing else.
     ran.sort(key=lambda r: getattr(r.layer, "in_channels", channels) < channels)
-    best = _choose(ran, outputs, reached, example, named=name is not None)
-    others = set(backbone.parameters()) - reached
-    if best.unused == reached and any(parameter.requires_grad for parameter in others):
+    # Layers of a class of the network's own, too.
+    ran.sort(key=lambda r: not isinstance(r.layer, LAYERS))
+    best = _choose(ran, outputs, example, named=name is not None)
+    unused, others = everything - best.behind, set(backbone.parameters()) - everything
+    if unused == everything and any(parameter.requires_grad for parameter in others):
         raise ValueError(NO_GRADIENT + FREEZE)
     dtype = torch.promote_types(precision(backbone, example), torch.float32)
     head = MaskHead(best.name, channels, best.geometry).to(example.device, dtype)
-    return HeadChoice(head, best.unused, "" if name else best.doubt)
+    return HeadChoice(head, best.behind, unused, "" if name else best.doubt)
 
 
 def _record(
@@ -132,13 +137,11 @@ def _record(
     def record(
         layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: object
     ) -> None:
-        if isinstance(output, Tensor):
-            features = args[0] if args else next(iter(kwargs.values()))
+        features = next(iter((*args, *kwargs.values())), None)
+        if isinstance(output, Tensor) and isinstance(features, Tensor):
             ran.append(_LayerCall(names[layer], layer, features, output))
 
-    watched = [
-        m for m, n in names.items() if (isinstance(m, LAYERS) if name is None else n == name)
-    ]
+    watched = [m for m, n in names.items() if (_has_weight(m) if name is None else n == name)]
     # First of all hooks, so that it sees what the layer itself put out.
     hooks = [m.register_forward_hook(record, prepend=True, with_kwargs=True) for m in watched]
     try:
@@ -155,7 +158,14 @@ def _record(
     return ran[::-1], outputs or [r.output for r in ran]
 
 
-def _parameters_behind(tensors: list[Tensor]) -> set[nn.Parameter]:
+def _has_weight(module: nn.Module) -> bool:
+    """Whether a module is a layer, of a class that is known or of the network's own."""
+    if isinstance(module, LAYERS):
+        return True
+    return not module._modules and any(parameter.ndim > 1 for parameter in module.parameters())
+
+
+def parameters_behind(tensors: list[Tensor]) -> set[nn.Parameter]:
     """The leaves of the autograd graph that the tensors were computed from."""
     stack, seen, found = [t.grad_fn for t in tensors], set(), set()
     while stack:
@@ -170,24 +180,26 @@ def _parameters_behind(tensors: list[Tensor]) -> set[nn.Parameter]:
 
 
 def _choose(
-    ran: list[_LayerCall],
-    outputs: list[Tensor],
-    reached: set[nn.Parameter],
-    example: Tensor,
-    *,
-    named: bool,
+    ran: list[_LayerCall], outputs: list[Tensor], example: Tensor, *, named: bool
 ) -> _Candidate:
+    size = example.shape[-2:]
+    reached = parameters_behind([t for t in outputs if t.shape[-2:] == size] or outputs)
     best, refused = None, []
     for r in ran:
+        known = isinstance(r.layer, LAYERS)
+        if not known and best is not None and best.share >= 0.5:
+            break  # a layer of another class only where there is nothing else
         try:
             geometry = _geometry(r, example, outputs)
         except ValueError as error:
             refused.append(f"{r.name}: {error}")
             continue
-        behind = _parameters_behind([r.features])
+        behind = parameters_behind([r.features])
         said = reached & (behind | set(r.layer.parameters()))
         share = sum(p.numel() for p in said) / sum(p.numel() for p in reached)
-        candidate = _Candidate(share, r.name, geometry, reached - behind)
+        if not (known or named) and share < 0.5:
+            continue
+        candidate = _Candidate(share, r.name, geometry, behind)
         best = candidate if best is None or candidate.rank > best.rank else best
         if share > 0.9:
             break
@@ -213,9 +225,9 @@ def _geometry(ran: _LayerCall, example: Tensor, outputs: list[Tensor]) -> Geomet
     maps = as_map(ran.features.detach(), (height, width), inputs or ran.features.shape[1])
     geometry, (h, w) = _copy_geometry(ran, maps)
     scale = Fraction(w - h, width - height) if width != height else Fraction(h, height)
-    if scale <= 0 or 1 not in scale.as_integer_ratio():
-        raise ValueError(f"it maps {height}x{width} pixels to {h}x{w}, no whole-number scale")
     excess = int(h - scale * height)
+    if scale <= 0 or 1 not in scale.as_integer_ratio() or w - scale * width != excess:
+        raise ValueError(f"it maps {height}x{width} pixels to {h}x{w}, no whole-number scale")
     per_place = scale.denominator
     out = getattr(ran.layer, "out_channels", getattr(ran.layer, "out_features", 0))
     sub_pixel = any(
@@ -243,70 +255,3 @@ def _copy_geometry(ran: _LayerCall, maps: Tensor) -> tuple[Geometry, tuple[int, 
         if output is not None and output.shape[-2:] == ran.output.shape[-2:]:
             return geometry, tuple(output.shape[-2:])
     return Geometry(inputs), tuple(maps.shape[-2:])  # type: ignore[return-value]
-
-
-@torch.no_grad()
-def find_start(head: MaskHead, example: Tensor, run: Run) -> MaskHead:
-    r"""Finds where the image begins in a map that is larger than the image's share of it.
-
-    A window that the network pads on one side only would otherwise shift every mask. One spot of
-    the image is changed, and the features that move tell where it went.
-
-    Args:
-        head: The mask head, attached.
-        example: An image that the network accepts, with shape :math:`(B, 3, H, W)`.
-        run: Calls the network with an image.
-
-    Returns:
-        The mask head with the right start; the one given if it has no excess.
-    """
-    geometry, (height, width) = head.geometry, example.shape[-2:]
-    if geometry.excess <= 0:
-        return head
-    moved = example.clone()
-    moved[..., height // 2 - 2 : height // 2 + 2, width // 2 - 2 : width // 2 + 2] *= -1
-    maps = [
-        as_map(head.features(lambda image=image: run(image)), (height, width), geometry.inputs)  # type: ignore[misc]
-        for image in (example, moved)
-    ]
-    energy = (maps[1] - maps[0]).square().sum((0, 1, 3))
-    rows = torch.arange(len(energy), device=energy.device)
-    centre = float((energy * rows).sum() / energy.sum())
-    margin = (len(energy) - head.layer(maps[0].to(head.layer.weight)).shape[-2]) / 2
-    begin = centre - margin - geometry.scale[0] * height / geometry.scale[1] / 2 + 0.5
-    start = min((0, geometry.excess // 2, geometry.excess), key=lambda s: abs(s - begin))
-    head.geometry = replace(geometry, start=start)
-    return head
-
-
-@torch.no_grad()
-def find_stop(head: MaskHead, backbone: nn.Module, example: Tensor, run: Run) -> None:
-    r"""Finds out whether the network may stop at the tapped layer, and notes it in the geometry.
-
-    Not if the layer runs several times, because it is the last input that counts; nor if a run
-    that was cut short changes what the next one gives, as in a network that tidies up at its end.
-
-    Args:
-        head: The mask head, attached.
-        backbone: The network, in evaluation mode.
-        example: An image that the network accepts, with shape :math:`(B, 3, H, W)`.
-        run: Calls the network with an image.
-    """
-    calls = []
-    layer = backbone.get_submodule(head.name)
-    counter = layer.register_forward_hook(lambda *_: calls.append(1))
-    try:
-        whole = head.features(lambda: run(example)).clone()
-    finally:
-        counter.remove()
-    once = len(calls) == 1
-    if once:
-        try:
-            cut = [head.features(lambda: run(example), stop=True).clone() for _ in range(2)]
-            once = all(torch.equal(features, whole) for features in cut)
-        except Exception:  # whatever the network raises, it does not stand that
-            once = False
-        if not once:
-            with suppress(Exception):
-                run(example)  # tidies up
-    head.geometry = replace(head.geometry, once=once)

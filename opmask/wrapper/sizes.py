@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["SizeRule", "find_sizes"]
+__all__ = ["SizeRule", "enlarged", "find_sizes"]
 
 SMALLEST = 16
 """The smallest height or width that a model accepts, in pixels."""
@@ -51,7 +51,8 @@ def find_sizes(
 
     Raises:
         ValueError: If the network accepts a size that is not square, but no rule for others was
-            found; or if the known multiple is wrong.
+            found; if what it gives for the example does not fit it; or if the known multiple is
+            wrong.
     """
     height, width = example.shape[-2:]
     common = math.gcd(height, width)
@@ -62,7 +63,7 @@ def find_sizes(
         # One side grows more than the other, so that a network for square images only is found
         # out. Where there is nothing to search for, the smaller of such images will do.
         rows, columns = (multiple, 0) if multiple_of else (multiple, 2 * multiple)
-        if accepts(_enlarged(example, rows, columns)):
+        if accepts(enlarged(example, rows, columns)):
             return SizeRule(multiple, _find_least(example, accepts, multiple))
     if multiple_of:
         raise ValueError(
@@ -74,17 +75,34 @@ def find_sizes(
             f"it accepts {height}x{width}, but how it rounds other sizes could not be found out. "
             "Pass multiple_of= the size multiple that it needs"
         )
+    if not accepts(example):
+        raise ValueError(
+            f"what it gives for {height}x{width} pixels is no map of them. Pass head= the name of "
+            "a layer whose input is one, or example= an image of another size"
+        )
     return SizeRule(1, 1, (height, width))
 
 
-def _enlarged(image: Tensor, rows: int, columns: int) -> Tensor:
+def enlarged(image: Tensor, rows: int, columns: int) -> Tensor:
+    """An image with that many more rows and columns, which repeat its last."""
     return F.pad(image, (0, columns, 0, rows), mode="replicate")
 
 
 def _find_least(example: Tensor, accepts: Callable[[Tensor], bool], multiple: int) -> int:
-    """The smallest of 16, 32, 64 ... that works; deep networks need more than one pixel."""
+    """The smallest of 16, 32, 64 ... that works; deep networks need more than one pixel.
+
+    It must work for a single image, whose pixels are all that there is to normalise with, and
+    where one side alone is longer: some networks pad in another way as soon as one is short.
+    """
+    largest = math.ceil(min(example.shape[-2:]) / multiple) * multiple
     size = math.ceil(SMALLEST / multiple) * multiple
-    limit = min(example.shape[-2:])
-    while size < limit and not accepts(example[..., :size, :size].contiguous()):
+    if size >= largest:
+        return largest
+    rows, columns = (max(2 * largest - side, 0) for side in example.shape[-2:])
+    image = enlarged(example[:1], rows, columns + multiple)
+    while size <= 2 * largest:
+        crops = (image[..., :size, : size + longer].contiguous() for longer in (0, multiple))
+        if all(accepts(crop) for crop in crops):
+            return size
         size *= 2
-    return min(size, math.ceil(limit / multiple) * multiple)
+    return largest

@@ -15,21 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from opmask.color import check_image
-from opmask.wrapper.heads import MaskHead, OutputHead
-from opmask.wrapper.probing import HeadChoice, find_head, find_start, find_stop
-from opmask.wrapper.sizes import SizeRule, find_sizes
+from opmask.wrapper.attached import find_start, find_stop
+from opmask.wrapper.heads import MaskHead, OutputHead, Run
+from opmask.wrapper.probing import HeadChoice, find_head
+from opmask.wrapper.sizes import SizeRule, enlarged, find_sizes
+from opmask.wrapper.training import TrainingStep, try_training
 
 __all__ = ["Trial", "try_out"]
 
 # Sides of the images that a network is tried on. Not square where possible: that tells maps of the
 # image from pooled maps, fixed grids and window partitions, which look alike on a square.
-PROBES = ((64, 96), (128, 192), (224, 336), (96, 144), (224, 224), (256, 256))
+OBLONG = ((64, 96), (128, 192), (224, 336), (96, 144))
+SQUARE = ((224, 224), (256, 256))
 
 MORE = "Build it with one input channel more, 4 for RGB: region=True adds one"
 
 Head = MaskHead | OutputHead
 """What turns a network into logits, by its features or by its own output."""
-Run = Callable[[Tensor], object]
 
 
 class Trial(NamedTuple):
@@ -39,13 +41,15 @@ class Trial(NamedTuple):
         head: The mask head, attached to the network.
         rule: The sizes that the network accepts.
         unused: The parameters that only matter after the layer that is read.
-        doubt: What speaks against that layer, or an empty string.
+        idle: Those that got no gradient, but might with another image.
+        doubts: What the user should know, each in a sentence or two.
     """
 
     head: Head
     rule: SizeRule
     unused: set[nn.Parameter]
-    doubt: str = ""
+    idle: set[nn.Parameter]
+    doubts: tuple[str, ...]
 
 
 class _CallError(Exception):
@@ -64,6 +68,7 @@ def try_out(
     head: str | Head | None,
     example: Tensor | None,
     multiple_of: int | SizeRule | None,
+    size: int | tuple[int, int] | None,
     *,
     region: bool,
 ) -> Trial:
@@ -78,10 +83,11 @@ def try_out(
         example: As there; images of several sizes are tried if `None`.
         multiple_of: As there; or all that is known of the sizes. With that and a head that is no
             name nothing is left to try.
+        size: As there; it is one of those that are tried.
         region: Whether the network gets a fourth channel.
 
     Returns:
-        The head, attached, and the sizes.
+        The head, attached, the sizes, and what the user should know.
 
     Raises:
         ValueError: If there is no way to read masks from the network. The message says in one line
@@ -90,17 +96,23 @@ def try_out(
     if isinstance(multiple_of, SizeRule) and isinstance(head, Head):
         if isinstance(head, MaskHead):
             head.attach(backbone)
-        return Trial(head, multiple_of, set())
+        return Trial(head, multiple_of, set(), set(), ())
     device = next(backbone.parameters()).device
     errors: list[Exception] = []
     forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
     with forked, _evaluating(backbone):
-        for probe in _probes() if example is None else [example]:
+        for probe in _probes(size) if example is None else [example]:
             check_image(probe, "example")
             try:
-                return _try(run, backbone, names, head, probe.to(device), multiple_of)
+                trial = _try(run, backbone, names, head, probe.to(device), multiple_of)
             except Exception as error:  # whatever it raises, the next probe may suit it
                 errors.append(error)
+                if _is_wrong_call(errors):
+                    break
+            else:
+                searched = example is None and size is None
+                limits = _limits(backbone, trial.rule, probe) if searched else ()
+                return trial._replace(doubts=trial.doubts + limits)
     # What went wrong after the network had run says more than that other sizes do not suit it.
     ran = [error for error in errors if not isinstance(error, _CallError)]
     other = "" if example is None else "another "
@@ -108,9 +120,36 @@ def try_out(
     raise ValueError(f"cannot wrap {type(backbone).__name__}: {why.rstrip('.')}.")
 
 
-def _probes() -> list[Tensor]:
+def _probes(size: int | tuple[int, int] | None) -> Iterator[Tensor]:
+    """Pairs of images; at the end a single one, for networks that take no more at a time."""
+    wanted = () if size is None else ((size, size) if isinstance(size, int) else size,)
+    shapes = [(2, 3, *sides) for sides in (*OBLONG, *wanted, *SQUARE)]
     generator = torch.Generator("cpu").manual_seed(0)
-    return [torch.rand(2, 3, *s, generator=generator, device="cpu") for s in PROBES]
+    for shape in (*shapes, (1, *shapes[0][1:])):
+        yield torch.rand(*shape, generator=generator, device="cpu")
+
+
+def _is_wrong_call(errors: list[Exception]) -> bool:
+    """Whether a network has raised the same TypeError twice, which no other size will change."""
+    last = [error.__cause__ for error in errors[-2:]]
+    return [type(error) for error in last] == [TypeError] * 2 and str(last[0]) == str(last[1])
+
+
+def _limits(backbone: nn.Module, rule: SizeRule, example: Tensor) -> tuple[str, ...]:
+    """What the user should know who has let the images be searched for."""
+    kind, found = type(backbone).__name__, []
+    if rule.fixed:
+        found.append(
+            f"{kind} takes {rule.fixed[0]}x{rule.fixed[1]} pixels and no other size that was "
+            "tried, so every image is resized to that. Pass example= an image batch of that size "
+            "if this is right, or of another one that it takes."
+        )
+    if len(example) == 1:
+        found.append(
+            f"{kind} takes one image at a time: two raised an error at every size that was tried. "
+            "Pass example= one image if this is right."
+        )
+    return tuple(found)
 
 
 def _advice(error: BaseException | None, other: str, region: bool) -> str:
@@ -157,21 +196,49 @@ def _try(
     if isinstance(wanted, OutputHead):
         head: Head = wanted
         _check_channels(head(lambda: run(example), tuple(example.shape[-2:])), names)
-        return Trial(head, _rule(example, accepts, multiple_of), set())
-    if isinstance(wanted, MaskHead):
-        found = HeadChoice(wanted, set(), "")
+        rule, found = _rule(example, accepts, multiple_of), None
     else:
-        found = find_head(backbone, len(names), example, run, wanted)
-    handles = found.head.attach(backbone)
-    try:
-        head = found.head if found.head is wanted else find_start(found.head, example, run)
-        rule = _rule(example, accepts, multiple_of)
-        find_stop(head, backbone, example, run)
-    except Exception:
-        for handle in handles:
-            handle.remove()
-        raise
-    return Trial(head, rule, found.unused, found.doubt)
+        found = None
+        if not isinstance(wanted, MaskHead):
+            found = find_head(backbone, len(names), example, run, wanted)
+            wanted = found.head
+        head, handles = wanted, wanted.attach(backbone)
+        try:
+            if found is not None:
+                find_start(head, example, run)
+            rule = _rule(example, accepts, multiple_of)
+            find_stop(head, backbone, _small(example, rule, 1), run)
+        except Exception:
+            for handle in handles:
+                handle.remove()
+            raise
+        if found is None:  # the head is that of a file, which also knows what is unused
+            return Trial(head, rule, set(), set(), ())
+    unused = set() if found is None else found.unused
+    learns = any(p.requires_grad and p not in unused for p in backbone.parameters())
+    images = [_small(example, rule, 2)]
+    if not rule.fixed:  # of a size that was accepted, but not the example's, which may be special
+        images.append(enlarged(example, rule.multiple_of, 2 * rule.multiple_of))
+    step = try_training(head, backbone, images, run, learns)
+    return _trained(backbone, head, rule, found, step)
+
+
+def _small(image: Tensor, rule: SizeRule, batch: int) -> Tensor:
+    """The smallest images that a network accepts, or those given if no others are known."""
+    if rule.fixed or rule.least >= min(image.shape[-2:]):
+        return image
+    return image[:batch, :, : rule.least, : rule.least].contiguous()
+
+
+def _trained(
+    backbone: nn.Module, head: Head, rule: SizeRule, found: HeadChoice | None, step: TrainingStep
+) -> Trial:
+    """What is known after a step of training: of parameters that ran, some get no gradient."""
+    behind, unused, doubt = (set(), set(), "") if found is None else found[1:]
+    frozen = (unused | step.ran) - behind - step.reached
+    idle = {p for p in backbone.parameters() if p.requires_grad} - frozen - step.reached
+    doubts = tuple(each for each in (doubt, step.doubt) if each)
+    return Trial(head, rule, frozen, set() if step.doubt else idle, doubts)
 
 
 def _rule(

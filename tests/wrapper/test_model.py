@@ -475,8 +475,12 @@ def test_a_layer_that_does_not_run_in_training_raises():
         def forward(self, x):
             return self.trunk(x) if self.training else super().forward(x)
 
+    with pytest.warns(UserWarning, match="in training mode, layer 'out' did not run"):
+        model = OperatorMaskWrapper(EvalOnly()).train()
     with pytest.raises(RuntimeError, match="layer 'out' did not run in this mode"):
-        OperatorMaskWrapper(EvalOnly()).train()(torch.rand(1, 3, 32, 32))
+        model(torch.rand(1, 3, 32, 32))
+    model.backbone.eval()
+    assert model(torch.rand(1, 3, 32, 32)).image.requires_grad
 
 
 def test_compiled_and_parallel_networks_are_refused():
@@ -528,7 +532,8 @@ class Checkpointed(Plain):
 def test_reentrant_checkpoints_are_refused_at_the_latest_in_the_first_training_step(whole):
     with pytest.raises(ValueError, match=r"cannot wrap Checkpointed: .*use_reentrant=False"):
         OperatorMaskWrapper(Checkpointed(reentrant=True, whole=whole, in_training=False))
-    model = OperatorMaskWrapper(Checkpointed(reentrant=True, whole=whole)).train()
+    with pytest.warns(UserWarning, match="in training mode, the network switches gradients off"):
+        model = OperatorMaskWrapper(Checkpointed(reentrant=True, whole=whole)).train()
     with pytest.raises(RuntimeError, match=r"would not learn\. Pass use_reentrant=False"):
         model(torch.rand(1, 3, 32, 32))
     model.eval()(torch.rand(1, 3, 32, 32))
@@ -561,7 +566,8 @@ def test_other_checkpoints_give_every_gradient_that_the_plain_network_gets(whole
 def test_an_output_without_a_gradient_is_refused_too():
     net = Checkpointed(reentrant=True, whole=True)
     net.out = nn.Conv2d(16, 6, 1)
-    model = OperatorMaskWrapper(net, head=OutputHead()).train()
+    with pytest.warns(UserWarning, match="in training mode, the network switches gradients off"):
+        model = OperatorMaskWrapper(net, head=OutputHead()).train()
     with pytest.raises(RuntimeError, match="use_reentrant=False"):
         model(torch.rand(1, 3, 32, 32))
 
