@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from opmask.retouch.retoucher import saturate
 from opmask.wrapper.checks import check_multiple
 from opmask.wrapper.heads import precision
-from opmask.wrapper.inputs import check_inputs, pad_to_multiple, with_region
-from opmask.wrapper.model import Retouched
+from opmask.wrapper.model import Retouched, check_inputs, pad_to_multiple, with_region
 from opmask.wrapper.sizes import SizeRule
 
 __all__ = ["DirectRGB"]

@@ -15,8 +15,7 @@ from zoo import ZOO, Plain
 
 from opmask import OperatorMaskWrapper
 from opmask.wrapper.geometry import Geometry
-from opmask.wrapper.heads import MaskHead
-from opmask.wrapper.tap import may_stop
+from opmask.wrapper.heads import MaskHead, may_stop
 
 GEOMETRIES = {
     "1x1": Geometry(8),

@@ -2,8 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from opmask.wrapper.inputs import pad_to_multiple
-from opmask.wrapper.model import fit_longer_side, resize
+from opmask.wrapper.model import fit_longer_side, pad_to_multiple, resize
 from opmask.wrapper.sizes import SizeRule, find_sizes
 
 
