@@ -36,12 +36,12 @@ MAY_CHANGE = {
 
 
 def describe_run(
-    photos: Photos, recipes: Mapping[str, Recipe], options: Options, share: Share, precision: str
+    photos: str, recipes: Mapping[str, Recipe], options: Options, share: Share, precision: str
 ) -> dict[str, str]:
     """All that decides what is trained; the recipes' values by model."""
     values = {
         "data": options.data,
-        "photos": describe_photos(photos),
+        "photos": photos,
         "guided": options.guided,
         "seed": options.seed,
         "init": options.init,

@@ -19,12 +19,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from opmask import LAB_CENTERED, RGB, ColorSpace
+from opmask import HLS, LAB_CENTERED, LAB_UNIT, RGB, ColorSpace
 from opmask.perturb import PRESETS
 from reproduction.flags import add_flags, at_least, existing, flag, given, positive, weight
 
 MODELS = ("rgb", "rgb-residual", "om")
 CHOICES = (*MODELS, "om-hls", "omgan")
+CRITICS = ("patch", "domain")
 PERCEPTUAL = ("none", "lpips-vgg", "lpips-alex", "vgg19-lab")
 MASK_TERMS = ("tv", "sparsity", "supervise_masks")  # the terms that only models with masks have
 
@@ -41,11 +42,13 @@ def _uncenter(image: Tensor) -> Tensor:
 
 
 # Where images are compared, and how the discriminator sees them. The published code's two are in
-# [-1, 1]: LAB for masks, RGB for the baseline.
+# [-1, 1]: LAB for masks, RGB for the baseline. Its Harmony Transformer has both in [0, 1].
 SPACES: dict[str, ColorSpace] = {
     "rgb": RGB,
     "rgb-centered": ColorSpace("rgb_centered", ("r", "g", "b"), _center, _uncenter),
     "lab-centered": LAB_CENTERED,
+    "lab-unit": LAB_UNIT,
+    "hls": HLS,
 }
 
 
@@ -75,8 +78,16 @@ class Recipe:
     perturb: str = flag("default", "how composites are made", choices=PRESETS)
     space: str = flag("rgb", "where images are compared", choices=SPACES)
     eps: float = flag(0.05, "of the Charbonnier loss, in units of --space", type=positive)
+    l1: float = loss_weight("the mean absolute error; above 0 it replaces the Charbonnier loss")
     perceptual: str = flag("none", "this loss too, with the weight 1", choices=PERCEPTUAL)
-    adversarial: float = loss_weight("the relativistic loss; 0: no discriminator is trained")
+    adversarial: float = loss_weight("the adversarial loss; 0: no discriminator is trained")
+    critic: str = flag(
+        "patch",
+        "what judges images: the paper's patches, by the relativistic loss, or DoveNet's "
+        "discriminator, by hinges, which sees the region",
+        choices=CRITICS,
+    )
+    penalty: float = loss_weight("the discriminator's slope, see --critic domain")
     tv: float = loss_weight("the masks' total variation")
     sparsity: float = loss_weight("the masks' distance from the identity")
     supervise_region: float = loss_weight("what the effective change says of the region")
@@ -97,6 +108,12 @@ class Recipe:
         nargs="*",
     )
     gamma: float = flag(0.5, "the factor at each milestone", type=positive)
+    fade: int = flag(
+        0, "the last steps, over which the rate falls to 0 along a line", type=at_least(0)
+    )
+    critic_width: int = 64  # of --critic domain
+    # The weight of BargainNet's loss, whose network describes a look by a code, alone.
+    triplet: float = 0.0
 
 
 # --- opmask's own ---
@@ -194,15 +211,18 @@ class Options:
 
 
 def parse(
-    description: str, families: dict[str, Family], out: str
+    description: str,
+    families: dict[str, Family],
+    out: str,
+    kinds: tuple[type[Options], type[Recipe]] = (Options, Recipe),
 ) -> tuple[Options, dict[str, Recipe]]:
-    """What was asked for, and the recipe of each model."""
+    """What was asked for, and the recipe of each model; the kinds say which flags there are."""
     parser = argparse.ArgumentParser(description=description)
-    add_flags(parser, Options, "the run")
-    add_flags(parser, Recipe, "recipe: each of these overrides the family's value")
+    add_flags(parser, kinds[0], "the run")
+    add_flags(parser, kinds[1], "recipe: each of these overrides the family's value")
     args = parser.parse_args()
-    options = Options(**{"out": Path(out), **given(args, Options)})
-    family, flags = families[options.recipe], given(args, Recipe)
+    options = kinds[0](**{"out": Path(out), **given(args, kinds[0])})
+    family, flags = families[options.recipe], given(args, kinds[1])
     recipes = {model: replace(family[model], **flags) for model in options.model}
     check(parser, options, recipes)
     return options, recipes
@@ -223,6 +243,13 @@ def check(parser: argparse.ArgumentParser, options: Options, recipes: dict[str, 
             parser.error(f"--betas must be below 1, got {recipe.betas}.")
         if name == "omgan" and not recipe.adversarial:
             parser.error("--adversarial must be above 0 for the model omgan.")
+        if recipe.penalty and recipe.critic != "domain":
+            parser.error("--penalty is a loss of --critic domain.")
+        if recipe.fade > recipe.steps or (recipe.fade and recipe.milestones is not None):
+            parser.error(
+                f"--fade must be at most --steps, and goes with no --milestones, got "
+                f"{recipe.fade} of {recipe.steps} steps."
+            )
         if recipe.supervise_masks and recipe.perturb != "default":
             parser.error("--supervise-masks needs --perturb default, which keeps label maps.")
         if name == "rgb" and any(getattr(recipe, term) for term in MASK_TERMS):

@@ -20,7 +20,14 @@ from reproduction.checkpoint import read_log
 from reproduction.data import on_device
 from reproduction.train import inputs_of
 
-MASKED = ("omgan", "om", "om-hls")  # the models whose masks are shown, the first that there is
+MASKED = (
+    "omgan",
+    "om",
+    "om-hls",
+    "ht-lab",
+    "ht-hls",
+    "ht-hls-add",
+)  # the models whose masks are shown, the first that there is
 
 
 @torch.no_grad()
@@ -81,9 +88,13 @@ def write_report(
     for name, text in texts.items():
         with replacing(out / name) as temporary:
             temporary.write_text(text)
-    batch = next(on_device(loader, device))
+    draw(models, next(on_device(loader, device)), out)
+    return table
+
+
+def draw(models: dict[str, nn.Module], batch: CompositeBatch, out: Path) -> None:
+    """Writes the picture of what models make of a batch, and their curves."""
     save_panel(panel_rows(models, batch), out / "panel.png")
     logs = {name: list(zip(*read_log(out / name / "log.csv"), strict=True)) for name in models}
     curves = {name: (columns[0], columns[2]) for name, columns in logs.items()}
     save_curves(curves, out / "loss.png", ylabel="mean absolute error, levels of 255")
-    return table

@@ -118,6 +118,18 @@ def open_samples(target: Target, model: nn.Module | None, batch: int = 16) -> Sa
     return Samples(loader, names, subsets)
 
 
+class Pasted(nn.Module):
+    """A model whose images are pasted into their composites by the region."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.region = model, True
+
+    def forward(self, image: Tensor, region: Tensor) -> opmask.Retouched:
+        result = self.model(image, region) if self.model.region else self.model(image)
+        return opmask.Retouched(torch.lerp(image, result.image, region), result.masks)
+
+
 def panels(model: nn.Module | None) -> tuple[Pictures, Pictures]:
     """How outputs and real images become pictures in the paper's script, by a lossy chain."""
     rgb = isinstance(model, opmask.DirectRGB)

@@ -23,6 +23,7 @@ from opmask.checkpoints.metadata import (
     CalibrationAbout,
     DirectAbout,
     GeometryAbout,
+    GivenAbout,
     HeadAbout,
     WrapperAbout,
     convert_arguments,
@@ -48,14 +49,18 @@ PREPROCESSES["with_lab"] = with_lab
 
 def describe(model: OperatorMaskWrapper | DirectRGB) -> str:
     """Everything about a model but its tensors, as JSON that can be read again."""
-    about: WrapperAbout | DirectAbout
-    if isinstance(model, DirectRGB):
-        about = DirectAbout(_describe_backbone(model.backbone), model.region, model.multiple_of)
-    else:
-        about = _describe_wrapper(model)
+    direct = isinstance(model, DirectRGB)
+    about = _describe_direct(model) if direct else _describe_wrapper(model)
     text = msgspec.json.encode(about).decode()
     parse(text, "cannot save the model")
     return text
+
+
+def _describe_direct(model: DirectRGB) -> DirectAbout:
+    known = _describe_backbone(model.backbone), model.region, model.multiple_of
+    if (model.centered, model.paste) == (True, "never"):
+        return DirectAbout(*known)  # which an older opmask reads too
+    return GivenAbout(*known, centered=model.centered, paste=model.paste)
 
 
 def _describe_wrapper(model: OperatorMaskWrapper) -> WrapperAbout:
@@ -168,7 +173,14 @@ def build(
     """The model of a description, with the parts that are handed in."""
     parts = _parts(about, backbone, retoucher)
     if isinstance(about, DirectAbout):
-        return DirectRGB(parts.backbone, region=about.region, multiple_of=about.multiple_of)
+        given = isinstance(about, GivenAbout)
+        return DirectRGB(
+            parts.backbone,
+            region=about.region,
+            multiple_of=about.multiple_of,
+            centered=about.centered if given else True,
+            paste=about.paste if given else "never",
+        )
     return _build_wrapper(about, parts, call, preprocess)
 
 

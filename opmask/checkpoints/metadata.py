@@ -27,6 +27,7 @@ __all__ = [
     "BackboneAbout",
     "DirectAbout",
     "GeometryAbout",
+    "GivenAbout",
     "HeadAbout",
     "OperatorAbout",
     "WrapperAbout",
@@ -152,6 +153,13 @@ class DirectAbout(Struct, frozen=True, tag_field="kind", tag="DirectRGB"):
     format: int = FORMAT
 
 
+class GivenAbout(DirectAbout, frozen=True, tag_field="kind", tag="DirectRGB, given"):
+    """A :class:`opmask.DirectRGB` that is not centred or pastes; an older opmask refuses it."""
+
+    centered: bool = True
+    paste: Literal["never", "evaluation", "always"] = "never"
+
+
 class WrapperAbout(Struct, frozen=True, tag_field="kind", tag="OperatorMaskWrapper"):
     """A :class:`opmask.OperatorMaskWrapper`; callables by their names.
 
@@ -196,7 +204,7 @@ def parse(text: str, name: str) -> WrapperAbout | DirectAbout:
         raise ValueError(
             f"{name} has format {found}, this opmask reads up to {FORMAT}. Update opmask."
         )
-    kind: Any = WrapperAbout | DirectAbout
+    kind: Any = WrapperAbout | DirectAbout | GivenAbout
     about: WrapperAbout | DirectAbout = parse_json(text, kind, name)
     return about
 
