@@ -83,13 +83,15 @@ def epochs(count: int, batch: int) -> int:
     return count * math.ceil(EPOCH / batch)
 
 
-_PUBLISHED = GivenRecipe(size=256, batch_size=1, head="published", betas=(0.5, 0.999), l1=100.0)
+_PUBLISHED = GivenRecipe(
+    size=256, batch_size=1, batch=1, head="published", betas=(0.5, 0.999), l1=100.0
+)
 
 # Neither flips nor their absence are stated for RainNet, whose code is made of DoveNet's.
 DOVENET = replace(
     _PUBLISHED,
     steps=epochs(200, 1),
-    fade=epochs(100, 1),
+    fade=1 / 2,
     lr=2e-4,
     space="rgb-centered",
     adversarial=1.0,
@@ -100,8 +102,8 @@ DOVENET = replace(
 RAINNET = replace(
     DOVENET,
     batch_size=11,
+    batch=11,
     steps=epochs(200, 11),
-    fade=epochs(100, 11),
     paste="always",
 )
 # The rate would fall after the last step; how many epochs were trained is not stated.
@@ -119,14 +121,15 @@ BARGAINNET = replace(
 HT = replace(
     _PUBLISHED,
     batch_size=4,
+    batch=4,
     steps=epochs(60, 4),
-    fade=epochs(30, 4),
+    fade=1 / 2,
     lr=1e-4,
     paste="evaluation",
 )
 # As the paper trains it, to predict masks; images are compared in the masks' colour space.
 HT_LAB = replace(
-    HT, batch_size=8, steps=epochs(90, 8), fade=epochs(50, 8), lr=8e-5, space="lab-unit"
+    HT, batch_size=8, batch=8, steps=epochs(90, 8), fade=50 / 90, lr=8e-5, space="lab-unit"
 )
 HT_HLS = replace(HT_LAB, space="hls")
 
@@ -149,8 +152,9 @@ def small(name: str, recipe: GivenRecipe) -> GivenRecipe:
         recipe,
         size=64,
         batch_size=8,
+        batch=0,
         steps=1000,
-        fade=500,
+        fade=1 / 2,
         milestones=None,
         head="identity",
         lr=1e-3 if unet else 5e-4,

@@ -125,8 +125,8 @@ def make_schedule(
     """The learning rate at each step."""
     schedules = torch.optim.lr_scheduler
     if recipe.fade:
-        left = recipe.steps, recipe.fade + 1
-        return schedules.LambdaLR(optimizer, lambda step: min(1, (left[0] - step) / left[1]))
+        fall = round(recipe.fade * recipe.steps) + 1
+        return schedules.LambdaLR(optimizer, lambda step: min(1, (recipe.steps - step) / fall))
     if recipe.milestones is None:
         return schedules.OneCycleLR(optimizer, rate, total_steps=recipe.steps, pct_start=RISE)
     # Step m is the last before the rate falls, as in the published code.
@@ -228,22 +228,31 @@ def finish(run: Run, accelerator: Accelerator) -> None:
         opmask.save(model, run.folder / "model.safetensors")
 
 
+def stages_of(recipes: Mapping[str, Recipe], shares: Mapping[str, Share]) -> list[list[str]]:
+    """The models that train side by side: as many steps, of as many images.
+
+    omgan comes after the others, as it starts from om.
+    """
+    stages: dict[object, list[str]] = {}
+    for name in sorted(recipes, key=lambda name: name == "omgan"):
+        kind = name == "omgan", recipes[name].steps, shares[name]
+        stages.setdefault(kind, []).append(name)
+    return list(stages.values())
+
+
 def train_all(
     task: Task,
     recipes: Mapping[str, Recipe],
-    share: Share,
+    shares: Mapping[str, Share],
     accelerator: Accelerator,
     options: Options,
 ) -> None:
-    """All models that are not finished; omgan after the others, as it starts from om."""
-    unfinished = [name for name in recipes if not trained(options.out, name).exists()]
-    for stage in (
-        [name for name in unfinished if name != "omgan"],
-        [name for name in unfinished if name == "omgan"],
-    ):
-        if stage:
-            given = share, accelerator, options, task.build
-            runs = [begin(name, recipes[name], *given) for name in stage]
+    """All models that are not finished."""
+    for stage in stages_of(recipes, shares):
+        unfinished = [name for name in stage if not trained(options.out, name).exists()]
+        if unfinished:
+            given = accelerator, options, task.build
+            runs = [begin(name, recipes[name], shares[name], *given) for name in unfinished]
             train(runs, task, accelerator, options)
         accelerator.wait_for_everyone()  # until the files are there
 
@@ -256,19 +265,18 @@ def main(photos: Photos, recipes: Mapping[str, Recipe], options: Options) -> Non
 def run(task: Task, recipes: Mapping[str, Recipe], options: Options) -> None:
     """Trains, evaluates and draws what the command line asks for."""
     accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision=options.mixed_precision)
-    process, processes = accelerator.process_index, accelerator.num_processes
-    recipe = next(iter(recipes.values()))  # what shares and sizes images is the same in all
-    share = share_steps(recipe, options.accumulate, process, processes)
+    place = accelerator.process_index, accelerator.num_processes
+    shares = {n: share_steps(recipe, options.accumulate, *place) for n, recipe in recipes.items()}
     for name in recipes:
         starting_point(name, options)  # raises where there is none, before hours of training
     if accelerator.is_main_process:
         precision = accelerator.mixed_precision
-        settings = describe_run(task.photos, recipes, options, share, precision)
+        settings = describe_run(task.photos, recipes, options, shares, precision)
         open_run(options.out, settings, resume=options.resume)
         task.prepare()
     accelerator.wait_for_everyone()
-    with explained_memory(recipe):
-        train_all(task, recipes, share, accelerator, options)
+    with explained_memory(next(iter(recipes.values()))):
+        train_all(task, recipes, shares, accelerator, options)
         if accelerator.is_main_process:
             # Read again, so that all runs are scored alike: where weights lie in memory decides
             # in which order they are summed.

@@ -78,16 +78,8 @@ class Recipe:
     perturb: str = flag("default", "how composites are made", choices=PRESETS)
     space: str = flag("rgb", "where images are compared", choices=SPACES)
     eps: float = flag(0.05, "of the Charbonnier loss, in units of --space", type=positive)
-    l1: float = loss_weight("the mean absolute error; above 0 it replaces the Charbonnier loss")
     perceptual: str = flag("none", "this loss too, with the weight 1", choices=PERCEPTUAL)
     adversarial: float = loss_weight("the adversarial loss; 0: no discriminator is trained")
-    critic: str = flag(
-        "patch",
-        "what judges images: the paper's patches, by the relativistic loss, or DoveNet's "
-        "discriminator, by hinges, which sees the region",
-        choices=CRITICS,
-    )
-    penalty: float = loss_weight("the discriminator's slope, see --critic domain")
     tv: float = loss_weight("the masks' total variation")
     sparsity: float = loss_weight("the masks' distance from the identity")
     supervise_region: float = loss_weight("what the effective change says of the region")
@@ -108,8 +100,19 @@ class Recipe:
         nargs="*",
     )
     gamma: float = flag(0.5, "the factor at each milestone", type=positive)
-    fade: int = flag(
-        0, "the last steps, over which the rate falls to 0 along a line", type=at_least(0)
+    l1: float = loss_weight("the mean absolute error; above 0 it replaces the Charbonnier loss")
+    critic: str = flag(
+        "patch",
+        "what judges images: the paper's patches, by the relativistic loss, or DoveNet's "
+        "discriminator, by hinges, which sees the region",
+        choices=CRITICS,
+    )
+    penalty: float = loss_weight("the discriminator's slope, see --critic domain")
+    fade: float = flag(
+        0.0,
+        "the share of the steps, the last ones, over which the rate falls to 0 along a line",
+        type=weight,
+        metavar="SHARE",
     )
     critic_width: int = 64  # of --critic domain
     # The weight of BargainNet's loss, whose network describes a look by a code, alone.
@@ -245,11 +248,10 @@ def check(parser: argparse.ArgumentParser, options: Options, recipes: dict[str, 
             parser.error("--adversarial must be above 0 for the model omgan.")
         if recipe.penalty and recipe.critic != "domain":
             parser.error("--penalty is a loss of --critic domain.")
-        if recipe.fade > recipe.steps or (recipe.fade and recipe.milestones is not None):
-            parser.error(
-                f"--fade must be at most --steps, and goes with no --milestones, got "
-                f"{recipe.fade} of {recipe.steps} steps."
-            )
+        if recipe.fade > 1:
+            parser.error(f"--fade must be at most 1, all steps, got {recipe.fade}.")
+        if recipe.fade and recipe.milestones is not None:
+            parser.error("--milestones need --fade 0, as the rate cannot fall in both ways.")
         if recipe.supervise_masks and recipe.perturb != "default":
             parser.error("--supervise-masks needs --perturb default, which keeps label maps.")
         if name == "rgb" and any(getattr(recipe, term) for term in MASK_TERMS):
