@@ -39,6 +39,7 @@ from reproduction.flags import (
 from reproduction.recipes import CHOICES
 from reproduction.report import consecutive
 from reproduction.scoring import (
+    Pasted,
     Speed,
     Target,
     measure_speed,
@@ -186,6 +187,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--untouched", action="store_true", help="score untouched photos too")
     parser.add_argument("--masks", action="store_true", help="score masks against fitted ones")
+    parser.add_argument(
+        "--paste", action="store_true", help="paste what models make into the region"
+    )
     parser.add_argument("--timing", action="store_true", help="measure the speed too")
     parser.add_argument("--protocol", choices=PROTOCOLS, help="else opmask; ih4-256 for iHarmony4")
     parser.add_argument("--lpips", nargs="+", choices=TRUNKS, default=[], help="score LPIPS too")
@@ -232,7 +236,7 @@ def main() -> None:
     device = torch.device(args.device)
     models = {n: opmask.load(f).to(device) for n, f in find_checkpoints(args.path).items()}
     scores = score_all(
-        models,
+        {name: Pasted(model) for name, model in models.items()} if args.paste else models,
         target,
         lpips_networks(args.lpips, args.weights, device),
         device,

@@ -39,7 +39,7 @@ GIVEN = ("dovenet", "rainnet", "bargainnet", "ht", *RETOUCHERS, "dht")
 class GivenRecipe(Recipe):
     """One configuration of a network that is given the region."""
 
-    perturb: str = "default"  # composites are read
+    perturb: str = ""  # composites are read, not made
     backbone: str = "small"
     masks: str = "add-mul"
     width: int = flag(0, "of the network; 0: as published", type=at_least(0))

@@ -27,6 +27,11 @@ MODELS = ("rgb", "rgb-residual", "om")
 CHOICES = (*MODELS, "om-hls", "omgan")
 CRITICS = ("patch", "domain")
 PERCEPTUAL = ("none", "lpips-vgg", "lpips-alex", "vgg19-lab")
+# The models without masks, and of each one with masks in its place.
+MASKLESS = {
+    "rgb": "om",
+    **dict.fromkeys(("dovenet", "rainnet", "bargainnet", "ht", "dht"), "ht-lab"),
+}
 MASK_TERMS = ("tv", "sparsity", "supervise_masks")  # the terms that only models with masks have
 
 # The highest learning rates, where a recipe has none. The second is the paper's.
@@ -252,11 +257,15 @@ def check(parser: argparse.ArgumentParser, options: Options, recipes: dict[str, 
             parser.error(f"--fade must be at most 1, all steps, got {recipe.fade}.")
         if recipe.fade and recipe.milestones is not None:
             parser.error("--milestones need --fade 0, as the rate cannot fall in both ways.")
+        if recipe.triplet and name != "bargainnet":
+            parser.error(f"--triplet is a loss of the model bargainnet, not of {name}.")
+        if recipe.supervise_masks and recipe.perturb == "":
+            parser.error("--supervise-masks needs label maps, and pairs of images have none.")
         if recipe.supervise_masks and recipe.perturb != "default":
             parser.error("--supervise-masks needs --perturb default, which keeps label maps.")
-        if name == "rgb" and any(getattr(recipe, term) for term in MASK_TERMS):
+        if name in MASKLESS and any(getattr(recipe, term) for term in MASK_TERMS):
             flags = ", ".join(f"--{term.replace('_', '-')}" for term in MASK_TERMS)
             parser.error(
-                f"{flags} are losses of masks, and the model rgb has none. Leave it out, as in "
-                "--model om."
+                f"{flags} are losses of masks, and the model {name} has none. Leave it out, as "
+                f"in --model {MASKLESS[name]}."
             )

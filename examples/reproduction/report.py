@@ -38,7 +38,8 @@ def panel_rows(
     results = {name: model(*inputs_of(model, batch)) for name, model in models.items()}
     masks = next((results[name].masks for name in MASKED if name in results), {})
     adds = {name: mask for name, mask in masks.items() if name.endswith("_add")}
-    worst = (batch.composite - batch.real).square().mean((1, 2, 3)).topk(count).indices
+    changes = (batch.composite - batch.real).square().mean((1, 2, 3))
+    worst = changes.topk(min(count, len(changes))).indices
     return [
         PanelRow(
             {
