@@ -49,13 +49,14 @@ def read_iharmony4(
     steps: range,
     seed: int = 0,
     subset: str | None = None,
+    inverted: bool = False,
     protocol: str = "ih4-256",
     workers: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[CompositeBatch]:
     """The training batches of some steps; pictures are resized as the protocol's code does it."""
-    target = Target(size, protocol, iharmony4=root, split="train", subset=subset)
-    samples, names, _ = open_samples(target, None)
+    where = {"iharmony4": root, "split": "train", "subset": subset, "inverted": inverted}
+    samples, names, _ = open_samples(Target(size, protocol, **where), None)
     endless = Endless(samples.dataset, len(names), seed)
     return read_positions(endless, steps, Share(batch), workers, device)
 

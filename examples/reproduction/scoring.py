@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import opmask
+from opmask.backbones import paste
 from opmask.datasets import Composites, IHarmony4, Triptychs
 from opmask.files.pictures import check_opaque, open_picture, picture_files, to_rgb
 from opmask.fitting import fit_masks
@@ -127,7 +128,7 @@ class Pasted(nn.Module):
 
     def forward(self, image: Tensor, region: Tensor) -> opmask.Retouched:
         result = self.model(image, region) if self.model.region else self.model(image)
-        return opmask.Retouched(torch.lerp(image, result.image, region), result.masks)
+        return opmask.Retouched(paste(result.image, image, region), result.masks)
 
 
 def panels(model: nn.Module | None) -> tuple[Pictures, Pictures]:
