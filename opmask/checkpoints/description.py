@@ -49,8 +49,9 @@ PREPROCESSES["with_lab"] = with_lab
 
 def describe(model: OperatorMaskWrapper | DirectRGB) -> str:
     """Everything about a model but its tensors, as JSON that can be read again."""
-    direct = isinstance(model, DirectRGB)
-    about = _describe_direct(model) if direct else _describe_wrapper(model)
+    about: WrapperAbout | DirectAbout = (
+        _describe_direct(model) if isinstance(model, DirectRGB) else _describe_wrapper(model)
+    )
     text = msgspec.json.encode(about).decode()
     parse(text, "cannot save the model")
     return text
@@ -173,13 +174,13 @@ def build(
     """The model of a description, with the parts that are handed in."""
     parts = _parts(about, backbone, retoucher)
     if isinstance(about, DirectAbout):
-        given = isinstance(about, GivenAbout)
+        given = about if isinstance(about, GivenAbout) else None
         return DirectRGB(
             parts.backbone,
             region=about.region,
             multiple_of=about.multiple_of,
-            centered=about.centered if given else True,
-            paste=about.paste if given else "never",
+            centered=given.centered if given else True,
+            paste=given.paste if given else "never",
         )
     return _build_wrapper(about, parts, call, preprocess)
 

@@ -21,6 +21,7 @@ from torch import nn
 
 from opmask.files.typed_json import convert, parse_json
 from opmask.operators import MaskRange
+from opmask.wrapper.baseline import Paste
 
 __all__ = [
     "FORMAT",
@@ -157,7 +158,7 @@ class GivenAbout(DirectAbout, frozen=True, tag_field="kind", tag="DirectRGB, giv
     """A :class:`opmask.DirectRGB` that is not centred or pastes; an older opmask refuses it."""
 
     centered: bool = True
-    paste: Literal["never", "evaluation", "always"] = "never"
+    paste: Paste = "never"
 
 
 class WrapperAbout(Struct, frozen=True, tag_field="kind", tag="OperatorMaskWrapper"):

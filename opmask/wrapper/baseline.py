@@ -9,6 +9,8 @@ network, `image + backbone(image)`, needs no class: it is `OperatorMaskWrapper` 
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
@@ -18,9 +20,10 @@ from opmask.wrapper.heads import precision
 from opmask.wrapper.model import Retouched, check_inputs, pad_to_multiple, with_region
 from opmask.wrapper.sizes import SizeRule
 
-__all__ = ["PASTES", "DirectRGB"]
+__all__ = ["PASTES", "DirectRGB", "Paste"]
 
-PASTES = ("never", "evaluation", "always")
+Paste = Literal["never", "evaluation", "always"]
+PASTES: tuple[Paste, ...] = get_args(Paste)
 """When a painted image is pasted into the composite."""
 
 
@@ -70,7 +73,7 @@ class DirectRGB(nn.Module):
         region: bool = False,
         multiple_of: int = 1,
         centered: bool = True,
-        paste: str = "never",
+        paste: Paste = "never",
     ) -> None:
         super().__init__()
         check_multiple(multiple_of)
