@@ -18,7 +18,7 @@ from opmask.datasets import IHarmony4, MakingConfig, make_iharmony4
 from opmask.datasets.making import photos_by_split
 from opmask.files import replacing
 from opmask.markdown import markdown_table
-from opmask.metrics import average, results_table
+from opmask.metrics import average, results_table, write_scores
 from reproduction.data import Batch, Share
 from reproduction.given import GivenOptions, GivenRecipe, build_given
 from reproduction.iharmony4 import Endless, read_positions, score_iharmony4
@@ -136,6 +136,8 @@ def write_report(
     for name, text in texts.items():
         with replacing(options.out / name) as temporary:
             temporary.write_text(text)
+    for protocol, of in scores.items():
+        write_scores(options.out / f"{protocol}.csv", of, protocol=protocol)
     target = Target(size, PROTOCOLS[0], iharmony4=root, **where)
     batch = next(iter(open_samples(target, None).loader)).to(device)
     draw(models, batch, options.out)

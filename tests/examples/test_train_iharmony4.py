@@ -216,6 +216,8 @@ def test_a_run_leaves_one_table_with_both_protocols_and_all_subsets(monkeypatch,
     scores = json.loads((tmp_path / "results.json").read_text())
     assert list(scores) == ["ih4-256", "reference-ih4"]
     assert "add_iou" in scores["ih4-256"]["ht-lab"][0]
+    rows = list(csv.DictReader((tmp_path / "reference-ih4.csv").read_text().splitlines()))
+    assert len(rows) == 16
     for picture in ("panel.png", "loss.png"):
         Image.open(tmp_path / picture).verify()
 
