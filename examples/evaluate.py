@@ -10,7 +10,8 @@ What is scored is a run folder, a checkpoint, or `--outputs`: a folder of pictur
 samples are. What it is scored on: composites of photos (`--data`, or synthetic scenes), triptychs
 (a published test set, or the pictures of a benchmark), or iHarmony4, as published or as made by
 `opmask make-iharmony4`, scored by subset and over all images. Models that were trained with the
-region are given the region. The tables are printed; `--csv` keeps the scores of every image.
+region are given the region; `--paste` keeps their composites' backgrounds, as published code of
+some does at test. The tables are printed; `--csv` keeps the scores of every image.
 LPIPS takes the weights of torchvision's VGG16 and AlexNet from torchvision's cache, or from the
 files or folders that `--weights` names; nothing is downloaded.
 """

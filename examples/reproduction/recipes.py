@@ -253,6 +253,11 @@ def check(parser: argparse.ArgumentParser, options: Options, recipes: dict[str, 
             parser.error("--adversarial must be above 0 for the model omgan.")
         if recipe.penalty and recipe.critic != "domain":
             parser.error("--penalty is a loss of --critic domain.")
+        if recipe.penalty and options.compile:
+            parser.error(
+                f"--compile has no second derivatives, which the losses of {name} need. Leave it "
+                "out, or give --penalty 0."
+            )
         if recipe.fade > 1:
             parser.error(f"--fade must be at most 1, all steps, got {recipe.fade}.")
         if recipe.fade and recipe.milestones is not None:

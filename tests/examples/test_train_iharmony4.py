@@ -309,6 +309,7 @@ def test_what_masks_make_of_an_image_is_pasted_for_the_table():
         (["--fade", "1.5"], "--fade must be at most 1, all steps, got 1.5"),
         (["--milestones", "2"], "--milestones need --fade 0"),
         (["--penalty", "1", "--critic", "patch"], "--penalty is a loss of --critic domain"),
+        (["--compile"], "--compile has no second derivatives, which the losses of dovenet need"),
         (["--triplet", "1", "--model", "ht"], "--triplet is a loss of the model bargainnet"),
         (["--supervise-masks", "1"], "--supervise-masks needs label maps"),
         (["--tv", "1", "--model", "ht"], "are losses of masks, and the model ht has none"),
