@@ -83,6 +83,16 @@ TABLE_E: dict[str, tuple[Published, ...]] = {
 }  # fmt: skip
 
 
+# What examples/train_iharmony4.py calls them.
+MODELS_E = {
+    "DoveNet": "dovenet",
+    "HT, RGB": "ht",
+    "HT, HLS, add": "ht-hls-add",
+    "HT, HLS, add, mul": "ht-hls",
+    "HT, LAB, add, mul": "ht-lab",
+}
+
+
 class Scores:
     """The scores of an evaluation, if there is one, by model, and where they come from."""
 
@@ -155,13 +165,13 @@ def table_d(dataset: str, scores: Scores) -> str:
 
 
 def table_e(scores: Scores) -> str:
-    rows = []
-    for name in [*TABLE_E, *(model for model in scores.models if model not in TABLE_E)]:
-        line = [name]
+    rows, known = [], {*TABLE_E, *MODELS_E.values()}
+    for name in [*TABLE_E, *(model for model in scores.models if model not in known)]:
+        line, model = [name], MODELS_E.get(name, name)
         for i, first in enumerate(SUBSETS.values()):
             published = TABLE_E[name][i] if name in TABLE_E else (None, None)
             for metric, value in zip(METRICS, published, strict=False):
-                line += pair(value, scores.cell(name, metric, lambda n, f=first: n.startswith(f)))
+                line += pair(value, scores.cell(model, metric, lambda n, f=first: n.startswith(f)))
         rows.append(line)
     columns = [text for name in SUBSETS for text in headings(name, METRICS[:2])]
     columns = [c for c in columns if c not in SUBSETS]

@@ -10,7 +10,8 @@ What is scored is a run folder, a checkpoint, or `--outputs`: a folder of pictur
 samples are. What it is scored on: composites of photos (`--data`, or synthetic scenes), triptychs
 (a published test set, or the pictures of a benchmark), or iHarmony4, as published or as made by
 `opmask make-iharmony4`, scored by subset and over all images. Models that were trained with the
-region are given the region. The tables are printed; `--csv` keeps the scores of every image.
+region are given the region; `--paste` keeps their composites' backgrounds, as published code of
+some does at test. The tables are printed; `--csv` keeps the scores of every image.
 LPIPS takes the weights of torchvision's VGG16 and AlexNet from torchvision's cache, or from the
 files or folders that `--weights` names; nothing is downloaded.
 """
@@ -39,6 +40,7 @@ from reproduction.flags import (
 from reproduction.recipes import CHOICES
 from reproduction.report import consecutive
 from reproduction.scoring import (
+    Pasted,
     Speed,
     Target,
     measure_speed,
@@ -186,6 +188,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--untouched", action="store_true", help="score untouched photos too")
     parser.add_argument("--masks", action="store_true", help="score masks against fitted ones")
+    parser.add_argument(
+        "--paste", action="store_true", help="paste what models make into the region"
+    )
     parser.add_argument("--timing", action="store_true", help="measure the speed too")
     parser.add_argument("--protocol", choices=PROTOCOLS, help="else opmask; ih4-256 for iHarmony4")
     parser.add_argument("--lpips", nargs="+", choices=TRUNKS, default=[], help="score LPIPS too")
@@ -232,7 +237,7 @@ def main() -> None:
     device = torch.device(args.device)
     models = {n: opmask.load(f).to(device) for n, f in find_checkpoints(args.path).items()}
     scores = score_all(
-        models,
+        {name: Pasted(model) for name, model in models.items()} if args.paste else models,
         target,
         lpips_networks(args.lpips, args.weights, device),
         device,

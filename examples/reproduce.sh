@@ -9,6 +9,9 @@
 # other data set, `--gpus N` trains with N processes, and `--smoke` runs all of it with tiny
 # networks and few steps, in minutes on a CPU, to see that everything is in place.
 #
+# `--iharmony4 IHD` also trains the published networks that are given the region, each by its own
+# recipe, and two stages beside one; `--smoke` does so without, on synthetic scenes.
+#
 # Hours to expect, computed from the networks' operations (not measured), with bf16 and data that
 # keep up, for 100 TFLOP/s that a GPU really achieves (an A100, about; an H200 twice as many, an RTX
 # 3090, which the paper used, a quarter):
@@ -20,7 +23,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-ade20k="" lip="" weights="" out="paper" only="hscene hlip" gpus=1 smoke=""
+ade20k="" lip="" iharmony4="" weights="" out="paper" only="hscene hlip" gpus=1 smoke=""
 usage() {
     sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0" >&2
     exit 2
@@ -29,6 +32,7 @@ while [ $# -gt 0 ]; do
     case "$1" in
         --ade20k) ade20k=${2:?} && shift 2 ;;
         --lip) lip=${2:?} && shift 2 ;;
+        --iharmony4) iharmony4=${2:?} && shift 2 ;;
         --weights) weights=${2:?} && shift 2 ;;
         --out) out=${2:?} && shift 2 ;;
         --only) only=${2:?} && shift 2 ;;
@@ -43,6 +47,7 @@ die() {
     exit 2
 }
 [ -d "$weights" ] || die "--weights must be a folder with the weights of LPIPS's networks, got '$weights'."
+[ -z "$iharmony4" ] || [ -d "$iharmony4" ] || die "--iharmony4 must be a folder, got '$iharmony4'."
 for name in $only; do
     case "$name" in
         hscene) [ -d "$ade20k" ] || die "--ade20k must be the root of ADE20K, got '$ade20k'." ;;
@@ -86,6 +91,14 @@ train() { # train BENCHMARK FAMILY MODEL...: new, or from its last checkpoint on
         "${quick[@]}" "${perceptual[@]}" "${resume[@]}"
 }
 
+given() { # given SCRIPT NAME: networks that are given the region, new or from their last checkpoint
+    local folder="$out/$2" flags=(--recipe published --workers 8 --save-every 500) data=() resume=()
+    [ -n "$smoke" ] && flags=("${quick[@]}" --width 8 --layers 1 --critic-width 4)
+    [ -n "$iharmony4" ] && data=(--data "$iharmony4")
+    [ -e "$folder/settings.json" ] && resume=(--resume)
+    launch "examples/$1" "${flags[@]}" "${data[@]}" "${resume[@]}" --out "$folder"
+}
+
 evaluate() { # evaluate BENCHMARK FAMILY: by the paper's protocol, on the benchmark's pictures
     python examples/evaluate.py "$out/$1-$2" --triptychs "$out/$1/images" --size "$size" \
         --protocol reference --lpips "$net" --weights "$vgg" --timing \
@@ -108,6 +121,12 @@ if [[ " $only " == *" hscene "* ]]; then
     step "hscene-$plain" train hscene "$plain" om
     step "hscene-$plain-scores" evaluate hscene "$plain"
 fi
+if [ -n "$iharmony4$smoke" ]; then
+    step iharmony4 given train_iharmony4.py iharmony4
+    cp "$out/iharmony4/reference-ih4.csv" "$out/scores/iharmony4-$family.csv"
+    step two-stages given two_stages.py two-stages
+fi
 python benchmarks/tables.py "$out/scores" --family "$family" --without-perceptual "$plain" \
     -o "$out/tables.md" --overwrite
+[ -z "$iharmony4$smoke" ] || echo "Those of iHarmony4 are in $out/iharmony4 and $out/two-stages, results.md."
 echo "The tables are in $out/tables.md, the figures in the folders 'figures' of the runs."

@@ -2,7 +2,8 @@
 
 python tests/small_training.py CASE --flags of train_hscene.py
 
-CASE is `plain`; `steady`, without dropout; or `dies`: process 1 fails in the third step.
+CASE is `plain`; `steady`, without dropout; `dies`: process 1 fails in the third step; or `given`,
+which is train_iharmony4.py.
 """
 
 if __name__ == "__main__":
@@ -13,8 +14,9 @@ from functools import partial
 
 import torch
 import train_hscene
+import train_iharmony4
 from accelerate import PartialState
-from reproduction import data, loop, networks
+from reproduction import data, given_task, loop, networks
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from opmask.backbones import AttentionUNet, SmallUNet
@@ -24,6 +26,8 @@ from opmask.discriminator import PatchDiscriminator
 def shrink(setattr=setattr) -> None:
     """Few scenes, narrow networks: a run takes seconds."""
     setattr(train_hscene, "SCENES", 8)
+    setattr(given_task, "SCENES", 12)
+    setattr(given_task, "TESTED", 4)
     setattr(data, "VALIDATION", 6)
     setattr(networks, "SmallUNet", partial(SmallUNet, width=8))
     setattr(networks, "AttentionUNet", partial(AttentionUNet, width=4))
@@ -54,4 +58,5 @@ if __name__ == "__main__":
         networks.AttentionUNet = without_dropout
     if case == "dies":
         loop.advance = failing
-    launch.run(record(train_hscene.main))
+    script = train_iharmony4 if case == "given" else train_hscene
+    launch.run(record(script.main))

@@ -77,6 +77,11 @@ def test_the_time_of_the_whole_set_is_told(folder):
     assert line(made(folder), "omgan", "two, HScene").endswith("| 106.6 | 12.3 |")
 
 
+def test_models_of_iharmony4_stand_beside_the_paper_s(folder):
+    write_scores(folder / "iharmony4-paper.csv", {"ht-lab": rows(20.0)}, protocol="ih4-256")
+    assert "| 13.95 | 21.00" in line(made(folder), "HT, LAB, add, mul", "(E)")
+
+
 def test_iharmony4_is_split_by_the_first_letter_of_names(folder):
     write_scores(folder / "iharmony4-paper.csv", {"om": rows(20.0)}, protocol="ih4-256")
     cells = line(made(folder), "om", "(E)").split(" | ")

@@ -36,19 +36,27 @@ MAY_CHANGE = {
 
 
 def describe_run(
-    photos: Photos, recipes: Mapping[str, Recipe], options: Options, share: Share, precision: str
+    photos: str,
+    recipes: Mapping[str, Recipe],
+    options: Options,
+    shares: Mapping[str, Share],
+    precision: str,
 ) -> dict[str, str]:
     """All that decides what is trained; the recipes' values by model."""
     values = {
         "data": options.data,
-        "photos": describe_photos(photos),
+        "photos": photos,
         "guided": options.guided,
         "seed": options.seed,
         "init": options.init,
-        "processes": share.processes,
-        "images in a step": share.step_size,
+        "processes": next(iter(shares.values())).processes,
         "mixed precision": precision,
     }
+    images = {model: share.step_size for model, share in shares.items()}
+    if len(set(images.values())) == 1:
+        values["images in a step"] = next(iter(images.values()))
+    else:
+        values |= {f"images in a step of {model}": count for model, count in images.items()}
     for model, recipe in recipes.items():
         fields = asdict(recipe)
         del fields["batch_size"], fields["batch"]  # how the images of a step are shared

@@ -17,7 +17,7 @@ from opmask.metrics import evaluate
 from opmask.metrics.localization import ADD_THRESHOLD
 from opmask.perturb import Composite, CompositeBatch, collate
 from opmask.perturb.rng import sample_seed
-from reproduction.data import on_device
+from reproduction.data import Share, ignore_interrupts, on_device
 from reproduction.scoring import Target, open_samples
 
 
@@ -27,14 +27,16 @@ class Endless(Dataset[Composite]):
     The sample at a position depends on the seed alone, so that training resumes anywhere.
     """
 
-    def __init__(self, samples: Dataset[Composite], count: int, seed: int) -> None:
-        self.samples, self.count, self.seed = samples, count, seed
+    def __init__(
+        self, samples: Dataset[Composite], count: int, seed: int, *, flip: bool = True
+    ) -> None:
+        self.samples, self.count, self.seed, self.flip = samples, count, seed, flip
 
     def __getitem__(self, position: int) -> Composite:
         epoch, place = divmod(position, self.count)
         generator = torch.Generator().manual_seed(sample_seed(self.seed, epoch, 0))
         sample = self.samples[int(torch.randperm(self.count, generator=generator)[place])]
-        if sample_seed(self.seed, epoch, place + 1) % 2:
+        if not self.flip or sample_seed(self.seed, epoch, place + 1) % 2:
             return sample
         return Composite(*(plane.flip(-1) for plane in sample[:3]), None)
 
@@ -47,20 +49,28 @@ def read_iharmony4(
     steps: range,
     seed: int = 0,
     subset: str | None = None,
+    inverted: bool = False,
     protocol: str = "ih4-256",
     workers: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[CompositeBatch]:
     """The training batches of some steps; pictures are resized as the protocol's code does it."""
-    target = Target(size, protocol, iharmony4=root, split="train", subset=subset)
-    samples, names, _ = open_samples(target, None)
-    positions = range(steps.start * batch, steps.stop * batch)
+    where = {"iharmony4": root, "split": "train", "subset": subset, "inverted": inverted}
+    samples, names, _ = open_samples(Target(size, protocol, **where), None)
+    endless = Endless(samples.dataset, len(names), seed)
+    return read_positions(endless, steps, Share(batch), workers, device)
+
+
+def read_positions(
+    samples: Endless, steps: range, share: Share, workers: int, device: torch.device | str
+) -> Iterator[CompositeBatch]:
+    """The batches of this process, one after the other."""
     loader = DataLoader(
-        Endless(samples.dataset, len(names), seed),
-        batch,
-        sampler=positions,
+        samples,
+        batch_sampler=[part for step in steps for part in share.positions(step)],
         num_workers=workers,
         collate_fn=collate,
+        worker_init_fn=ignore_interrupts,
     )
     return on_device(loader, device)
 
@@ -73,6 +83,7 @@ def score_iharmony4(
     protocol: str = "ih4-256",
     split: str = "test",
     subset: str | None = None,
+    inverted: bool = False,
     guided: bool = False,
     workers: int = 0,
     device: torch.device | str = "cpu",
@@ -81,9 +92,8 @@ def score_iharmony4(
 
     Of a model that has add masks, `add_iou` is their overlap with the region.
     """
-    samples = open_samples(
-        Target(size, protocol, iharmony4=root, split=split, subset=subset, workers=workers), model
-    )
+    where = {"iharmony4": root, "split": split, "subset": subset, "inverted": inverted}
+    samples = open_samples(Target(size, protocol, workers=workers, **where), model)
     batches = on_device(samples.loader, device)
     rows = evaluate(model, batches, guided=guided, protocol=protocol, add_threshold=ADD_THRESHOLD)
     return samples.labelled(rows)

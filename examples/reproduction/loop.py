@@ -1,14 +1,15 @@
 """A run from its beginning to its end, with one process or many: all steps of all models.
 
-photos -> composites -> :func:`begin` the models -> :func:`train`, step by step (`train.py`) ->
+a task (`tasks.py`) -> :func:`begin` its models -> :func:`train`, step by step (`train.py`) ->
 checkpoints and log -> :func:`finish` -> table and pictures (`report.py`)
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import median
 from typing import Any
@@ -20,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 import opmask
-from opmask import PatchDiscriminator
+from opmask import DomainVerificationDiscriminator, PatchDiscriminator
 from opmask.datasets import Photos
 from opmask.perturb import CompositeBatch
 from reproduction.checkpoint import (
@@ -34,10 +35,7 @@ from reproduction.checkpoint import (
 from reproduction.data import (
     Batch,
     Share,
-    make_composites,
-    read_batches,
     share_steps,
-    validation_loader,
 )
 from reproduction.networks import (
     build,
@@ -47,7 +45,7 @@ from reproduction.networks import (
     trained,
 )
 from reproduction.recipes import RATES, Options, Recipe
-from reproduction.report import write_report
+from reproduction.tasks import Task, of_composites
 from reproduction.train import (
     Learner,
     Run,
@@ -62,12 +60,16 @@ RISE = 0.1001  # of all steps. Not 0.1: 10 steps would leave the rise no time, a
 SLOW = 3  # times the median: a step that takes as long is called slow
 SHOWN = 4  # composites in a picture for TensorBoard
 
-
 # --- the beginning ---
 
 
 def begin(
-    name: str, recipe: Recipe, share: Share, accelerator: Accelerator, options: Options
+    name: str,
+    recipe: Recipe,
+    share: Share,
+    accelerator: Accelerator,
+    options: Options,
+    build: Callable[..., nn.Module] = build,
 ) -> Run:
     """A new model, or one at the step where it was interrupted."""
     folder, device = options.out / name, accelerator.device
@@ -94,24 +96,41 @@ def begin(
 
 
 def begin_discriminator(run: Run, accelerator: Accelerator, *, compile: bool) -> None:
-    run.critic = PatchDiscriminator().to(memory_format=torch.channels_last)
+    run.critic = build_critic(run.recipe).to(memory_format=torch.channels_last)
     if compile:
         run.critic.compile()
     run.discriminator = make_learner(run.critic, run.recipe, accelerator)
     run.critic.requires_grad_(False)  # but for its own step
 
 
+def build_critic(recipe: Recipe) -> nn.Module:
+    """One of CRITICS; DoveNet's is as deep as the size allows, at 256 px as published."""
+    if recipe.critic == "patch":
+        return PatchDiscriminator()
+    depth = min(6, int(math.log2(recipe.size + 1)) - 2)
+    return DomainVerificationDiscriminator(width=recipe.critic_width, depth=depth)
+
+
 def make_learner(network: nn.Module, recipe: Recipe, accelerator: Accelerator) -> Learner:
     """A network with Adam, on its device and, with several processes, in step with its copies."""
     rate = recipe.lr or RATES[recipe.backbone]
     optimizer = torch.optim.Adam(network.parameters(), rate, betas=recipe.betas)
-    schedules = torch.optim.lr_scheduler
-    if recipe.milestones is None:
-        schedule = schedules.OneCycleLR(optimizer, rate, total_steps=recipe.steps, pct_start=RISE)
-    else:
-        # Step m is the last before the rate falls, as in the published code.
-        schedule = schedules.MultiStepLR(optimizer, list(recipe.milestones), recipe.gamma)
+    schedule = make_schedule(optimizer, recipe, rate)
     return Learner(*accelerator.prepare(network, optimizer), schedule)
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, rate: float
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning rate at each step."""
+    schedules = torch.optim.lr_scheduler
+    if recipe.fade:
+        fall = round(recipe.fade * recipe.steps) + 1
+        return schedules.LambdaLR(optimizer, lambda step: min(1, (recipe.steps - step) / fall))
+    if recipe.milestones is None:
+        return schedules.OneCycleLR(optimizer, rate, total_steps=recipe.steps, pct_start=RISE)
+    # Step m is the last before the rate falls, as in the published code.
+    return schedules.MultiStepLR(optimizer, list(recipe.milestones), recipe.gamma)
 
 
 def make_average(model: nn.Module, decay: float, device: torch.device) -> AveragedModel:
@@ -124,34 +143,22 @@ def make_average(model: nn.Module, decay: float, device: torch.device) -> Averag
 # --- all steps ---
 
 
-def read_steps(
-    runs: list[Run], photos: Photos, steps: range, device: torch.device, options: Options
-) -> Iterator[dict[str, Sequence[Batch]]]:
-    """The batches of each step, by the perturbations that recipes ask for."""
-    kinds = dict.fromkeys(run.recipe.perturb for run in runs)
-    size, share, crop = runs[0].recipe.size, runs[0].share, options.data is not None
-    streams = []
-    for kind in kinds:
-        composites = make_composites(photos, kind, size=size, crop=crop, seed=options.seed)
-        streams.append(read_batches(composites, steps, share, device, options.workers))
-    return (dict(zip(kinds, batches, strict=True)) for batches in zip(*streams, strict=True))
-
-
-def train(runs: list[Run], photos: Photos, accelerator: Accelerator, options: Options) -> None:
-    """Trains models side by side on the same composites, and saves them."""
+def train(runs: list[Run], task: Task, accelerator: Accelerator, options: Options) -> None:
+    """Trains models side by side, and saves them."""
     main, first = accelerator.is_main_process, min(run.step for run in runs)
     steps = range(first, runs[0].recipe.steps)
-    read = read_steps(runs, photos, steps, accelerator.device, options)
+    recipes = {run.name: run.recipe for run in runs}
+    read = task.read(recipes, steps, runs[0].share, accelerator.device)
     progress = tqdm(read, "train", steps.stop, initial=first, disable=not main)
     with Interrupt() as interrupt, progress:
         for step, batches in enumerate(timed(progress), first + 1):
             for run in runs:
                 if run.step < step:  # one may have been saved a moment before the others
-                    advance(run, batches[run.recipe.perturb], accelerator)
+                    advance(run, batches[run.name], accelerator)
             stop = interrupt.asked_anywhere(accelerator)
             if stop or step % options.save_every == 0:
                 for run in runs:
-                    save(run, batches[run.recipe.perturb], accelerator)
+                    save(run, batches[run.name], accelerator)
             if stop:
                 raise KeyboardInterrupt(f"at step {step}. Add --resume to go on")
     for run in runs:
@@ -221,47 +228,61 @@ def finish(run: Run, accelerator: Accelerator) -> None:
         opmask.save(model, run.folder / "model.safetensors")
 
 
+def stages_of(recipes: Mapping[str, Recipe], shares: Mapping[str, Share]) -> list[list[str]]:
+    """The models that train side by side: as many steps, of as many images.
+
+    omgan comes after the others, as it starts from om.
+    """
+    stages: dict[object, list[str]] = {}
+    for name in sorted(recipes, key=lambda name: name == "omgan"):
+        kind = name == "omgan", recipes[name].steps, shares[name]
+        stages.setdefault(kind, []).append(name)
+    return list(stages.values())
+
+
 def train_all(
-    photos: Photos,
+    task: Task,
     recipes: Mapping[str, Recipe],
-    share: Share,
+    shares: Mapping[str, Share],
     accelerator: Accelerator,
     options: Options,
 ) -> None:
-    """All models that are not finished; omgan after the others, as it starts from om."""
-    unfinished = [name for name in recipes if not trained(options.out, name).exists()]
-    for stage in (
-        [name for name in unfinished if name != "omgan"],
-        [name for name in unfinished if name == "omgan"],
-    ):
-        if stage:
-            runs = [begin(name, recipes[name], share, accelerator, options) for name in stage]
-            train(runs, photos, accelerator, options)
+    """All models that are not finished."""
+    for stage in stages_of(recipes, shares):
+        unfinished = [name for name in stage if not trained(options.out, name).exists()]
+        if unfinished:
+            given = accelerator, options, task.build
+            runs = [begin(name, recipes[name], shares[name], *given) for name in unfinished]
+            train(runs, task, accelerator, options)
         accelerator.wait_for_everyone()  # until the files are there
 
 
 def main(photos: Photos, recipes: Mapping[str, Recipe], options: Options) -> None:
+    """Trains models on composites of photos, and scores them."""
+    run(of_composites(photos, recipes, options), recipes, options)
+
+
+def run(task: Task, recipes: Mapping[str, Recipe], options: Options) -> None:
     """Trains, evaluates and draws what the command line asks for."""
     accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision=options.mixed_precision)
-    process, processes = accelerator.process_index, accelerator.num_processes
-    recipe = next(iter(recipes.values()))  # what shares and sizes images is the same in all
-    share = share_steps(recipe, options.accumulate, process, processes)
+    place = accelerator.process_index, accelerator.num_processes
+    shares = {n: share_steps(recipe, options.accumulate, *place) for n, recipe in recipes.items()}
     for name in recipes:
         starting_point(name, options)  # raises where there is none, before hours of training
     if accelerator.is_main_process:
         precision = accelerator.mixed_precision
-        settings = describe_run(photos, recipes, options, share, precision)
+        settings = describe_run(task.photos, recipes, options, shares, precision)
         open_run(options.out, settings, resume=options.resume)
+        task.prepare()
     accelerator.wait_for_everyone()
-    with explained_memory(recipe):
-        train_all(photos, recipes, share, accelerator, options)
+    with explained_memory(next(iter(recipes.values()))):
+        train_all(task, recipes, shares, accelerator, options)
         if accelerator.is_main_process:
             # Read again, so that all runs are scored alike: where weights lie in memory decides
             # in which order they are summed.
             files = {name: trained(options.out, name) for name in recipes}
             models = {n: opmask.load(f).to(accelerator.device) for n, f in files.items()}
-            loader = validation_loader(options.data, recipe.size, options.workers)
-            print(write_report(models, loader, options.out, accelerator.device))
+            print(task.report(models, accelerator.device))
             print(f"The table, the picture (panel.png), curves and models are in {options.out}.")
     accelerator.end_training()
 

@@ -19,13 +19,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from opmask import LAB_CENTERED, RGB, ColorSpace
+from opmask import HLS, LAB_CENTERED, LAB_UNIT, RGB, ColorSpace
 from opmask.perturb import PRESETS
 from reproduction.flags import add_flags, at_least, existing, flag, given, positive, weight
 
 MODELS = ("rgb", "rgb-residual", "om")
 CHOICES = (*MODELS, "om-hls", "omgan")
+CRITICS = ("patch", "domain")
 PERCEPTUAL = ("none", "lpips-vgg", "lpips-alex", "vgg19-lab")
+# The models without masks, and of each one with masks in its place.
+MASKLESS = {
+    "rgb": "om",
+    **dict.fromkeys(("dovenet", "rainnet", "bargainnet", "ht", "dht"), "ht-lab"),
+}
 MASK_TERMS = ("tv", "sparsity", "supervise_masks")  # the terms that only models with masks have
 
 # The highest learning rates, where a recipe has none. The second is the paper's.
@@ -41,11 +47,13 @@ def _uncenter(image: Tensor) -> Tensor:
 
 
 # Where images are compared, and how the discriminator sees them. The published code's two are in
-# [-1, 1]: LAB for masks, RGB for the baseline.
+# [-1, 1]: LAB for masks, RGB for the baseline. Its Harmony Transformer has both in [0, 1].
 SPACES: dict[str, ColorSpace] = {
     "rgb": RGB,
     "rgb-centered": ColorSpace("rgb_centered", ("r", "g", "b"), _center, _uncenter),
     "lab-centered": LAB_CENTERED,
+    "lab-unit": LAB_UNIT,
+    "hls": HLS,
 }
 
 
@@ -76,7 +84,7 @@ class Recipe:
     space: str = flag("rgb", "where images are compared", choices=SPACES)
     eps: float = flag(0.05, "of the Charbonnier loss, in units of --space", type=positive)
     perceptual: str = flag("none", "this loss too, with the weight 1", choices=PERCEPTUAL)
-    adversarial: float = loss_weight("the relativistic loss; 0: no discriminator is trained")
+    adversarial: float = loss_weight("the adversarial loss; 0: no discriminator is trained")
     tv: float = loss_weight("the masks' total variation")
     sparsity: float = loss_weight("the masks' distance from the identity")
     supervise_region: float = loss_weight("what the effective change says of the region")
@@ -97,6 +105,23 @@ class Recipe:
         nargs="*",
     )
     gamma: float = flag(0.5, "the factor at each milestone", type=positive)
+    l1: float = loss_weight("the mean absolute error; above 0 it replaces the Charbonnier loss")
+    critic: str = flag(
+        "patch",
+        "what judges images: the paper's patches, by the relativistic loss, or DoveNet's "
+        "discriminator, by hinges, which sees the region",
+        choices=CRITICS,
+    )
+    penalty: float = loss_weight("the discriminator's slope, see --critic domain")
+    fade: float = flag(
+        0.0,
+        "the share of the steps, the last ones, over which the rate falls to 0 along a line",
+        type=weight,
+        metavar="SHARE",
+    )
+    critic_width: int = 64  # of --critic domain
+    # The weight of BargainNet's loss, whose network describes a look by a code, alone.
+    triplet: float = 0.0
 
 
 # --- opmask's own ---
@@ -194,15 +219,18 @@ class Options:
 
 
 def parse(
-    description: str, families: dict[str, Family], out: str
+    description: str,
+    families: dict[str, Family],
+    out: str,
+    kinds: tuple[type[Options], type[Recipe]] = (Options, Recipe),
 ) -> tuple[Options, dict[str, Recipe]]:
-    """What was asked for, and the recipe of each model."""
+    """What was asked for, and the recipe of each model; the kinds say which flags there are."""
     parser = argparse.ArgumentParser(description=description)
-    add_flags(parser, Options, "the run")
-    add_flags(parser, Recipe, "recipe: each of these overrides the family's value")
+    add_flags(parser, kinds[0], "the run")
+    add_flags(parser, kinds[1], "recipe: each of these overrides the family's value")
     args = parser.parse_args()
-    options = Options(**{"out": Path(out), **given(args, Options)})
-    family, flags = families[options.recipe], given(args, Recipe)
+    options = kinds[0](**{"out": Path(out), **given(args, kinds[0])})
+    family, flags = families[options.recipe], given(args, kinds[1])
     recipes = {model: replace(family[model], **flags) for model in options.model}
     check(parser, options, recipes)
     return options, recipes
@@ -223,11 +251,26 @@ def check(parser: argparse.ArgumentParser, options: Options, recipes: dict[str, 
             parser.error(f"--betas must be below 1, got {recipe.betas}.")
         if name == "omgan" and not recipe.adversarial:
             parser.error("--adversarial must be above 0 for the model omgan.")
+        if recipe.penalty and recipe.critic != "domain":
+            parser.error("--penalty is a loss of --critic domain.")
+        if recipe.penalty and options.compile:
+            parser.error(
+                f"--compile has no second derivatives, which the losses of {name} need. Leave it "
+                "out, or give --penalty 0."
+            )
+        if recipe.fade > 1:
+            parser.error(f"--fade must be at most 1, all steps, got {recipe.fade}.")
+        if recipe.fade and recipe.milestones is not None:
+            parser.error("--milestones need --fade 0, as the rate cannot fall in both ways.")
+        if recipe.triplet and name != "bargainnet":
+            parser.error(f"--triplet is a loss of the model bargainnet, not of {name}.")
+        if recipe.supervise_masks and recipe.perturb == "":
+            parser.error("--supervise-masks needs label maps, and pairs of images have none.")
         if recipe.supervise_masks and recipe.perturb != "default":
             parser.error("--supervise-masks needs --perturb default, which keeps label maps.")
-        if name == "rgb" and any(getattr(recipe, term) for term in MASK_TERMS):
+        if name in MASKLESS and any(getattr(recipe, term) for term in MASK_TERMS):
             flags = ", ".join(f"--{term.replace('_', '-')}" for term in MASK_TERMS)
             parser.error(
-                f"{flags} are losses of masks, and the model rgb has none. Leave it out, as in "
-                "--model om."
+                f"{flags} are losses of masks, and the model {name} has none. Leave it out, as "
+                f"in --model {MASKLESS[name]}."
             )

@@ -20,7 +20,14 @@ from reproduction.checkpoint import read_log
 from reproduction.data import on_device
 from reproduction.train import inputs_of
 
-MASKED = ("omgan", "om", "om-hls")  # the models whose masks are shown, the first that there is
+MASKED = (
+    "omgan",
+    "om",
+    "om-hls",
+    "ht-lab",
+    "ht-hls",
+    "ht-hls-add",
+)  # the models whose masks are shown, the first that there is
 
 
 @torch.no_grad()
@@ -31,7 +38,8 @@ def panel_rows(
     results = {name: model(*inputs_of(model, batch)) for name, model in models.items()}
     masks = next((results[name].masks for name in MASKED if name in results), {})
     adds = {name: mask for name, mask in masks.items() if name.endswith("_add")}
-    worst = (batch.composite - batch.real).square().mean((1, 2, 3)).topk(count).indices
+    changes = (batch.composite - batch.real).square().mean((1, 2, 3))
+    worst = changes.topk(min(count, len(changes))).indices
     return [
         PanelRow(
             {
@@ -81,9 +89,13 @@ def write_report(
     for name, text in texts.items():
         with replacing(out / name) as temporary:
             temporary.write_text(text)
-    batch = next(on_device(loader, device))
+    draw(models, next(on_device(loader, device)), out)
+    return table
+
+
+def draw(models: dict[str, nn.Module], batch: CompositeBatch, out: Path) -> None:
+    """Writes the picture of what models make of a batch, and their curves."""
     save_panel(panel_rows(models, batch), out / "panel.png")
     logs = {name: list(zip(*read_log(out / name / "log.csv"), strict=True)) for name in models}
     curves = {name: (columns[0], columns[2]) for name, columns in logs.items()}
     save_curves(curves, out / "loss.png", ylabel="mean absolute error, levels of 255")
-    return table

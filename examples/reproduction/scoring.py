@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import opmask
+from opmask.backbones import paste
 from opmask.datasets import Composites, IHarmony4, Triptychs
 from opmask.files.pictures import check_opaque, open_picture, picture_files, to_rgb
 from opmask.fitting import fit_masks
@@ -116,6 +117,18 @@ def open_samples(target: Target, model: nn.Module | None, batch: int = 16) -> Sa
     positions = range(len(names))
     loader = DataLoader(samples, batch, sampler=positions, num_workers=workers, collate_fn=collate)
     return Samples(loader, names, subsets)
+
+
+class Pasted(nn.Module):
+    """A model whose images are pasted into their composites by the region."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.region = model, True
+
+    def forward(self, image: Tensor, region: Tensor) -> opmask.Retouched:
+        result = self.model(image, region) if self.model.region else self.model(image)
+        return opmask.Retouched(paste(result.image, image, region), result.masks)
 
 
 def panels(model: nn.Module | None) -> tuple[Pictures, Pictures]:

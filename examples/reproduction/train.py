@@ -14,6 +14,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,12 +27,16 @@ from opmask import OperatorMaskWrapper, Retouched, Retoucher
 from opmask.fitting import fit_masks
 from opmask.losses import (
     charbonnier,
+    domain_triplet_loss,
+    gradient_penalty,
+    hinge_discriminator_loss,
     mask_sparsity,
     mask_supervision,
     mask_total_variation,
     region_supervision,
     relativistic_discriminator_loss,
     relativistic_generator_loss,
+    wasserstein_generator_loss,
 )
 from opmask.perturb import CompositeBatch, sample_seed
 from reproduction.checkpoint import Log
@@ -41,7 +46,7 @@ from reproduction.recipes import MASK_TERMS, SPACES, Recipe
 
 T = TypeVar("T")
 
-OPTIONAL_TERMS = ("adversarial", "supervise_region", *MASK_TERMS)
+OPTIONAL_TERMS = ("adversarial", "triplet", "supervise_region", *MASK_TERMS)
 CHECK_STEP = 500  # when a model that still returns its input is reported
 STILL = 0.5  # levels of 255: a smaller mean change counts as returning the input
 
@@ -137,9 +142,9 @@ def train_discriminator(
     """The discriminator's step, on the same images; its loss."""
     network, losses = run.discriminator.network, []
     network.requires_grad_(True)
-    pairs = [(samples.real, image) for (samples, _), image in zip(batches, images, strict=True)]
-    for real, image in accumulated(network, pairs, accelerator):
-        loss = discriminator_loss(run.recipe, network, real, image)
+    pairs = [(samples, image) for (samples, _), image in zip(batches, images, strict=True)]
+    for samples, image in accumulated(network, pairs, accelerator):
+        loss = discriminator_loss(run.recipe, network, samples, image)
         accelerator.backward(loss / len(batches))
         losses.append(loss.detach())
     run.discriminator.step()
@@ -165,7 +170,7 @@ def inputs_of(model: nn.Module, samples: CompositeBatch) -> tuple[Tensor, ...]:
 
 def term_names(recipe: Recipe) -> list[str]:
     """The terms of a recipe, in the order of the log; that of the discriminator is the last."""
-    names = ["charbonnier"]
+    names = ["l1" if recipe.l1 else "charbonnier"]
     names += ["perceptual"] if recipe.perceptual != "none" else []
     names += [name for name in OPTIONAL_TERMS if getattr(recipe, name)]
     return names + (["discriminator"] if recipe.adversarial else [])
@@ -182,12 +187,19 @@ def generator_terms(
     """Each term of the loss with its weight, by name."""
     (samples, _), (image, masks) = batch, result
     convert = SPACES[recipe.space].from_rgb
-    terms = {"charbonnier": charbonnier(convert(image), convert(samples.real), recipe.eps)}
+    mine, real = convert(image), convert(samples.real)
+    if recipe.l1:
+        terms = {"l1": recipe.l1 * (mine - real).abs().mean()}
+    else:
+        terms = {"charbonnier": charbonnier(mine, real, recipe.eps)}
     if perceptual is not None:
         terms["perceptual"] = perceptual(image, samples.real)
     if discriminator is not None:
-        logits = discriminate(discriminator, convert(samples.real), convert(image))
-        terms["adversarial"] = recipe.adversarial * relativistic_generator_loss(*logits)
+        terms["adversarial"] = recipe.adversarial * adversarial_loss(
+            recipe, discriminator, samples, image
+        )
+    if recipe.triplet:
+        terms["triplet"] = recipe.triplet * triplets(model.backbone.extractor, samples, image)
     if weight := recipe.supervise_region:
         change = region_supervision(image, samples.composite, samples.region)
         terms["supervise_region"] = weight * change
@@ -220,18 +232,55 @@ def fitted_masks(batch: Batch, retoucher: Retoucher) -> dict[str, Tensor]:
     return fit_masks(retoucher, samples.composite, samples.real, regions)
 
 
-def discriminate(discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """The logits of both, from one pass: its norms are those of each image by itself."""
-    return discriminator(torch.cat([real, fake])).chunk(2)
+def triplets(extractor: nn.Module, samples: CompositeBatch, image: Tensor) -> Tensor:
+    """Whether the restored foreground looks like the real one, and like its background."""
+    foregrounds = [extractor(x, samples.region) for x in (samples.real, image, samples.composite)]
+    return domain_triplet_loss(*foregrounds, extractor(samples.real, 1 - samples.region))
+
+
+def adversarial_loss(
+    recipe: Recipe, discriminator: nn.Module, samples: CompositeBatch, image: Tensor
+) -> Tensor:
+    """How far the generator is from images that a discriminator of CRITICS takes for real."""
+    convert = SPACES[recipe.space].from_rgb
+    if recipe.critic == "domain":
+        heads = discriminator(convert(image), samples.region)
+        return sum(wasserstein_generator_loss(head) for head in heads)
+    logits = discriminate(discriminator, convert(samples.real), convert(image))
+    return relativistic_generator_loss(*logits)
+
+
+def discriminate(
+    discriminator: nn.Module, real: Tensor, fake: Tensor, *region: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The logits of both, from one pass: its norms are those of each image by itself.
+
+    With a region, those of each head.
+    """
+    both = torch.cat([real, fake])
+    if not region:
+        return discriminator(both).chunk(2)
+    return tuple(head.chunk(2) for head in discriminator(both, region[0].repeat(2, 1, 1, 1)))
 
 
 def discriminator_loss(
-    recipe: Recipe, discriminator: nn.Module, real: Tensor, fake: Tensor
+    recipe: Recipe, discriminator: nn.Module, samples: CompositeBatch, image: Tensor
 ) -> Tensor:
     """The loss of the discriminator's own step, on the images of the generator's."""
     convert = SPACES[recipe.space].from_rgb
-    logits = discriminate(discriminator, convert(real), convert(fake.detach()))
-    return relativistic_discriminator_loss(*logits)
+    real, fake = convert(samples.real), convert(image.detach())
+    if recipe.critic == "patch":
+        return relativistic_discriminator_loss(*discriminate(discriminator, real, fake))
+    heads = discriminate(discriminator, real, fake, samples.region)
+    loss = sum(hinge_discriminator_loss(*head) for head in heads)
+    if recipe.penalty:
+        judge = partial(mean_of_heads, discriminator, samples.region)
+        loss = loss + gradient_penalty(judge, real, fake, recipe.penalty)
+    return loss
+
+
+def mean_of_heads(discriminator: nn.Module, region: Tensor, image: Tensor) -> Tensor:
+    return sum(discriminator(image, region)) / 2
 
 
 # --- what may be wrong with a step ---
@@ -256,9 +305,11 @@ def describe_batches(run: Run, batches: Sequence[Batch]) -> str:
     """Enough to make the composites of the last step again, see `opmask.datasets.Composites`."""
     positions = run.share.positions(run.step - 1)
     places = ", ".join(f"{part.start}-{part.stop - 1}" for part in positions)
-    seeds = [applied.seed for samples, _ in batches for applied in samples.applied]
+    records = [applied for samples, _ in batches for applied in samples.applied]
+    seeds = [applied.seed for applied in records if applied is not None]
     names = [name for _, photos in batches if photos is not None for name in photos.name]
-    return f"positions {places}; seeds {seeds}" + (f"; photos {names}" if names else "")
+    parts = {"positions": places, "seeds": seeds, "photos": names}
+    return "; ".join(f"{part} {found}" for part, found in parts.items() if found)
 
 
 def advice(run: Run) -> str:

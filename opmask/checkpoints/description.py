@@ -23,6 +23,7 @@ from opmask.checkpoints.metadata import (
     CalibrationAbout,
     DirectAbout,
     GeometryAbout,
+    GivenAbout,
     HeadAbout,
     WrapperAbout,
     convert_arguments,
@@ -48,14 +49,19 @@ PREPROCESSES["with_lab"] = with_lab
 
 def describe(model: OperatorMaskWrapper | DirectRGB) -> str:
     """Everything about a model but its tensors, as JSON that can be read again."""
-    about: WrapperAbout | DirectAbout
-    if isinstance(model, DirectRGB):
-        about = DirectAbout(_describe_backbone(model.backbone), model.region, model.multiple_of)
-    else:
-        about = _describe_wrapper(model)
+    about: WrapperAbout | DirectAbout = (
+        _describe_direct(model) if isinstance(model, DirectRGB) else _describe_wrapper(model)
+    )
     text = msgspec.json.encode(about).decode()
     parse(text, "cannot save the model")
     return text
+
+
+def _describe_direct(model: DirectRGB) -> DirectAbout:
+    known = _describe_backbone(model.backbone), model.region, model.multiple_of
+    if (model.centered, model.paste) == (True, "never"):
+        return DirectAbout(*known)  # which an older opmask reads too
+    return GivenAbout(*known, centered=model.centered, paste=model.paste)
 
 
 def _describe_wrapper(model: OperatorMaskWrapper) -> WrapperAbout:
@@ -168,7 +174,14 @@ def build(
     """The model of a description, with the parts that are handed in."""
     parts = _parts(about, backbone, retoucher)
     if isinstance(about, DirectAbout):
-        return DirectRGB(parts.backbone, region=about.region, multiple_of=about.multiple_of)
+        given = about if isinstance(about, GivenAbout) else None
+        return DirectRGB(
+            parts.backbone,
+            region=about.region,
+            multiple_of=about.multiple_of,
+            centered=given.centered if given else True,
+            paste=given.paste if given else "never",
+        )
     return _build_wrapper(about, parts, call, preprocess)
 
 

@@ -21,12 +21,14 @@ from torch import nn
 
 from opmask.files.typed_json import convert, parse_json
 from opmask.operators import MaskRange
+from opmask.wrapper.baseline import Paste
 
 __all__ = [
     "FORMAT",
     "BackboneAbout",
     "DirectAbout",
     "GeometryAbout",
+    "GivenAbout",
     "HeadAbout",
     "OperatorAbout",
     "WrapperAbout",
@@ -152,6 +154,13 @@ class DirectAbout(Struct, frozen=True, tag_field="kind", tag="DirectRGB"):
     format: int = FORMAT
 
 
+class GivenAbout(DirectAbout, frozen=True, tag_field="kind", tag="DirectRGB, given"):
+    """A :class:`opmask.DirectRGB` that is not centred or pastes; an older opmask refuses it."""
+
+    centered: bool = True
+    paste: Paste = "never"
+
+
 class WrapperAbout(Struct, frozen=True, tag_field="kind", tag="OperatorMaskWrapper"):
     """A :class:`opmask.OperatorMaskWrapper`; callables by their names.
 
@@ -196,7 +205,7 @@ def parse(text: str, name: str) -> WrapperAbout | DirectAbout:
         raise ValueError(
             f"{name} has format {found}, this opmask reads up to {FORMAT}. Update opmask."
         )
-    kind: Any = WrapperAbout | DirectAbout
+    kind: Any = WrapperAbout | DirectAbout | GivenAbout
     about: WrapperAbout | DirectAbout = parse_json(text, kind, name)
     return about
 

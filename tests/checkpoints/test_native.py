@@ -27,7 +27,7 @@ from opmask import (
     OutputHead,
     Retoucher,
 )  # fmt: skip
-from opmask.backbones import SmallUNet
+from opmask.backbones import DoveNet, SmallUNet
 from opmask.checkpoints.description import own_networks
 from opmask.checkpoints.metadata import convert_arguments
 
@@ -63,6 +63,14 @@ MODELS = {
     "direct": lambda: randomized(DirectRGB(SmallUNet(width=8), multiple_of=32)),
     "direct with region": lambda: randomized(
         DirectRGB(SmallUNet(4, width=8), region=True, multiple_of=32)
+    ),
+    "direct, not centred": lambda: randomized(
+        DirectRGB(SmallUNet(width=8), multiple_of=32, centered=False)
+    ),
+    "direct and pasted": lambda: randomized(
+        DirectRGB(
+            DoveNet(width=4, depth=5), region=True, multiple_of=32, centered=False, paste="always"
+        )
     ),
 }
 
@@ -200,6 +208,25 @@ def test_a_model_that_is_not_finite_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="cannot save the model: 1 tensors"):
         opmask.save(model, tmp_path / "m.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_pastes_still_does_once_loaded(tmp_path):
+    net = DoveNet(width=4, depth=5)
+    model = DirectRGB(net, region=True, multiple_of=32, centered=False, paste="always").eval()
+    opmask.save(model, tmp_path / "model.safetensors")
+    loaded = opmask.load(tmp_path / "model.safetensors")
+    image, region = torch.rand(1, 3, 40, 70), torch.rand(1, 1, 40, 70)
+    assert torch.equal(loaded(image, region).image, model(image, region).image)
+    assert not torch.equal(loaded(image, region).image, loaded(image).image)
+
+
+def test_older_files_of_painted_images_neither_paste_nor_say_so(tmp_path):
+    opmask.save(DirectRGB(SmallUNet(width=8)), tmp_path / "model.safetensors")
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        about = json.loads(file.metadata()["opmask"])
+    assert about.keys() == {"kind", "backbone", "region", "multiple_of", "format"}
+    loaded = opmask.load(tmp_path / "model.safetensors")
+    assert (loaded.centered, loaded.paste) == (True, "never")
 
 
 def test_a_newer_format_raises(tmp_path):

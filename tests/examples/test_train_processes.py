@@ -18,7 +18,9 @@ import opmask
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "tests" / "small_training.py")
-FLAGS = ["--size", "32", "--workers", "0", "--device", "cpu", "--backbone", "attention-unet"]
+COMMON = ["--size", "32", "--workers", "0", "--device", "cpu"]
+FLAGS = [*COMMON, "--backbone", "attention-unet"]
+GIVEN_FLAGS = [*COMMON, "--width", "4", "--layers", "1", "--critic-width", "4", "--steps", "3"]
 FOLDERS = [str(ROOT), str(ROOT / "examples"), str(ROOT / "tests")]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(FOLDERS), "OMP_NUM_THREADS": "1"}
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -27,7 +29,8 @@ pytestmark = pytest.mark.multiprocess
 
 
 def start(out, *flags, case="plain", launcher=()) -> subprocess.Popen:
-    command = [sys.executable, *launcher, SCRIPT, case, *FLAGS, "--out", str(out), *flags]
+    given = GIVEN_FLAGS if case == "given" else FLAGS
+    command = [sys.executable, *launcher, SCRIPT, case, *given, "--out", str(out), *flags]
     return subprocess.Popen(
         command,
         env=ENVIRONMENT,
@@ -64,6 +67,19 @@ def test_two_processes_log_the_losses_of_one_with_twice_the_batch(tmp_path):
         torch.testing.assert_close(
             columns(two, model, 1, 2, 3), columns(one, model, 1, 2, 3), rtol=1e-4, atol=1e-4
         )
+
+
+def test_networks_that_are_given_the_region_train_in_two_processes(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    models = ["--model", "dovenet", "bargainnet", "ht"]
+    assert run(one, *models, "--batch-size", "4", case="given")[0] == 0
+    status, text = run(two, *models, "--batch-size", "2", case="given", launcher=TORCHRUN)
+    assert status == 0, text
+    assert len(columns(two, "dovenet", 0)) == len(columns(two, "bargainnet", 0)) == 3
+    # The only one without dropout and without norms over a batch.
+    torch.testing.assert_close(
+        columns(two, "ht", 1, 2, 3), columns(one, "ht", 1, 2, 3), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_accumulated_batches_are_those_of_as_many_processes(tmp_path):

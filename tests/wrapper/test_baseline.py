@@ -63,3 +63,43 @@ def test_an_image_of_another_precision_is_cast_for_the_network(dtype):
 def test_an_empty_batch_raises():
     with pytest.raises(ValueError, match="'image' must hold at least one image"):
         DirectRGB(nn.Conv2d(3, 3, 1))(torch.rand(0, 3, 16, 16))
+
+
+def test_a_network_may_work_between_zero_and_one():
+    image, net = torch.rand(2, 3, 20, 24), nn.Conv2d(3, 3, 1)
+    output = DirectRGB(net, centered=False)(image).image
+    torch.testing.assert_close(output, net(image).clamp(0, 1))
+
+
+def test_what_is_painted_is_pasted_by_the_region():
+    image, net = torch.rand(2, 3, 20, 24), nn.Conv2d(4, 3, 1)
+    region = torch.rand(2, 1, 20, 24).round()
+    painted = DirectRGB(net, region=True)(image, region).image
+    pasted = DirectRGB(net, region=True, paste="always")(image, region).image
+    torch.testing.assert_close(pasted, region * painted + (1 - region) * image)
+    assert torch.equal(
+        pasted[(region == 0).expand_as(image)], image[(region == 0).expand_as(image)]
+    )
+
+
+def test_where_the_region_is_unknown_all_is_painted():
+    image, net = torch.rand(1, 3, 16, 16), nn.Conv2d(4, 3, 1)
+    model, unknown = DirectRGB(net, region=True, paste="always"), -torch.ones(1, 1, 16, 16)
+    assert torch.equal(model(image).image, DirectRGB(net, region=True)(image).image)
+    torch.testing.assert_close(model(image, unknown).image, model(image).image)
+
+
+def test_a_network_may_be_trained_on_all_that_it_paints():
+    image, region = torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+    model = DirectRGB(nn.Conv2d(4, 3, 1), region=True, paste="evaluation")
+    assert not torch.equal(model(image, region).image, image)
+    assert torch.equal(model.eval()(image, region).image, image)
+
+
+@pytest.mark.parametrize(
+    ("paste", "message"),
+    [("always", "'never' without a region, got 'always'"), ("soft", "one of never, evaluation")],
+)
+def test_pasting_that_cannot_be_is_refused(paste, message):
+    with pytest.raises(ValueError, match=f"'paste' must be {message}"):
+        DirectRGB(nn.Conv2d(3, 3, 1), paste=paste)

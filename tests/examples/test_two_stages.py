@@ -1,0 +1,71 @@
+"""Two stages and one in one table."""
+
+import sys
+
+import pytest
+import torch
+import two_stages
+from PIL import Image
+from small_training import shrink
+from torch import nn
+
+import opmask
+
+TINY = "--steps 2 --size 32 --batch-size 2 --width 4 --critic-width 4 --workers 0 --device cpu"
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    shrink(monkeypatch.setattr)
+
+
+def run(monkeypatch, out, *flags):
+    argv = ["two_stages.py", *TINY.split(), "--out", str(out), *flags]
+    monkeypatch.setattr(sys, "argv", argv)
+    two_stages.main()
+
+
+def test_a_run_leaves_one_table_of_both(monkeypatch, tmp_path, capsys):
+    run(monkeypatch, tmp_path)
+    table = (tmp_path / "results.md").read_text()
+    ways = [line.split("|")[1].strip() for line in table.splitlines()[2:6]]
+    assert ways == ["composite", "DIRL and DoveNet", "DoveNet, region given", "om, one stage"]
+    assert all(float(line.split("|")[5]) > 0 for line in table.splitlines()[3:6])
+    assert "DIRL finds the regions with AP" in table
+    assert table in capsys.readouterr().out
+    Image.open(tmp_path / "panel.png").verify()
+    assert not opmask.load(tmp_path / "om" / "model.safetensors").region
+
+
+def test_a_finished_run_is_only_scored_again(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path)
+    before = (tmp_path / "dirl" / "weights.safetensors").read_bytes()
+    with pytest.raises(SystemExit, match="already holds a run"):
+        run(monkeypatch, tmp_path)
+    run(monkeypatch, tmp_path, "--resume")
+    assert (tmp_path / "dirl" / "weights.safetensors").read_bytes() == before
+
+
+def test_the_second_stage_is_given_what_the_first_found():
+    class Finder(nn.Module):
+        def forward(self, image):
+            return image[:, :1]
+
+    given = []
+
+    def harmonize(image, region):
+        given.append(region)
+        return opmask.Retouched(image, {})
+
+    image = torch.rand(1, 3, 16, 16)
+    stages = two_stages.TwoStages(Finder(), nn.Identity())
+    stages.model.forward = harmonize
+    stages(image)
+    assert torch.equal(given[0], (image[:, :1] > 0.5).float())
+
+
+def test_the_published_recipes_of_both_stages_and_of_one():
+    recipes = two_stages._family("published")
+    assert recipes["dirl"].steps == 60 * 8218
+    assert (recipes["dovenet"].batch, recipes["om"].batch) == (1, 256)
+    assert recipes["om"].backbone == "attention-unet"
