@@ -197,6 +197,7 @@ def test_a_region_without_an_end_has_finite_verdicts(value):
     assert image.grad.isfinite().all()
 
 
+@pytest.mark.slow
 def test_a_verifying_discriminator_compiles_in_training():
     torch.compiler.reset()
     compiled = torch.compile(verifying(), fullgraph=True, backend="eager")

@@ -82,6 +82,7 @@ def test_a_network_compiles(kind):
     torch.testing.assert_close(compiled(*pair), wanted)
 
 
+@pytest.mark.slow
 @NETWORKS
 def test_a_network_is_exported_for_any_size(kind):
     network = small(kind, layers=1)

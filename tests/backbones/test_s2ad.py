@@ -43,6 +43,7 @@ def test_a_gradient_reaches_every_parameter(channels):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [3, 4])
 def test_it_is_copied_compiled_exported_and_halved(channels):
     network = copy.deepcopy(S2AD(channels, width=8, depth=5)).eval()

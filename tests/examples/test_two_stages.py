@@ -37,6 +37,7 @@ def test_a_run_leaves_one_table_of_both(monkeypatch, tmp_path, capsys):
     assert not opmask.load(tmp_path / "om" / "model.safetensors").region
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_only_scored_again(monkeypatch, tmp_path):
     run(monkeypatch, tmp_path)
     before = (tmp_path / "dirl" / "weights.safetensors").read_bytes()

@@ -73,6 +73,7 @@ def test_half_precision_and_autocast_cost_the_same():
     torch.testing.assert_close(loss, wanted)
 
 
+@pytest.mark.slow
 def test_a_dirl_learns_the_region_by_all_its_maps():
     torch.manual_seed(0)
     network, image = DIRL(width=8, channels=8), torch.rand(2, 3, 32, 48)

@@ -84,6 +84,7 @@ def test_presets_have_the_names_of_their_constants():
 # --- REFERENCE, over 20,000 draws ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "expected"), [(0, 1.80), (1, 2.71), (2, 3.62), (3, 4.52)])
 def test_the_reference_changes_as_many_regions_as_drawing_with_replacement(
     reference, place, expected
@@ -93,6 +94,7 @@ def test_the_reference_changes_as_many_regions_as_drawing_with_replacement(
     assert counts.max() == CLASSES[place] // 5 + 1
 
 
+@pytest.mark.slow
 def test_every_filter_is_as_likely_in_the_reference(reference):
     firsts = [perturbations[0] for perturbations in changes(reference)]
     counts = Counter(first.name for first in firsts)
@@ -102,12 +104,14 @@ def test_every_filter_is_as_likely_in_the_reference(reference):
         assert_frequency(count, len(firsts), 1 / 23)
 
 
+@pytest.mark.slow
 def test_half_of_the_regions_are_changed_twice_in_the_reference(reference):
     lengths = Counter(len(perturbations) for perturbations in changes(reference))
     assert set(lengths) == {1, 2}
     assert_frequency(lengths[2], lengths.total(), 0.5)
 
 
+@pytest.mark.slow
 def test_the_six_second_changes_are_as_likely_in_the_reference(reference):
     drawn = seconds(reference)
     counts = Counter(p.name if isinstance(p, Filter) else "lab" for p in drawn)
@@ -117,6 +121,7 @@ def test_the_six_second_changes_are_as_likely_in_the_reference(reference):
         assert_frequency(count, len(drawn), 1 / 6)
 
 
+@pytest.mark.slow
 def test_the_reference_gives_no_amounts_so_that_half_of_its_second_changes_do_nothing(reference):
     css = [p for p in seconds(reference) if isinstance(p, Filter)]
     assert {p.amount for p in css} == {None}
@@ -125,6 +130,7 @@ def test_the_reference_gives_no_amounts_so_that_half_of_its_second_changes_do_no
     assert idle == {"contrast", "hue_rotate", "saturate"}
 
 
+@pytest.mark.slow
 def test_lab_factors_are_uniform_and_independent(reference, default):
     for records in reference, default:
         scalings = [p for p in seconds(records) if not isinstance(p, Filter)]
@@ -136,6 +142,7 @@ def test_lab_factors_are_uniform_and_independent(reference, default):
         assert abs(correlations).max() < 4 / sqrt(len(factors))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reference", "default"])
 def test_one_in_twenty_is_degraded(name, request):
     records = request.getfixturevalue(name)
@@ -152,6 +159,7 @@ def test_one_in_twenty_is_degraded(name, request):
 # --- DEFAULT ---
 
 
+@pytest.mark.slow
 def test_the_default_draws_the_same_kinds_as_often(default):
     firsts = Counter(perturbations[0] for perturbations in changes(default))
     drawn = seconds(default)
@@ -164,6 +172,7 @@ def test_the_default_draws_the_same_kinds_as_often(default):
     assert {type(p) for p in drawn} == {Filter, LabScaling}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "low", "high"),
     [

@@ -92,6 +92,7 @@ def test_what_is_as_large_as_the_image_is_the_output():
 
 
 # PyTorch 2.7 warns of constants that it has made itself.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*get_attr:UserWarning")
 def test_a_network_whose_sizes_an_exporter_cannot_know_exports_wrapped_too():
     model, image, file = (
