@@ -37,6 +37,23 @@ def random_batches(size):
     return [tuple(torch.rand(4, channels, size, size) for channels in (3, 3, 1))] * 3
 
 
+@pytest.mark.slow
+def test_a_tapped_head_starts_at_the_composite_and_an_output_does_not(monkeypatch, capsys):
+    module = load("heads")
+    monkeypatch.setattr(module, "SCENES", 8)
+    monkeypatch.setattr(module, "HELD_OUT", 2)
+    flags = ["--steps", "2", "--size", "32", "--batch-size", "2"]
+    monkeypatch.setattr("sys.argv", ["heads.py", *flags])
+    module.main()
+    table = capsys.readouterr().out.strip().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+    (_, _, _, composite, *_), *models = rows
+    heads = ["tapped", "its own output"]
+    assert [row[:2] for row in models] == [[name, h] for name in module.NETWORKS for h in heads]
+    for _, head, start, *_ in models:
+        assert (start == composite) == (head == "tapped")
+
+
 def test_mutations_change_code_and_leave_messages_alone():
     module = load("mutation")
     source = "def f(x):\n    if x < 0:\n        raise ValueError(f'{x + 1}')\n    return 2 * x"
