@@ -86,6 +86,7 @@ def test_autocast_is_close(network):
     torch.testing.assert_close(out.float(), wanted, rtol=0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_it_compiles_in_one_graph(network):
     torch.compiler.reset()
     compiled = torch.compile(network.eval(), fullgraph=True, backend="eager")

@@ -281,6 +281,7 @@ def test_models_of_other_batches_train_one_after_the_other(monkeypatch):
     assert [shares[names[0]].step_size for names in stages] == [1, 4, 1]
 
 
+@pytest.mark.slow
 def test_evaluate_scores_the_run_as_the_table_does(monkeypatch, tmp_path, root, capsys):
     run(monkeypatch, tmp_path, "--data", str(root), "--model", "ht", "ht-hls-add")
     table = json.loads((tmp_path / "results.json").read_text())["ih4-256"]

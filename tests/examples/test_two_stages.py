@@ -25,6 +25,7 @@ def run(monkeypatch, out, *flags):
     two_stages.main()
 
 
+@pytest.mark.slow
 def test_a_run_leaves_one_table_of_both(monkeypatch, tmp_path, capsys):
     run(monkeypatch, tmp_path)
     table = (tmp_path / "results.md").read_text()

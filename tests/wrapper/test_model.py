@@ -30,7 +30,8 @@ SMP = ["smp Unet resnet18", "smp FPN tu-convnext_femto", "smp PAN resnet18"]
 ALL = [*ZOO, "four channels", *SMP]
 # Compiling a network of another library takes seconds.
 COMPILED = [
-    "small U-Net", "plain", "tanh", "residual", "pixel shuffle", "tokens", "four channels",
+    "plain", "tanh", "residual", "pixel shuffle", "tokens", "four channels",
+    pytest.param("small U-Net", marks=pytest.mark.slow),
     *(pytest.param(name, marks=pytest.mark.third_party) for name in SMP),
 ]  # fmt: skip
 
