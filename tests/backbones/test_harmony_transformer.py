@@ -74,6 +74,7 @@ def test_half_precision_is_near(kind, dtype):
     torch.testing.assert_close(half.float(), network(*pair), rtol=0, atol=0.05)
 
 
+@pytest.mark.slow
 @NETWORKS
 def test_a_network_compiles(kind):
     network, pair = small(kind, layers=1), inputs()

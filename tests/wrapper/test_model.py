@@ -27,7 +27,10 @@ def wrap(name: str) -> OperatorMaskWrapper:
 
 
 SMP = ["smp Unet resnet18", "smp FPN tu-convnext_femto", "smp PAN resnet18"]
-ALL = [*ZOO, "four channels", *SMP]
+ALL = [
+    *ZOO, "four channels", *SMP[:2],
+    pytest.param(SMP[2], marks=pytest.mark.third_party),
+]  # fmt: skip
 # Compiling a network of another library takes seconds.
 COMPILED = [
     "plain", "tanh", "residual", "pixel shuffle", "tokens", "four channels",
