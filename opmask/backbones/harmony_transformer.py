@@ -30,8 +30,9 @@ class TokenNetwork(nn.Module):
     """What both share: all but the way from pixels to tokens of 4x4 pixels, and back.
 
     Args:
-        channels: The number of channels of image and region together.
-        encoder: Maps (B, channels, H, W) to (B, width, H / 4, W / 4).
+        in_channels: The number of channels of image and region together.
+        out_channels: The number of output channels.
+        encoder: Maps (B, in_channels, H, W) to (B, width, H / 4, W / 4).
         decoder: The way back.
         width: The number of features of a token.
         layers: The number of layers between the two.
@@ -42,7 +43,8 @@ class TokenNetwork(nn.Module):
 
     def __init__(
         self,
-        channels: int,
+        in_channels: int,
+        out_channels: int,
         encoder: nn.Module,
         decoder: nn.Module,
         width: int,
@@ -52,7 +54,16 @@ class TokenNetwork(nn.Module):
         tanh: bool,
     ) -> None:
         super().__init__()
-        self.channels, self.multiple_of = channels, 4
+        self.channels, self.multiple_of = in_channels, 4
+        self.arguments = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "width": width,
+            "layers": layers,
+            "heads": heads,
+            "ffn": ffn,
+            "tanh": tanh,
+        }
         ffn = 2 * width if ffn is None else ffn
         self.encoder = encoder
         self.layers = nn.ModuleList(EncoderLayer(width, heads, ffn) for _ in range(layers))
@@ -138,16 +149,9 @@ class HarmonyTransformer(TokenNetwork):
     ) -> None:
         check_width(width, heads)
         encoder, decoder = conv_encoder(in_channels, width), conv_decoder(width, out_channels)
-        super().__init__(in_channels, encoder, decoder, width, layers, heads, ffn, tanh)
-        self.arguments = {
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "width": width,
-            "layers": layers,
-            "heads": heads,
-            "ffn": ffn,
-            "tanh": tanh,
-        }
+        super().__init__(
+            in_channels, out_channels, encoder, decoder, width, layers, heads, ffn, tanh
+        )
 
 
 class HarmonyTransformerPlus(TokenNetwork):
@@ -205,13 +209,6 @@ class HarmonyTransformerPlus(TokenNetwork):
         check_width(width, heads)
         encoder = PatchEmbedding(in_channels, width, side=4)
         decoder = nn.ConvTranspose2d(width, out_channels, 4, 4)
-        super().__init__(in_channels, encoder, decoder, width, layers, heads, ffn, tanh)
-        self.arguments = {
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "width": width,
-            "layers": layers,
-            "heads": heads,
-            "ffn": ffn,
-            "tanh": tanh,
-        }
+        super().__init__(
+            in_channels, out_channels, encoder, decoder, width, layers, heads, ffn, tanh
+        )
