@@ -31,11 +31,14 @@ class Endless(Dataset[Composite]):
         self, samples: Dataset[Composite], count: int, seed: int, *, flip: bool = True
     ) -> None:
         self.samples, self.count, self.seed, self.flip = samples, count, seed, flip
+        self._order: tuple[int, list[int]] = (-1, [])  # of the epoch at hand
 
     def __getitem__(self, position: int) -> Composite:
         epoch, place = divmod(position, self.count)
-        generator = torch.Generator().manual_seed(sample_seed(self.seed, epoch, 0))
-        sample = self.samples[int(torch.randperm(self.count, generator=generator)[place])]
+        if self._order[0] != epoch:
+            generator = torch.Generator().manual_seed(sample_seed(self.seed, epoch, 0))
+            self._order = epoch, torch.randperm(self.count, generator=generator).tolist()
+        sample = self.samples[self._order[1][place]]
         if not self.flip or sample_seed(self.seed, epoch, place + 1) % 2:
             return sample
         return Composite(*(plane.flip(-1) for plane in sample[:3]), None)
