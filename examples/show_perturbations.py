@@ -42,6 +42,22 @@ DEGRADATIONS = {
     "Gaussian blur, sigma 1": perturb.GaussianBlur(),
     "JPEG, quality 95": perturb.JPEG(),
 }
+LIGHT = {
+    "exposure +1": perturb.Light(exposure=1.0),
+    "exposure -1": perturb.Light(exposure=-1.0),
+    "temperature +0.6": perturb.Light(temperature=0.6),
+    "tint -0.4": perturb.Light(tint=-0.4),
+    "contrast 0.7, saturation 0.6": perturb.Light(contrast=0.7, saturation=0.6),
+    "shadows +0.3, highlights -0.3": perturb.Light(shadows=0.3, highlights=-0.3),
+}
+TRANSFER = {
+    "L* higher by 12": perturb.ColorTransfer(shift=(12.0, 0.0, 0.0)),
+    "b* lower by 12": perturb.ColorTransfer(shift=(0.0, 0.0, -12.0)),
+    "deviation of L* times 0.7": perturb.ColorTransfer(spread=(0.7, 1.0, 1.0)),
+    "of a*, b* times 1.5": perturb.ColorTransfer(spread=(1.0, 1.5, 1.5)),
+    "colours turned by 0.1": perturb.ColorTransfer(turn=0.1),
+    "L* skewed by 0.4": perturb.ColorTransfer(skew=(0.4, 0.0, 0.0)),
+}
 
 Cells = list[tuple[str, Tensor]]
 
@@ -66,6 +82,11 @@ def sections(image: Tensor) -> dict[str, Cells]:
         f"Degradations, enlarged {ZOOM} times": [
             ("photo", piece),
             *((title, degrade(piece)) for title, degrade in DEGRADATIONS.items()),
+        ],
+        "Another light": [("photo", small), *((title, by(small)) for title, by in LIGHT.items())],
+        "Colours as in another photo": [
+            ("photo", small),
+            *((title, by(small)) for title, by in TRANSFER.items()),
         ],
     }
 

@@ -4,9 +4,21 @@ from random import Random
 
 import torch
 
-from opmask.perturb import DEFAULT, REFERENCE, REFERENCE_RGB, Filter, LabScaling, LabScaling8
+from opmask.perturb import (
+    DEFAULT,
+    JPEG,
+    LIFELIKE,
+    REFERENCE,
+    REFERENCE_RGB,
+    ColorTransfer,
+    Filter,
+    LabScaling,
+    LabScaling8,
+    Light,
+)
 
-ALL = [REFERENCE, REFERENCE_RGB, DEFAULT]
+ALL = [REFERENCE, REFERENCE_RGB, DEFAULT, LIFELIKE]
+TRANSFER = ColorTransfer((5.0, -3.0, 8.0), (0.8, 1.2, 0.9), (0.3, 0.0, -0.2), 0.03)
 HEIGHT, WIDTH = 45, 62
 CHAINS = [
     (Filter("kelvin"), Filter("contrast", 1.3)),
@@ -17,6 +29,9 @@ CHAINS = [
     (Filter("nashville"), LabScaling((0.9, 1.1, 1.0)), Filter("xpro2")),
     (LabScaling8((1.1, 0.9, 1.0)), Filter("contrast", 0.7)),
     (*(Filter(name) for name in ("walden", "walden", "reyes")),),
+    (Light(temperature=0.4, exposure=-0.5, shadows=0.1), Filter("rise")),
+    (TRANSFER, TRANSFER),
+    (Filter("moon"), TRANSFER, JPEG(60)),
 ]
 
 
@@ -27,13 +42,19 @@ def photo(seed=0):
 
 
 def by_definition(image, label_map, applied):
-    """Each perturbation sees the whole image, and the pixels of its region are taken over."""
+    """Each perturbation sees the whole image, and the pixels of its region are taken over.
+
+    Only a transfer of colours sees nothing but its region.
+    """
     result = image
     for change in applied.regions:
-        changed = image
+        changed, inside = image.clone(), label_map == change.label
         for perturbation in change.perturbations:
-            changed = perturbation(changed)
-        result = torch.where(label_map == change.label, changed, result)
+            if isinstance(perturbation, ColorTransfer):
+                changed[:, inside] = perturbation(changed[:, inside][:, None])[:, 0]
+            else:
+                changed = perturbation(changed)
+        result = torch.where(inside, changed, result)
     return result
 
 

@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "discriminator": {"color", "backbones"},
     "losses": {"color", "backbones"},
     "metrics": {"color", "losses", "perturb"},
-    "perturb": {"color"},
+    "perturb": {"color", "operators"},
     "fitting": {"color", "operators", "retouch", "perturb"},
     "datasets": {"color", "perturb"},
     "checkpoints": {"color", "operators", "retouch", "wrapper", "backbones", "discriminator"},

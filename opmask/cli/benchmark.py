@@ -15,7 +15,7 @@ import typer
 SPLITS = {"ade20k": "validation", "lip": "val"}
 """For each data set the split that the paper tests on."""
 
-SETTINGS = ("default", "reference", "reference-rgb")
+SETTINGS = ("default", "lifelike", "reference", "reference-rgb")
 """The names of :data:`opmask.perturb.PRESETS`, which help is to show without torch."""
 
 

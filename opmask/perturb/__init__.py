@@ -20,12 +20,14 @@ from opmask.perturb.filters import (
     apply_filter,
 )
 from opmask.perturb.lab import LabScaling, LabScaling8
+from opmask.perturb.lifelike import ColorTransfer, Light
 from opmask.perturb.records import Perturbation, PerturbationRecord, RegionChange
 from opmask.perturb.regions import choose_regions
 from opmask.perturb.rng import sample_seed
 from opmask.perturb.sample import Composite, CompositeBatch, collate
 from opmask.perturb.settings import (
     DEFAULT,
+    LIFELIKE,
     PRESETS,
     REFERENCE,
     REFERENCE_RGB,
@@ -39,10 +41,12 @@ __all__ = [
     "DEFAULT",
     "FILTERS",
     "JPEG",
+    "LIFELIKE",
     "OTHER_FILTERS",
     "PRESETS",
     "REFERENCE",
     "REFERENCE_RGB",
+    "ColorTransfer",
     "Composite",
     "CompositeBatch",
     "Compositing",
@@ -54,6 +58,7 @@ __all__ = [
     "LabScaling",
     "LabScaling8",
     "LaplaceNoise",
+    "Light",
     "MotionBlur",
     "Perturbation",
     "PerturbationRecord",

@@ -21,13 +21,14 @@ from opmask.perturb.filters import Cube
 from opmask.perturb.filters.batched_lookup import NO_CHANGE, BatchedLookup
 from opmask.perturb.filters.lookup import Pipelines
 from opmask.perturb.lab import LabScaling, LabScaling8
+from opmask.perturb.lifelike import ColorTransfer, Light
 from opmask.perturb.records import RegionChange
 from opmask.perturb.steps import (
     ChangedPixels,
     change_whole_image,
     gather_pixels,
     missing_label_error,
-    pixelwise_steps,
+    regionwise_steps,
     true_indices,
 )
 
@@ -60,7 +61,7 @@ def change_regions_batched(
             raise missing_label_error(change.label)
     levels = torch.stack([images.flatten().index_select(0, index + c * size) for c in range(3)])
     pixels = _PixelList(levels, regions, (found % size).int(), (height, width))
-    steps = [pixelwise_steps(change) for _, change in changes]
+    steps = [regionwise_steps(change) for _, change in changes]
     for turn in range(max((len(some or ()) for some in steps), default=0)):
         now = {n: some[turn] for n, some in enumerate(steps) if some and turn < len(some)}
         pixels = _apply_steps(pixels, now, len(changes), compile)
@@ -150,11 +151,13 @@ def _apply_scalings(
     return scale(pixels.levels[:, None], each[:, None])[:, 0]
 
 
-def _apply_cubes(pixels: _PixelList, cubes: Mapping[int, Cube], compile: bool) -> Tensor:
-    """The levels after colour tables, one after the other."""
-    for region, cube in cubes.items():
+def _apply_each(
+    pixels: _PixelList, steps: Mapping[int, Cube | Light | ColorTransfer], compile: bool
+) -> Tensor:
+    """The levels after steps that are taken one region after the other."""
+    for region, step in steps.items():
         own = pixels.indices_of([region])
-        pixels = pixels.scatter(own, cube(pixels.gather(own).levels[:, None])[:, 0])
+        pixels = pixels.scatter(own, step(pixels.gather(own).levels[:, None])[:, 0])
     return pixels.levels
 
 
@@ -162,5 +165,7 @@ _APPLY_KIND: dict[type, Callable[[_PixelList, Mapping[int, Any], bool], Tensor]]
     tuple: _apply_pipelines,
     LabScaling: _apply_scalings,
     LabScaling8: _apply_scalings,
-    Cube: _apply_cubes,
+    Cube: _apply_each,
+    Light: _apply_each,
+    ColorTransfer: _apply_each,
 }

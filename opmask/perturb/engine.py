@@ -29,7 +29,7 @@ from opmask.perturb.steps import (
     Step,
     change_whole_image,
     missing_label_error,
-    pixelwise_steps,
+    regionwise_steps,
 )
 
 
@@ -82,7 +82,7 @@ def _change_on_cpu(images: Tensor, label_maps: Tensor, changes: Changes) -> Chan
         if not len(here):
             raise missing_label_error(change.label)
         inside[photo] |= own
-        steps, levels = pixelwise_steps(change), pixels[photo].take(here, axis=1)
+        steps, levels = regionwise_steps(change), pixels[photo].take(here, axis=1)
         if steps is None:
             places = torch.from_numpy(here)
             levels = change_whole_image(change, images[photo], places).numpy()

@@ -22,6 +22,7 @@ from opmask.perturb.compositing import COMPOSITINGS, RGB_ANTIALIASED, Compositin
 from opmask.perturb.degrade import Degradation, degradation_from_dict
 from opmask.perturb.filters import Cube, Filter
 from opmask.perturb.lab import Factors, LabScaling, LabScaling8
+from opmask.perturb.lifelike import ColorTransfer, Light
 from opmask.perturb.resize import resize_nearest
 
 
@@ -160,12 +161,15 @@ class PerturbationRecord:
 
 
 class _PerturbationFields(Struct, forbid_unknown_fields=True):
-    """A perturbation as plain values: one of the first five fields, and what goes with it."""
+    """A perturbation as plain values: one of the first eight fields, and what goes with it."""
 
     filter: str = ""
     lab: Factors | None = None
     lab8: Factors | None = None
     cube: str = ""
+    light: dict[str, float] | None = None
+    transfer: dict[str, Any] | None = None
+    degradation: dict[str, Any] | None = None
     own: str = ""
     amount: float | None = None
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
@@ -189,8 +193,10 @@ class _NotGivenError(ValueError):
 
 
 def _to_dict(perturbation: Perturbation) -> dict[str, Any]:
-    if isinstance(perturbation, Filter | LabScaling | LabScaling8 | Cube):
+    if isinstance(perturbation, Filter | LabScaling | LabScaling8 | Cube | Light | ColorTransfer):
         return perturbation.to_dict()
+    if isinstance(perturbation, Degradation):
+        return {"degradation": perturbation.to_dict()}
     if isinstance(perturbation, FunctionType) and perturbation.__name__ != "<lambda>":
         return {"own": perturbation.__name__}
     if not is_dataclass(perturbation) or isinstance(perturbation, type):
@@ -228,6 +234,12 @@ def _perturbation(record: _PerturbationFields, own: dict[str, Any]) -> Perturbat
             return LabScaling8(factors)
         case {"cube": path, "sha256": checksum, **rest} if not rest:
             return Cube(path, checksum)
+        case {"light": values, **rest} if not rest:
+            return from_plain(values, Light, "light")
+        case {"transfer": values, **rest} if not rest:
+            return from_plain(values, ColorTransfer, "transfer")
+        case {"degradation": values, **rest} if not rest:
+            return degradation_from_dict(values)
         case {"own": name} if name not in own:
             raise _NotGivenError(
                 f"'perturbations' must hold {name}, which 'text' names, got {sorted(own)}. "
@@ -239,7 +251,8 @@ def _perturbation(record: _PerturbationFields, own: dict[str, Any]) -> Perturbat
             return own[name]
         case values:
             raise ValueError(
-                f"a perturbation must be a filter, lab, lab8, cube or own, got {values}"
+                "a perturbation must be a filter, lab, lab8, cube, light, transfer, degradation "
+                f"or own, got {values}"
             )
 
 

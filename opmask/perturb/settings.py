@@ -21,9 +21,10 @@ from random import Random
 from torch import Tensor
 
 from opmask.perturb.compositing import LAB8_OPENCV, RGB_ANTIALIASED, RGB_OPENCV, Compositing
-from opmask.perturb.degrade import draw_degradation
+from opmask.perturb.degrade import JPEG, draw_degradation
 from opmask.perturb.filters import FILTERS, Filter
 from opmask.perturb.lab import Factors, LabScaling, LabScaling8
+from opmask.perturb.lifelike import draw_light, draw_transfer
 from opmask.perturb.records import Perturbation, PerturbationRecord, RegionChange
 from opmask.perturb.regions import choose_labels, present_labels
 from opmask.perturb.rng import make_rng, pick, sample_seed, uniform
@@ -49,6 +50,12 @@ AMOUNTS: dict[str, tuple[float, float]] = {
 }
 """Between which :data:`DEFAULT` draws the amount of a filter of CSS."""
 
+SHARES = (0.4, 0.4)
+"""How often :data:`LIFELIKE` transfers colours, and how often it changes the light; the rest are
+filters."""
+
+QUALITIES = (40, 95)
+"""Between which the JPEG quality of a region is drawn by :data:`LIFELIKE`."""
 
 DrawPerturbation = Callable[[Random], Perturbation]
 """Draws a perturbation; its numbers come from ``rng.random()`` alone."""
@@ -101,6 +108,34 @@ def draw_default_second(rng: Random) -> Perturbation:
     return Filter(name, uniform(*AMOUNTS[name], rng))
 
 
+def draw_lifelike_first(rng: Random) -> Perturbation:
+    r"""Draws the first change of a region: other colours, another light, or a filter.
+
+    Args:
+        rng: Where the numbers come from, see :func:`opmask.perturb.rng.make_rng`.
+
+    Returns:
+        A :class:`~opmask.perturb.ColorTransfer`, a :class:`~opmask.perturb.Light` or one of
+        :data:`opmask.perturb.FILTERS`.
+    """
+    transfer, light = SHARES
+    kind = rng.random()
+    draw_kind = draw_transfer if kind < transfer else draw_light
+    return draw_kind(rng) if kind < transfer + light else draw_filter(rng)
+
+
+def draw_lifelike_second(rng: Random) -> Perturbation:
+    r"""Draws the second change of a region: it was saved as JPEG, before it came into the photo.
+
+    Args:
+        rng: Where the numbers come from, see :func:`opmask.perturb.rng.make_rng`.
+
+    Returns:
+        The :class:`~opmask.perturb.JPEG`, with a quality from :data:`QUALITIES`.
+    """
+    return JPEG(round(uniform(*QUALITIES, rng)))
+
+
 @dataclass(frozen=True)
 class Settings:
     r"""How composites are drawn and put together.
@@ -146,8 +181,19 @@ REFERENCE_RGB = Settings(RGB_OPENCV, draw_reference_second)
 DEFAULT = Settings(RGB_ANTIALIASED, draw_default_second)
 """opmask's own. Every drawn change has an effect, and what was not changed stays exact."""
 
+LIFELIKE = Settings(
+    RGB_ANTIALIASED,
+    draw_lifelike_second,
+    second_rate=0.3,
+    degradation_rate=0.0,
+    draw_first=draw_lifelike_first,
+)
+"""As regions come to differ in life, by the colours of another photo, another light, or a filter.
+Some of them were saved as JPEG in between."""
+
 PRESETS: dict[str, Settings] = {
     "default": DEFAULT,
+    "lifelike": LIFELIKE,
     "reference": REFERENCE,
     "reference-rgb": REFERENCE_RGB,
 }

@@ -1,6 +1,6 @@
 r"""What the changes of regions come down to: steps that are taken on lists of pixels.
 
-Record -> ``pixelwise_steps`` -> steps; steps + pixels -> ``ChangedPixels``, for
+Record -> ``regionwise_steps`` -> steps; steps + pixels -> ``ChangedPixels``, for
 :mod:`opmask.perturb.engine` and :mod:`opmask.perturb.batched`.
 """
 
@@ -17,12 +17,13 @@ from torch import Tensor
 from opmask.perturb.filters import Cube, Filter, filter_pipeline
 from opmask.perturb.filters.lookup import Pipelines
 from opmask.perturb.lab import LabScaling, LabScaling8
+from opmask.perturb.lifelike import ColorTransfer, Light
 from opmask.perturb.records import Perturbation, RegionChange
 
-_PIXELWISE = (Filter, LabScaling, LabScaling8, Cube)
-"""What changes a pixel by its colour and place alone, whatever the other pixels are."""
+_REGIONWISE = (Filter, LabScaling, LabScaling8, Cube, Light, ColorTransfer)
+"""What changes the pixels of a region by their colours and places, whatever is around it."""
 
-Step = Pipelines | LabScaling | LabScaling8 | Cube
+Step = Pipelines | LabScaling | LabScaling8 | Cube | Light | ColorTransfer
 """What is done to pixels at once, such as filters that follow one another."""
 
 
@@ -60,7 +61,7 @@ class ChangedPixels:
         return result
 
 
-def pixelwise_steps(change: RegionChange) -> tuple[Step, ...] | None:
+def regionwise_steps(change: RegionChange) -> tuple[Step, ...] | None:
     r"""The steps of a change.
 
     Args:
@@ -69,7 +70,7 @@ def pixelwise_steps(change: RegionChange) -> tuple[Step, ...] | None:
     Returns:
         Its steps, or ``None`` if it has to see the whole image, see :func:`change_whole_image`.
     """
-    if all(isinstance(perturbation, _PIXELWISE) for perturbation in change.perturbations):
+    if all(isinstance(perturbation, _REGIONWISE) for perturbation in change.perturbations):
         return _steps(change.perturbations)
     return None
 
@@ -89,6 +90,11 @@ def change_whole_image(change: RegionChange, image: Tensor, places: Tensor) -> T
         ValueError: If a perturbation gives something else than an image of that size.
     """
     for perturbation in change.perturbations:
+        if isinstance(perturbation, ColorTransfer):  # its statistics are those of the region
+            levels = gather_pixels(image.flatten(1), places)
+            levels = perturbation(levels[:, None])[:, 0]
+            image = image.flatten(1).index_copy(1, places.long(), levels).view_as(image)
+            continue
         changed = perturbation(image)
         if changed.dtype != torch.uint8 or changed.shape != image.shape:
             raise ValueError(

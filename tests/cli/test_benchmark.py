@@ -98,7 +98,10 @@ def test_recompression_has_the_quality_90_by_default_and_quality_alone_changes_n
     [
         (["coco", "ROOT", "OUT"], "'data' must be ade20k or lip, got 'coco'."),
         (["lip", "ROOT", "OUT", "--split", "x"], "'split' must be one of ('train', 'val'), got"),
-        (["lip", "ROOT", "OUT", "--settings", "best"], "'settings' must be one of default, refer"),
+        (
+            ["lip", "ROOT", "OUT", "--settings", "best"],
+            "'settings' must be one of default, lifelike",
+        ),
         (["lip", "ROOT", "OUT", "--size", "0"], "'size' must be at least 1, got 0."),
         (
             ["lip", "ROOT", "OUT", "--recompress", "--quality", "0"],

@@ -13,10 +13,10 @@ PHOTO[:, :, 200:] = torch.randint(60, 200, (3, 300, 200), dtype=torch.uint8)
 
 def test_every_filter_and_degradation_is_shown_beside_the_photo():
     content = sections(PHOTO)
-    filters, css, lab, degradations = ([title for title, _ in cells] for cells in content.values())
+    filters, *others = ([title for title, _ in cells] for cells in content.values())
     assert filters == ["photo", *FILTERS, *OTHER_FILTERS]
-    assert [len(titles) for titles in (css, lab, degradations)] == [COLUMNS] * 3
-    assert {titles[0] for titles in (css, lab, degradations)} == {"photo"}
+    assert [len(titles) for titles in others] == [COLUMNS] * 5
+    assert {titles[0] for titles in others} == {"photo"}
 
 
 def test_everything_shown_differs_from_the_photo():

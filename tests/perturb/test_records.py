@@ -113,8 +113,8 @@ def degraded(**record):
         (change({"lab": [1, 1]}), "expected `array` of length 3"),
         (change({"lab": [1, 1, "x"]}), "expected `float`, got `str`"),
         (change({"lab": [1, 1, True]}), "expected `float`, got `bool`"),
-        (change({}), "must be a filter, lab, lab8, cube or own, got {}"),
-        (change({"filter": "moon", "lab": [1, 1, 1]}), "must be a filter, lab, lab8, cube or own"),
+        (change({}), "cube, light, transfer, degradation or own, got {}"),
+        (change({"filter": "moon", "lab": [1, 1, 1]}), "must be a filter, lab, lab8, cube, light"),
         (
             change({"filter": "moon", "sha256": "0" * 64}),
             "must be a filter, lab, lab8, c",

@@ -12,6 +12,7 @@ from opmask.perturb import (
     DEFAULT,
     FILTERS,
     JPEG,
+    LIFELIKE,
     PRESETS,
     REFERENCE,
     REFERENCE_RGB,
@@ -78,7 +79,12 @@ def assert_uniform(values, low, high):
 
 
 def test_presets_have_the_names_of_their_constants():
-    assert PRESETS == {"default": DEFAULT, "reference": REFERENCE, "reference-rgb": REFERENCE_RGB}
+    assert PRESETS == {
+        "default": DEFAULT,
+        "lifelike": LIFELIKE,
+        "reference": REFERENCE,
+        "reference-rgb": REFERENCE_RGB,
+    }
 
 
 # --- REFERENCE, over 20,000 draws ---

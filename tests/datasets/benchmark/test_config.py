@@ -10,7 +10,7 @@ def test_a_recipe_is_exact_and_of_native_size_unless_it_says_otherwise():
 
 
 def test_unknown_settings_are_refused():
-    message = "'settings' must be one of default, reference, reference-rgb, got 'best'"
+    message = "'settings' must be one of default, lifelike, reference, reference-rgb, got 'best'"
     with pytest.raises(ValueError, match=message):
         BenchmarkConfig("LIP", "val", settings="best")
 
