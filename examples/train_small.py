@@ -1,7 +1,7 @@
 """Train a model for photos: one network for photos with and without a region.
 
-    python examples/train_small.py --data ROOT --weights alexnet.pth --out runs/small
-    python examples/train_small.py --data ROOT --weights alexnet.pth --out runs/clear --clear
+    python examples/train_small.py --data ROOT --weights lite0.pth --out runs/small
+    python examples/train_small.py --data ROOT --weights lite0.pth --out runs/clear --clear
 
 ROOT holds the photographs that `small/photos.csv` lists; `--clear` takes those alone whose
 licence is clear. They are made small once, into `OUT/photos` (or `--photos`), and synthetic scenes
@@ -43,7 +43,7 @@ import opmask
 from opmask import OperatorMaskWrapper
 from opmask.files import replacing
 from opmask.losses import LPIPS, charbonnier
-from opmask.perturb import Perturber, sample_seed
+from opmask.perturb import sample_seed
 
 SIDE = 256  # of the small copies, in pixels
 CHECK_STEP, STILL = 200, 0.995  # the share of the untrained loss that is left where nothing moved
@@ -74,7 +74,7 @@ class Run:
 def begin(hyperparameters: Hyperparameters, options: Options) -> Run:
     """A new run, or one at the step where it was interrupted."""
     torch.manual_seed(options.seed)
-    model = build(hyperparameters.width, options.weights)
+    model = build(hyperparameters.width, options.weights, hyperparameters.trunk)
     model = model.to(options.device, memory_format=torch.channels_last)
     average = make_average(model, hyperparameters.ema, options.device)
     log, perceptual = Log(options.out / "log.csv", COLUMNS), None
@@ -139,7 +139,7 @@ def read_batches(
         chosen = chosen.to(device)
         size = run.hyperparameters.size(step)
         some = images[chosen], labels[chosen]
-        return number, make_batch(*some, size, Perturber(), run.hyperparameters.mix, number)
+        return number, make_batch(*some, size, run.hyperparameters.mix, number)
 
     steps = range(run.step, run.hyperparameters.steps)
     with ThreadPoolExecutor(1) as pool:

@@ -3,8 +3,8 @@ r"""A small U-Net that compares what is inside a region with what is around it.
 Data flow: `(image, region) (B, 4, H, W) -> RegionUNet -> (B, C, H, W)`. What a place should look
 like depends on the rest of the picture. Attention at a sixteenth of the resolution lets every
 place look at all others, and two averages, over the region and over its surroundings, are
-handed to both. Where no region is given the network guesses one. ImageNet features of a frozen
-AlexNet say what things are.
+handed to both. Where no region is given the network guesses one. Features of a frozen network
+that was trained on ImageNet say what things are.
 """
 
 from __future__ import annotations
@@ -16,36 +16,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from opmask.backbones.alexnet import alexnet_features
+from opmask.backbones.imagenet import AlexNet, Lite0
 from opmask.backbones.small_unet import _block
-from opmask.files.pth import read_weights
 
 __all__ = ["RegionUNet"]
 
 HEAD_WIDTH = 32  # channels of an attention head
-# ImageNet's, of torchvision.
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-TRUNK = (64, 192, 256)  # channels of the features, at 1/4, 1/8 and 1/16 of the resolution
+TRUNKS: dict[str, type[AlexNet | Lite0]] = {"alexnet": AlexNet, "lite0": Lite0}
 
 
-class _Trunk(nn.Module):
-    """The convolutions of AlexNet, frozen, numbered as in torchvision's `features`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = alexnet_features()
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
-        self.mean: Tensor
-        self.deviation: Tensor
-        self.requires_grad_(False)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Maps (B, 3, H, W), in [0, 1], to the features of TRUNK."""
-        x = (image - self.mean) / self.deviation
-        fine = self.features[:2](x)
-        middle = self.features[2:5](fine)
-        return [fine, middle, self.features[5:](middle)]
+def _trunk_named(trunk: str | bool | None) -> type[AlexNet | Lite0] | None:
+    name = "alexnet" if trunk is True else trunk
+    if not name:
+        return None
+    if name not in TRUNKS:
+        raise ValueError(f"'trunk' must be {', '.join(TRUNKS)} or None, got {trunk!r}.")
+    return TRUNKS[name]
 
 
 class _Attention(nn.Module):
@@ -102,13 +88,20 @@ class RegionUNet(nn.Module):
             :class:`opmask.OutputHead` masks start at the identity.
         width: The number of channels at half resolution, a multiple of 8; the levels below have
             2, 4 and 8 times as many.
-        trunk: Whether the encoder also gets the features of AlexNet. Its weights, which stay as
-            they are, are to be read with :meth:`load_trunk`.
+        trunk: Whose features the encoder also gets: `"lite0"`, EfficientNet-Lite0's, or
+            `"alexnet"`, AlexNet's; nobody's if `None`. Their weights, which stay as they are, are
+            to be read with :meth:`load_trunk`. `True` is AlexNet and `False` nobody, as in files
+            of older models.
 
     Input height and width must be multiples of 16, and at least 32.
 
+    Raises:
+        ValueError: If `trunk` is something else.
+
     References:
         | ImageNet Classification with Deep Convolutional Neural Networks (Krizhevsky et al., 2012)
+        | EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks (Tan and Le,
+          2019)
 
     Example:
         >>> import torch
@@ -118,9 +111,15 @@ class RegionUNet(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int = 4, out_channels: int = 3, *, width: int = 24, trunk: bool = True
+        self,
+        in_channels: int = 4,
+        out_channels: int = 3,
+        *,
+        width: int = 24,
+        trunk: str | bool | None = "alexnet",
     ) -> None:
         super().__init__()
+        kind = _trunk_named(trunk)
         self.arguments = {
             "in_channels": in_channels,
             "out_channels": out_channels,
@@ -134,9 +133,10 @@ class RegionUNet(nn.Module):
         self.down = nn.ModuleList(
             nn.Sequential(_block(a, b, stride=2), _block(b, b)) for a, b in pairs
         )
-        self.trunk = _Trunk() if trunk else None
+        self.trunk = kind() if kind else None
+        found = kind.channels if kind else ()
         self.hints = nn.ModuleList(
-            nn.Conv2d(a, b, 1, bias=False) for a, b in zip(TRUNK, widths[1:], strict=True) if trunk
+            nn.Conv2d(a, b, 1, bias=False) for a, b in zip(found, widths[1:], strict=False)
         )
         self.compare = _Comparison(widths[-1])
         self.look = nn.Sequential(*(_Attention(widths[-1]) for _ in range(3)))
@@ -159,10 +159,8 @@ class RegionUNet(nn.Module):
             ValueError: If the network was built without a trunk, or the file holds something else.
         """
         if self.trunk is None:
-            raise ValueError("the network must have a trunk to load. Build it with trunk=True.")
-        shapes = {name: value.shape for name, value in self.trunk.state_dict().items()}
-        weights = read_weights(Path(path), shapes, "torchvision's AlexNet")
-        self.trunk.load_state_dict(weights)
+            raise ValueError('the network must have a trunk to load. Build it with trunk="lite0".')
+        self.trunk.read(Path(path))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in_channels, H, W) to (B, out_channels, H, W)."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from opmask.backbones.alexnet import alexnet_features
+from opmask.backbones.imagenet import alexnet_features
 from opmask.color import check_image
 from opmask.files.pth import read_weights
 from opmask.losses._common import check_images

@@ -110,3 +110,58 @@ def test_a_wrapper_around_it_is_saved_and_loaded(tmp_path):
     torch.testing.assert_close(loaded(image).image, model(image).image)
     assert loaded.preprocess is with_lab
     assert loaded.multiple_of == 16
+
+
+def test_older_files_say_true_or_false_for_the_trunk():
+    assert len(RegionUNet(width=8, trunk=True).state_dict()) == len(
+        RegionUNet(width=8).state_dict()
+    )
+    assert RegionUNet(width=8, trunk=False).trunk is RegionUNet(width=8, trunk=None).trunk is None
+
+
+def test_an_unknown_trunk_is_refused():
+    with pytest.raises(ValueError, match="'trunk' must be alexnet, lite0 or None, got 'vgg'"):
+        RegionUNet(trunk="vgg")
+
+
+def test_lite0_has_so_many_parameters_and_the_sizes_it_says():
+    net = RegionUNet(7, 7, trunk="lite0")
+    assert sum(p.numel() for p in net.parameters()) == 2_555_204
+    assert not any(p.requires_grad for p in net.trunk.parameters())
+    shapes = [tuple(f.shape) for f in net.trunk(torch.rand(1, 3, 128, 96))]
+    assert shapes == [(1, 24, 32, 24), (1, 40, 16, 12), (1, 112, 8, 6)]
+
+
+@pytest.fixture
+def lite0(tmp_path):
+    """timm's network, with norms that do something, and its file."""
+    timm = pytest.importorskip("timm")
+    net = timm.create_model("tf_efficientnet_lite0").eval()
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(layer.running_mean, -0.2, 0.2)
+            torch.nn.init.uniform_(layer.running_var, 0.5, 2)
+            torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
+    torch.save(net.state_dict(), tmp_path / "lite0.pth")
+    return net, tmp_path / "lite0.pth"
+
+
+def test_lite0_has_the_features_of_timms(lite0):
+    theirs, path = lite0
+    net = RegionUNet(width=8, trunk="lite0")
+    net.load_trunk(path)
+    image = torch.rand(1, 3, 64, 96)
+    x, expected = theirs.bn1(theirs.conv_stem((image * 255 - 127) / 128)), []
+    for stage in theirs.blocks[:5]:
+        x = stage(x)
+        expected.append(x)
+    for found, wanted in zip(net.trunk(image), (expected[i] for i in (1, 2, 4)), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_of_another_network_is_no_lite0(lite0):
+    _, path = lite0
+    state = torch.load(path)
+    torch.save(dict(reversed(state.items())), path)
+    with pytest.raises(ValueError, match="must hold the weights of EfficientNet-Lite0 in"):
+        RegionUNet(width=8, trunk="lite0").load_trunk(path)

@@ -11,7 +11,6 @@ from reproduction.small.batches import Mix, make_batch
 
 import opmask
 from opmask.datasets import SyntheticScenes
-from opmask.perturb import Perturber
 
 QUICK = [
     "--steps",
@@ -66,7 +65,7 @@ def photos(count=4, size=64):
 
 
 def batch(seed=0, count=4, **mix):
-    return make_batch(*photos(count), 32, Perturber(), Mix(**mix), seed)
+    return make_batch(*photos(count), 32, Mix(**mix), seed)
 
 
 def test_a_run_leaves_a_model_that_can_be_loaded(run):

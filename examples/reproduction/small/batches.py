@@ -17,7 +17,15 @@ from tqdm import tqdm
 
 from opmask.color import to_levels
 from opmask.datasets import REGION_PROMPTS, SyntheticScenes, region_prompt
-from opmask.perturb import JPEG, CompositeBatch, Degradation, GaussianNoise, Perturber
+from opmask.perturb import (
+    DEFAULT,
+    JPEG,
+    LIFELIKE,
+    CompositeBatch,
+    Degradation,
+    GaussianNoise,
+    Perturber,
+)
 from opmask.perturb.degrade import degrade
 from reproduction.small.pool import Packed, listed
 
@@ -31,6 +39,7 @@ class Mix:
     Args:
         prompts: The kinds of region prompts, in the order of REGION_PROMPTS.
         untouched: Photos that nobody changed. They teach when to do nothing.
+        lifelike: Composites as `LIFELIKE` draws them; the rest are as in `DEFAULT`.
         treated: Composites that were then compressed, resampled or made noisy as a whole, as real
             ones are.
         colors: Photos whose own colours are varied.
@@ -38,6 +47,7 @@ class Mix:
 
     prompts: tuple[float, ...] = (0.25, 0.3, 0.15, 0.2, 0.1)
     untouched: float = 0.1
+    lifelike: float = 0.6
     treated: float = 0.25
     colors: float = 0.7
 
@@ -71,9 +81,7 @@ def gather(photos: Packed, scenes: int, *, clear: bool) -> Packed:
     return found
 
 
-def make_batch(
-    images: Tensor, label_maps: Tensor, size: int, perturber: Perturber, mix: Mix, seed: int
-) -> Batch:
+def make_batch(images: Tensor, label_maps: Tensor, size: int, mix: Mix, seed: int) -> Batch:
     """Composites of packed photos (B, 3, S, S), `uint8`, with label maps (B, S, S)."""
     generator = torch.Generator().manual_seed(seed)
     count = len(images)
@@ -86,7 +94,7 @@ def make_batch(
     empty = ~label_maps.flatten(1).any(1)  # cut away; such a photo stays untouched
     label_maps[empty] = 1
     seeds = torch.randint(2**40, (count,), generator=generator)
-    made = perturber(images, label_maps, seeds)
+    made = change(images, label_maps, seeds, round(mix.lifelike * count))
     regions = torch.stack([a.region_map(m) for a, m in zip(made.applied, label_maps, strict=True)])
     places = torch.multinomial(torch.tensor(mix.prompts), count, True, generator=generator)
     prompt = region_prompt(regions, [REGION_PROMPTS[i] for i in places], generator=generator)
@@ -94,6 +102,19 @@ def make_batch(
     return leave_untouched(
         treat(made.composite, mix.treated, generator), made, prompt, untouched, generator
     )
+
+
+def change(images: Tensor, label_maps: Tensor, seeds: Tensor, lifelike: int) -> CompositeBatch:
+    """Composites, the first of them as in life."""
+    first, rest = slice(lifelike), slice(lifelike, None)
+    parts = [
+        Perturber(settings)(images[some], label_maps[some], seeds[some])
+        for settings, some in ((LIFELIKE, first), (DEFAULT, rest))
+        if len(seeds[some])
+    ]
+    made, real, region, applied = zip(*parts, strict=True)
+    records = tuple(record for some in applied for record in some)
+    return CompositeBatch(torch.cat(made), torch.cat(real), torch.cat(region), records)
 
 
 def leave_untouched(

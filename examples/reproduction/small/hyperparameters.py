@@ -33,6 +33,7 @@ class Hyperparameters:
         nargs="*",
     )
     scenes: int = flag(200, "synthetic scenes beside the photographs", type=at_least(0))
+    trunk: str = flag("lite0", "whose features --weights has", choices=("lite0", "alexnet"))
     width: int = flag(24, "the width of RegionUNet", type=at_least(1))
     lr: float = flag(
         2e-3,
@@ -64,7 +65,7 @@ class Options:
     out: Path = flag(Path("runs/small"), "the run folder (runs/small)", type=Path)
     photos: Path | None = flag(None, "where the small copies are; else OUT/photos", type=Path)
     clear: bool = flag(False, "licence-clear photographs alone", action="store_true")
-    weights: Path | None = flag(None, "AlexNet's, as torchvision's; else none", type=existing)
+    weights: Path | None = flag(None, "of --trunk; else it has none", type=existing)
     seed: int = flag(0, type=at_least(0))
     device: str = flag(
         "cuda" if torch.cuda.is_available() else "cpu", "else what there is", type=available_device

@@ -15,11 +15,11 @@ from opmask.backbones import RegionUNet
 from opmask.color import with_lab
 
 
-def build(width: int, weights: Path | None) -> OperatorMaskWrapper:
-    """The model, with the features of AlexNet from a file as torchvision's; None: without any."""
+def build(width: int, weights: Path | None, trunk: str = "lite0") -> OperatorMaskWrapper:
+    """The model, with the features of a trunk whose weights a file holds; None: without any."""
     retoucher = Retoucher(Gated(Mul(LAB), Add(LAB)))
     masks = len(retoucher.ranges)
-    network = RegionUNet(7, masks, width=width, trunk=weights is not None)
+    network = RegionUNet(7, masks, width=width, trunk=trunk if weights else None)
     if weights is not None:
         network.load_trunk(weights)
     return OperatorMaskWrapper(

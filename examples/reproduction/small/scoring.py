@@ -18,8 +18,18 @@ from tqdm import tqdm
 from opmask import OperatorMaskWrapper
 from opmask.datasets import REGION_PROMPTS, region_prompt
 from opmask.metrics import psnr_from_mse
-from opmask.perturb import CSS_FILTERS, CompositeBatch, PerturbationRecord, Perturber, sample_seed
+from opmask.perturb import (
+    CSS_FILTERS,
+    ColorTransfer,
+    CompositeBatch,
+    Light,
+    PerturbationRecord,
+    collate,
+    composite,
+    sample_seed,
+)
 from reproduction.small.batches import treat
+from reproduction.small.kinds import draw_kind, kind_seed
 from reproduction.small.network import fast_precision
 from reproduction.small.pool import Packed
 
@@ -66,14 +76,17 @@ class Scene(NamedTuple):
     prompts: dict[str, Tensor]
 
 
-def scenes(photos: Packed, prompts: Sequence[str] = REGION_PROMPTS) -> Iterator[Scene]:
+def scenes(
+    photos: Packed, prompts: Sequence[str] = REGION_PROMPTS, kind: str = "mixed"
+) -> Iterator[Scene]:
     """The fixed composites of photos, in order; photos without a label are left out."""
-    perturber, usable = Perturber(), photos.labelled.nonzero()[:, 0].tolist()
+    usable = photos.labelled.nonzero()[:, 0].tolist()
     for start in range(0, len(usable), BATCH):
         places = usable[start : start + BATCH]
         label_maps = photos.labels[places].long()
-        seeds = [sample_seed(SEED, 0, place) for place in places]
-        made = perturber(photos.images[places], label_maps, seeds)
+        records = (draw_kind(kind, photos, p, kind_seed(kind, SEED, p)) for p in places)
+        samples = zip(photos.images[places], label_maps, records, strict=True)
+        made = collate([composite(*sample) for sample in samples])
         pairs = zip(made.applied, label_maps, strict=True)
         regions = torch.stack([applied.region_map(label_map) for applied, label_map in pairs])
         generator = torch.Generator().manual_seed(sample_seed(SEED, 1, start))
@@ -92,35 +105,37 @@ def score(
     *,
     size: int | None = None,
     treated: bool = False,
+    kind: str = "mixed",
     device: str = "cpu",
 ) -> list[Row]:
     """The rows of all images; masks are predicted at `size`, and applied at full size.
 
     Composites that are treated are compressed as a whole, some after resampling or noise. The
-    photo stays what it was, and untouched ones are not scored again.
+    photo stays what it was, and untouched ones are not scored again. What was done to photos is
+    said by `kind`, see `kinds.draw_kind`.
     """
     rows = []
     generator = torch.Generator().manual_seed(SEED)
     total = math.ceil(len(photos) / BATCH)
-    for scene in tqdm(scenes(photos, prompts), "score", total, leave=False, disable=None):
+    for scene in tqdm(scenes(photos, prompts, kind), "score", total, leave=False, disable=None):
         made = scene.made
-        composite = treat(made.composite, 1.0, generator) if treated else made.composite
+        shown = treat(made.composite, 1.0, generator) if treated else made.composite
         changed = [family(applied) for applied in made.applied]
         foreground = made.region.mean((1, 2, 3)).tolist()
-        tried = {kind: (composite, prompt) for kind, prompt in scene.prompts.items()}
+        tried = {name: (shown, prompt) for name, prompt in scene.prompts.items()}
         if not treated:
             tried["untouched"] = made.real, None
         outputs = {
             name: output.cpu()
-            for kind, (image, prompt) in tried.items()
-            for name, output in retouch(model, image.to(device), prompt, size, kind).items()
+            for given, (image, prompt) in tried.items()
+            for name, output in retouch(model, image.to(device), prompt, size, given).items()
         }
-        for kind, output in outputs.items():
-            before = squared_error(made.real if "untouched" in kind else composite, made.real)
+        for given, output in outputs.items():
+            before = squared_error(made.real if "untouched" in given else shown, made.real)
             after = squared_error(output, made.real)
             numbers = changed, before.tolist(), after.tolist(), foreground
             rows += [
-                Row(name, kind, *row) for name, *row in zip(scene.names, *numbers, strict=True)
+                Row(name, given, *row) for name, *row in zip(scene.names, *numbers, strict=True)
             ]
     return rows
 
@@ -154,6 +169,8 @@ def psnr(mse: Errors) -> Errors:
 def family(applied: PerturbationRecord) -> str:
     """With what the first region of a composite was changed."""
     first, *more = applied.regions[0].perturbations
+    if isinstance(first, ColorTransfer | Light):
+        return "transfer" if isinstance(first, ColorTransfer) else "light"
     kind = "CSS filter" if first.name in CSS_FILTERS else "photo filter"
     return f"{kind}, scaling" if more else kind
 
