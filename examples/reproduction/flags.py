@@ -70,6 +70,17 @@ def positive(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """A `type=` for shares of a whole."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text}.")
+    return value
+
+
 def weight(text: str) -> float:
     """A `type=` for weights of losses and other numbers that may be 0."""
     try:

@@ -27,6 +27,7 @@ from opmask.perturb import (
     Perturber,
 )
 from opmask.perturb.degrade import degrade
+from reproduction.flags import flag, share
 from reproduction.small.pool import Packed, listed
 
 SCENES = 1  # the seed of the synthetic ones
@@ -45,11 +46,16 @@ class Mix:
         colors: Photos whose own colours are varied.
     """
 
-    prompts: tuple[float, ...] = (0.25, 0.3, 0.15, 0.2, 0.1)
-    untouched: float = 0.1
-    lifelike: float = 0.6
-    treated: float = 0.25
-    colors: float = 0.7
+    prompts: tuple[float, ...] = flag(
+        (0.25, 0.3, 0.15, 0.2, 0.1),
+        f"shares of the region prompts: {', '.join(REGION_PROMPTS)}",
+        type=share,
+        nargs=len(REGION_PROMPTS),
+    )
+    untouched: float = flag(0.1, "the share of photos that nobody changed", type=share)
+    lifelike: float = flag(0.6, "of composites as in life; the rest are filters", type=share)
+    treated: float = flag(0.25, "of composites that are compressed as a whole", type=share)
+    colors: float = flag(0.7, "of photos whose own colours are varied", type=share)
 
 
 class Batch(NamedTuple):

@@ -16,7 +16,7 @@ from reproduction.small.batches import Mix
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """How the model is trained; each field but `mix` is a flag, whose help says what it is."""
+    """How the model is trained; each field is a flag, or a group of them."""
 
     steps: int = flag(7000, "how many steps", type=at_least(1))
     batch_size: int = flag(32, "composites in a step", type=at_least(1))
@@ -82,5 +82,9 @@ def parse(description: str) -> tuple[Options, Hyperparameters]:
     parser = argparse.ArgumentParser(description=description)
     add_flags(parser, Options, "the run")
     add_flags(parser, Hyperparameters, "hyperparameters")
+    add_flags(parser, Mix, "what a batch holds")
     args = parser.parse_args()
-    return Options(**given(args, Options)), Hyperparameters(**given(args, Hyperparameters))
+    mix = Mix(**given(args, Mix))
+    return Options(**given(args, Options)), Hyperparameters(
+        **given(args, Hyperparameters), mix=mix
+    )
