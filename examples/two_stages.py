@@ -29,8 +29,8 @@ from reproduction.given import FAMILIES, GivenOptions, GivenRecipe, build_given,
 from reproduction.given_task import of_iharmony4
 from reproduction.iharmony4 import read_iharmony4, score_iharmony4
 from reproduction.recipes import OM_HSCENE, Family, parse
-from reproduction.report import draw
-from reproduction.scoring import Target, measure_speed, open_samples
+from reproduction.report import draw_curves, draw_panel
+from reproduction.scoring import Target, measure_speed, open_samples, write_notes
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -40,10 +40,11 @@ from opmask.backbones import DIRL
 from opmask.files import replacing
 from opmask.losses import localization_loss
 from opmask.markdown import markdown_table
-from opmask.metrics import average, localization_scores
+from opmask.metrics import average, localization_scores, write_scores
 
 MILESTONES = (30 / 60, 40 / 60, 50 / 60, 55 / 60)  # of all steps, after which the rate is halved
 DECAY = 1e-4  # of weights
+COMPOSITE = "composite"
 SHOWN = {"mse": "MSE", "psnr": "PSNR", "fmse": "fMSE"}
 PAPER = (
     "The paper's table, on HScene at 256 px: DIRL and DoveNet 158.94 and 29.06 dB in 144 ms an "
@@ -133,20 +134,25 @@ def device_of(options: StageOptions) -> torch.device:
 
 
 def write_report(
-    models: dict[str, nn.Module], finder: DIRL, target: Target, out: Path, device: torch.device
+    models: dict[str, nn.Module],
+    finder: DIRL,
+    target: Target,
+    options: StageOptions,
+    device: torch.device,
 ) -> str:
     """Scores and times one stage and two; what DoveNet does with true regions stands beside."""
-    dovenet = models["dovenet"]
+    dovenet, out, made = models["dovenet"], options.out, options.data is None
     ways = {
         "DIRL and DoveNet": TwoStages(finder, dovenet),
         "DoveNet, region given": dovenet,
         "om, one stage": models["om"],
     }
-    lines = [["composite", *scores_of(None, target, device), ""]]
-    for name, model in ways.items():
-        speed = measure_speed(model.eval(), target, device)
-        seconds = f"{speed.alone / 1000:.4f}"
-        lines.append([name, *scores_of(model, target, device), seconds])
+    speeds = {name: measure_speed(model.eval(), target, device) for name, model in ways.items()}
+    scores = {
+        name: scores_of(way, target, device) for name, way in {COMPOSITE: None, **ways}.items()
+    }
+    seconds = {name: f"{speed.alone / 1000:.4f}" for name, speed in speeds.items()}
+    lines = [[name, *means(rows), seconds.get(name, "")] for name, rows in scores.items()]
     table = markdown_table(["way", *SHOWN.values(), "seconds an image"], lines)
     found = localization_of(finder, target, device)
     note = f"DIRL finds the regions with AP {found['ap']:.3f}, F1 {found['f1']:.3f}, IoU "
@@ -154,14 +160,24 @@ def write_report(
     text = f"{table}\n\n{note} {PAPER}"
     with replacing(out / "results.md") as temporary:
         temporary.write_text(text)
-    draw(models, next(iter(open_samples(target, None).loader)).to(device), out)
+    write_scores(out / "scores.csv", scores, protocol=target.protocol)
+    write_notes(out / "scores.json", scores, target, speeds, made=made)
+    batch = next(iter(open_samples(target, None).loader)).to(device)
+    draw_panel(ways, batch, out)
+    draw_curves(models, out)
     return text
 
 
-def scores_of(model: nn.Module | None, target: Target, device: torch.device) -> list[str]:
+def scores_of(
+    model: nn.Module | None, target: Target, device: torch.device
+) -> list[dict[str, str | float]]:
     guided = model is not None and model.region
     how = {"size": target.size, "subset": target.subset, "inverted": target.inverted}
-    rows = score_iharmony4(model, target.iharmony4, guided=guided, device=device, **how)
+    return score_iharmony4(model, target.iharmony4, guided=guided, device=device, **how)
+
+
+def means(rows: list[dict[str, str | float]]) -> list[str]:
+    """The means over the images that have a value."""
     found = ([{name: row[name]} for row in rows if name in row] for name in SHOWN)
     return [f"{average(some)[name]:.2f}" for name, some in zip(SHOWN, found, strict=True)]
 
@@ -191,7 +207,7 @@ def main() -> None:
         finder.load_state_dict(load_file(file))
         where = {"subset": options.subset, "inverted": options.inverted}
         target = Target(dirl.size, "ih4-256", iharmony4=root, **where)
-        return write_report(models, finder.to(device).eval(), target, options.out, device)
+        return write_report(models, finder.to(device).eval(), target, options, device)
 
     task = replace(
         task,

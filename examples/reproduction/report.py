@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -36,7 +36,8 @@ def panel_rows(
 ) -> list[PanelRow]:
     """What each model makes of the composites that were changed most, and the masks' additions."""
     results = {name: model(*inputs_of(model, batch)) for name, model in models.items()}
-    masks = next((results[name].masks for name in MASKED if name in results), {})
+    masked = [name for name in (*MASKED, *results) if name in results and results[name].masks]
+    masks = results[masked[0]].masks if masked else {}
     adds = {name: mask for name, mask in masks.items() if name.endswith("_add")}
     changes = (batch.composite - batch.real).square().mean((1, 2, 3))
     worst = changes.topk(min(count, len(changes))).indices
@@ -95,7 +96,15 @@ def write_report(
 
 def draw(models: dict[str, nn.Module], batch: CompositeBatch, out: Path) -> None:
     """Writes the picture of what models make of a batch, and their curves."""
+    draw_panel(models, batch, out)
+    draw_curves(models, out)
+
+
+def draw_panel(models: dict[str, nn.Module], batch: CompositeBatch, out: Path) -> None:
     save_panel(panel_rows(models, batch), out / "panel.png")
+
+
+def draw_curves(models: Iterable[str], out: Path) -> None:
     logs = {name: list(zip(*read_log(out / name / "log.csv"), strict=True)) for name in models}
     curves = {name: (columns[0], columns[2]) for name, columns in logs.items()}
     save_curves(curves, out / "loss.png", ylabel="mean absolute error, levels of 255")

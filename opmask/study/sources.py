@@ -74,6 +74,11 @@ def read_source(method: str, source: str | Path) -> Path | Files:
     if path.is_file() and path.suffix == ".safetensors":
         return Files("", (path,))
     if path.is_dir():
+        if (path / "checkpoint").is_dir():
+            raise ValueError(
+                f"the source of {method!r} must be a finished model, got {path}, which has a "
+                f"checkpoint but no {MODEL}. Go on with its training first."
+            )
         if finished := _finished(path):
             raise ValueError(
                 f"the source of {method!r} must be one model, got the run folder {path}. Name one "

@@ -43,6 +43,11 @@ def test_a_run_is_no_source_of_one_method(run):
         read_source("m", run)
 
 
+def test_a_model_in_training_is_no_folder_of_pictures(run):
+    with pytest.raises(ValueError, match=r"of 'm' must be a finished model, got .*omgan, wh"):
+        read_source("m", run / "omgan")
+
+
 @pytest.mark.parametrize("source", ["nowhere", "dovnet:net.pth", "net.pth", "edit.opmask"])
 def test_what_is_no_source_is_refused_with_those_there_are(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
