@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 from reproduction import loop, networks
 from reproduction.given import FAMILIES, GivenOptions, GivenRecipe, build_given, epochs
-from reproduction.given_task import of_iharmony4
+from reproduction.given_task import SHOWN, cells, of_iharmony4
 from reproduction.iharmony4 import read_iharmony4, score_iharmony4
 from reproduction.recipes import OM_HSCENE, Family, parse
 from reproduction.report import draw_curves, draw_panel
@@ -40,12 +40,11 @@ from opmask.backbones import DIRL
 from opmask.files import replacing
 from opmask.losses import localization_loss
 from opmask.markdown import markdown_table
-from opmask.metrics import average, localization_scores, write_scores
+from opmask.metrics import localization_scores, write_scores
 
 MILESTONES = (30 / 60, 40 / 60, 50 / 60, 55 / 60)  # of all steps, after which the rate is halved
 DECAY = 1e-4  # of weights
 COMPOSITE = "composite"
-SHOWN = {"mse": "MSE", "psnr": "PSNR", "fmse": "fMSE"}
 PAPER = (
     "The paper's table, on HScene at 256 px: DIRL and DoveNet 158.94 and 29.06 dB in 144 ms an "
     "image, reading and writing included, OMGAN 94.00 and 30.88 dB in 53 ms.\n"
@@ -152,7 +151,7 @@ def write_report(
         name: scores_of(way, target, device) for name, way in {COMPOSITE: None, **ways}.items()
     }
     seconds = {name: f"{speed.alone / 1000:.4f}" for name, speed in speeds.items()}
-    lines = [[name, *means(rows), seconds.get(name, "")] for name, rows in scores.items()]
+    lines = [[name, *cells(rows), seconds.get(name, "")] for name, rows in scores.items()]
     table = markdown_table(["way", *SHOWN.values(), "seconds an image"], lines)
     found = localization_of(finder, target, device)
     note = f"DIRL finds the regions with AP {found['ap']:.3f}, F1 {found['f1']:.3f}, IoU "
@@ -174,12 +173,6 @@ def scores_of(
     guided = model is not None and model.region
     how = {"size": target.size, "subset": target.subset, "inverted": target.inverted}
     return score_iharmony4(model, target.iharmony4, guided=guided, device=device, **how)
-
-
-def means(rows: list[dict[str, str | float]]) -> list[str]:
-    """The means over the images that have a value."""
-    found = ([{name: row[name]} for row in rows if name in row] for name in SHOWN)
-    return [f"{average(some)[name]:.2f}" for name, some in zip(SHOWN, found, strict=True)]
 
 
 @torch.no_grad()
