@@ -86,6 +86,19 @@ class TwoStages(nn.Module):
         return self.model(image, found.to(image))
 
 
+class Found(nn.Module):
+    """The region that a network finds, to be shown among images."""
+
+    region = False
+
+    def __init__(self, finder: nn.Module) -> None:
+        super().__init__()
+        self.finder = finder
+
+    def forward(self, image: Tensor) -> opmask.Retouched:
+        return opmask.Retouched(self.finder(image), {})
+
+
 def build(name: str, recipe: GivenRecipe, *, guided: bool = True) -> nn.Module:
     """DoveNet, which is given the region, or the paper's masks, which are not."""
     if name == "om":
@@ -162,7 +175,7 @@ def write_report(
     write_scores(out / "scores.csv", scores, protocol=target.protocol)
     write_notes(out / "scores.json", scores, target, speeds, made=made)
     batch = next(iter(open_samples(target, None).loader)).to(device)
-    draw_panel(ways, batch, out)
+    draw_panel({"found by DIRL": Found(finder), **ways}, batch, out)
     draw_curves(models, out)
     return text
 
