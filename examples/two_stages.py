@@ -19,7 +19,6 @@ from __future__ import annotations
 if __name__ == "__main__":
     from reproduction import launch
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -118,10 +117,17 @@ def train_finder(recipe: GivenRecipe, root: Path, options: StageOptions, file: P
     )
     falls = [round(share * recipe.steps) for share in MILESTONES]
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, falls, 0.5)
-    how = {"size": recipe.size, "batch": recipe.batch_size, "seed": options.seed}
-    how |= {"subset": options.subset, "inverted": options.inverted}
-    how |= {"workers": options.workers, "device": device}
-    batches = read_iharmony4(root, steps=range(recipe.steps), **how)
+    batches = read_iharmony4(
+        root,
+        size=recipe.size,
+        batch=recipe.batch_size,
+        steps=range(recipe.steps),
+        seed=options.seed,
+        subset=options.subset,
+        inverted=options.inverted,
+        workers=options.workers,
+        device=device,
+    )
     for batch in (progress := tqdm(batches, "train dirl", recipe.steps)):
         loss = localization_loss(network.maps(batch.composite), batch.region)
         loss.backward()
@@ -205,8 +211,13 @@ def main() -> None:
     )
     dirl = recipes.pop("dirl")
     options = replace(options, model=tuple(recipes))
-    task, root = of_iharmony4(recipes, options), options.data or options.out / "iharmony4"
+    given, root = of_iharmony4(recipes, options), options.data or options.out / "iharmony4"
     file = options.out / "dirl" / "weights.safetensors"
+
+    def prepare() -> None:
+        """The data, and then DIRL, before all processes train the others."""
+        given.prepare()
+        train_finder(dirl, root, options, file)
 
     def report(models: dict[str, nn.Module], device: torch.device) -> str:
         finder = build_finder(dirl)
@@ -215,25 +226,8 @@ def main() -> None:
         target = Target(dirl.size, "ih4-256", iharmony4=root, **where)
         return write_report(models, finder.to(device).eval(), target, options, device)
 
-    task = replace(
-        task,
-        build=build,
-        report=report,
-        prepare=prepare_all(task.prepare, dirl, root, options, file),
-    )
+    task = replace(given, build=build, report=report, prepare=prepare)
     loop.run(task, recipes, options)
-
-
-def prepare_all(
-    prepare: Callable[[], None], dirl: GivenRecipe, root: Path, options: StageOptions, file: Path
-) -> Callable[[], None]:
-    """The data, and then DIRL, before all processes train the others."""
-
-    def both() -> None:
-        prepare()
-        train_finder(dirl, root, options, file)
-
-    return both
 
 
 if __name__ == "__main__":
