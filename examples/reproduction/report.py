@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from opmask import Retouched
 from opmask.files import replacing
 from opmask.metrics import average, evaluate, results_table, to_markdown
 from opmask.metrics.evaluation import HEADLINE
@@ -42,17 +43,18 @@ def panel_rows(
     changes = (batch.composite - batch.real).square().mean((1, 2, 3))
     worst = changes.topk(min(count, len(changes))).indices
     return [
-        PanelRow(
-            {
-                "composite": batch.composite[i],
-                **{name: result.image[i] for name, result in results.items()},
-                "real": batch.real[i],
-                "region": batch.region[i],
-            },
-            {name: mask[i] for name, mask in adds.items()},
-        )
+        PanelRow(images_of(batch, results, i), {name: mask[i] for name, mask in adds.items()})
         for i in worst.tolist()
     ]
+
+
+def images_of(
+    batch: CompositeBatch, results: Mapping[str, Retouched], place: int
+) -> dict[str, Tensor]:
+    """A composite, what models make of it, the real image and the region."""
+    made = {name: result.image[place] for name, result in results.items()}
+    real, region = batch.real[place], batch.region[place]
+    return {"composite": batch.composite[place], **made, "real": real, "region": region}
 
 
 def consecutive(scores: Mapping[str, object]) -> list[tuple[str, str]]:
