@@ -4,10 +4,12 @@ Reads the scores that `examples/evaluate.py --csv` wrote, one file for each eval
 
     hscene-FAMILY.csv      the models of a run folder of train_hscene.py, on HScene
     hlip-FAMILY.csv        those of train_hlip.py, on HLIP
-    iharmony4-FAMILY.csv   on iHarmony4
+    iharmony4-FAMILY.csv   those of train_iharmony4.py, on iHarmony4 or a set in its format
+    two-stages-FAMILY.csv  those of two_stages.py, likewise
 
-FAMILY is the `--recipe` that was trained. What is not there stays empty. Which photos, how many,
-which size and which protocol is said under each table, as the file beside the CSV notes it.
+FAMILY is the `--recipe` that was trained. Of what was not run there is neither a table nor a row
+nor a column, but a line at the end. Which photos, how many, which size and which protocol is said
+under each table, as the file beside the CSV notes it.
 
     python benchmarks/tables.py scores --family paper --without-perceptual reference -o tables.md
 """
@@ -17,8 +19,9 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from opmask.files import check_outputs, replacing
 from opmask.markdown import markdown_table
@@ -26,6 +29,7 @@ from opmask.metrics.results import COLUMNS
 from opmask.metrics.results import cell as show
 
 METRICS = ("mse", "psnr", "ssim", "lpips_vgg")
+ALL = "all"
 Row = dict[str, str]
 Published = tuple[float, ...]
 
@@ -63,8 +67,10 @@ TABLE_D: dict[str, dict[str, Published]] = {
         "omgan": (42.62, 33.92, 0.97, 0.018, 599.0),
     },
 }
+# What examples/two_stages.py calls the rows that are the paper's, on other data.
+STAGES = {"DIRL and DoveNet": "DIRL + DoveNet", "om, one stage": "omgan"}
 # MSE and PSNR of HCOCO, HAdobe5k, HFlickr, Hday2night and all; HT is given the region.
-SUBSETS = {"HCOCO": "c", "HAdobe5k": "a", "HFlickr": "f", "Hday2night": "d", "all": ""}
+SUBSETS = {"HCOCO": "c", "HAdobe5k": "a", "HFlickr": "f", "Hday2night": "d"}
 TABLE_E: dict[str, tuple[Published, ...]] = {
     "composite": (
         (69.37, 33.94), (345.54, 28.16), (264.35, 28.32), (109.65, 34.01), (172.47, 31.63),
@@ -98,9 +104,9 @@ class Scores:
 
     def __init__(self, folder: Path, name: str) -> None:
         path = folder / f"{name}.csv"
+        self.name = path.name
         self.models: dict[str, list[Row]] = {}
-        self.note = f"{path.name}: not there."
-        self.about: dict[str, object] = {}
+        self.about: dict[str, Any] = {}
         if not path.exists():
             return
         with path.open(newline="") as file:
@@ -109,92 +115,148 @@ class Scores:
         notes = path.with_suffix(".json")
         if notes.exists():
             self.about = json.loads(notes.read_text())
-        listed = [f"{key} {self.about[key]}" for key in self.about if key != "seconds"]
-        self.note = f"{path.name}: {', '.join(listed) or 'no notes beside it'}."
 
-    def cell(self, model: str, metric: str, chosen: Callable[[str], bool] = bool) -> str:
-        """The mean with its interval."""
-        rows = [row for row in self.models.get(model, []) if chosen(row["name"])]
+    @property
+    def note(self) -> str:
+        """What was scored, as the file beside the scores has it."""
+        listed = [f"{key} {self.about[key]}" for key in self.about if key != "seconds"]
+        return f"{self.name}: {', '.join(listed) or 'no notes beside it'}."
+
+    def cell(self, model: str, metric: str, chosen: Callable[[Row], bool] = bool) -> str:
+        """The mean with its interval; nothing if there is no value."""
+        rows = [row for row in self.models.get(model, []) if chosen(row)]
         scored = [row for row in rows if row.get(metric)]
         return show(scored, metric) if scored else ""
 
+    def seconds(self, model: str) -> str:
+        """The time for the whole set."""
+        found = self.about.get("seconds", {})
+        return f"{found[model]:.1f}" if model in found else ""
 
-def table(headings: list[str], rows: list[list[str]], notes: list[str]) -> str:
+
+class Line(NamedTuple):
+    """A row: for each column what was published, if anything, and what was measured, or ""."""
+
+    title: str
+    published: Sequence[float | None]
+    measured: Sequence[str]
+
+
+def table(first: str, names: Sequence[str], lines: Sequence[Line], notes: Sequence[str]) -> str:
+    """The rows and the columns of which something was measured; nothing if there are none."""
+    lines = [line for line in lines if any(line.measured)]
+    if not lines:
+        return ""
+    headings, columns = [first], [[line.title for line in lines]]
+    for place, name in enumerate(names):
+        published, measured = ([line[part][place] for line in lines] for part in (1, 2))
+        if not any(measured):
+            continue
+        if any(value is not None for value in published):
+            headings.append(f"{name}, paper")
+            columns.append(["" if value is None else f"{value:g}" for value in published])
+        headings.append(name)
+        columns.append(measured)
+    rows = [list(row) for row in zip(*columns, strict=True)]
     text = markdown_table(headings, rows, rules=[" --- "] * len(headings))
     return "\n\n".join([text, *dict.fromkeys(notes)])
 
 
-def pair(published: float | None, measured: str) -> list[str]:
-    return ["" if published is None else f"{published:g}", measured]
+def titles(metrics: Sequence[str] = METRICS) -> list[str]:
+    return [COLUMNS[metric][0] for metric in metrics]
 
 
-def headings(first: str, metrics: tuple[str, ...] = METRICS) -> list[str]:
-    names = [COLUMNS[metric][0] for metric in metrics]
-    return [first, *(text for name in names for text in (f"{name}, paper", name))]
-
-
-def cells(published: Published | None, scores: Scores, model: str) -> list[str]:
-    pairs = zip(METRICS, (published or ())[: len(METRICS)] or (None,) * 4, strict=True)
-    return [text for metric, value in pairs for text in pair(value, scores.cell(model, metric))]
+def line(title: str, published: Published | None, scores: Scores, model: str) -> Line:
+    known = (published or (None,) * len(METRICS))[: len(METRICS)]
+    return Line(title, known, [scores.cell(model, metric) for metric in METRICS])
 
 
 def table_a(dataset: str, scores: Scores) -> str:
     published = TABLE_A[dataset]
     names = [*published, *(name for name in scores.models if name not in published)]
-    rows = [[name, *cells(published.get(name), scores, name)] for name in names]
-    return table(headings("model"), rows, [scores.note])
+    lines = [line(name, published.get(name), scores, name) for name in names]
+    return table("model", titles(), lines, [scores.note])
 
 
-def table_c(folder: Path, family: str, plain: str) -> str:
-    rows, notes = [], []
+def table_c(ablation: Mapping[str, Scores], family: str, plain: str) -> str:
+    lines, notes = [], []
     for title, published, recipe, model in TABLE_C:
-        scores = Scores(folder, f"hscene-{recipe.format(family=family, plain=plain)}")
-        rows.append([title, *cells(published, scores, model)])
-        notes.append(scores.note)
-    return table(headings("masks and losses"), rows, notes)
+        scores = ablation[recipe.format(family=family, plain=plain)]
+        lines.append(line(title, published, scores, model))
+        notes += [scores.note] if scores.models else []
+    return table("masks and losses", titles(), lines, notes)
 
 
-def table_d(dataset: str, scores: Scores) -> str:
-    rows = []
-    for name, published in TABLE_D[dataset].items():
-        seconds = scores.about.get("seconds", {})
-        measured = f"{seconds[name]:.1f}" if name in seconds else ""
-        rows.append([name, *cells(published, scores, name), *pair(published[-1], measured)])
-    columns = [*headings("method"), "seconds, paper", "seconds"]
-    return table(columns, rows, [scores.note, "Seconds are those of the whole set, one by one."])
+def table_d(published: Mapping[str, Published | None], scores: Scores, *notes: str) -> str:
+    lines = []
+    for name, figures in published.items():
+        known = line(name, figures, scores, name)
+        seconds = [figures[-1] if figures else None], [scores.seconds(name)]
+        lines.append(Line(name, [*known[1], *seconds[0]], [*known[2], *seconds[1]]))
+    whole = "Seconds are those of the whole set, one by one."
+    return table("method", [*titles(), "seconds"], lines, [scores.note, whole, *notes])
+
+
+def two_stages(scores: Scores) -> str:
+    published = {name: TABLE_D["hscene"].get(STAGES.get(name, "")) for name in scores.models}
+    note = "The paper's figures are those on HScene, of OMGAN in one stage: other data than here."
+    return table_d(published, scores, note)
 
 
 def table_e(scores: Scores) -> str:
-    rows, known = [], {*TABLE_E, *MODELS_E.values()}
+    places = [*SUBSETS, *(name for name in subsets_of(scores) if name not in SUBSETS), ALL]
+    if len(subsets_of(scores)) == 1:
+        places = [ALL]
+    known = {*TABLE_E, *MODELS_E.values()}
+    lines = []
     for name in [*TABLE_E, *(model for model in scores.models if model not in known)]:
-        line, model = [name], MODELS_E.get(name, name)
-        for i, first in enumerate(SUBSETS.values()):
-            published = TABLE_E[name][i] if name in TABLE_E else (None, None)
-            for metric, value in zip(METRICS, published, strict=False):
-                line += pair(value, scores.cell(model, metric, lambda n, f=first: n.startswith(f)))
-        rows.append(line)
-    columns = [text for name in SUBSETS for text in headings(name, METRICS[:2])]
-    columns = [c for c in columns if c not in SUBSETS]
-    names = [name for name in SUBSETS for _ in range(4)]
-    titled = [f"{name}: {column}" for name, column in zip(names, columns, strict=True)]
-    return table(["method", *titled], rows, [scores.note])
+        model = MODELS_E.get(name, name)
+        figures = dict(zip([*SUBSETS, ALL], TABLE_E.get(name, ()), strict=False))
+        published = [value for place in places for value in figures.get(place, (None, None))]
+        measured = [
+            scores.cell(model, metric, lambda row, place=place: place in (ALL, subset_of(row)))
+            for place in places
+            for metric in METRICS[:2]
+        ]
+        lines.append(Line(name, published, measured))
+    names = [f"{place}: {title}" for place in places for title in titles(METRICS[:2])]
+    return table("method", names, lines, [scores.note])
+
+
+def subsets_of(scores: Scores) -> list[str]:
+    """The subsets of which there are scores, in order."""
+    return list(dict.fromkeys(subset_of(row) for rows in scores.models.values() for row in rows))
+
+
+def subset_of(row: Row) -> str:
+    """What the scores say; of older ones, what the first letter says, as iHarmony4 names files."""
+    letters = {letter: name for name, letter in SUBSETS.items()}
+    return row.get("subset") or letters.get(row["name"][0], "")
 
 
 def tables(folder: Path, family: str, plain: str) -> str:
     """All tables, as Markdown."""
-    hscene, hlip, harmony = (
-        Scores(folder, f"{name}-{family}") for name in ("hscene", "hlip", "iharmony4")
+    hscene, hlip, harmony, stages = (
+        Scores(folder, f"{name}-{family}")
+        for name in ("hscene", "hlip", "iharmony4", "two-stages")
     )
+    others = {name: Scores(folder, f"hscene-{name}") for name in (f"{family}-add", plain)}
     parts = {
         "Table 2 (A): HScene": table_a("hscene", hscene),
         "Table 2 (A): HLIP": table_a("hlip", hlip),
-        "Supplement, table 1 (C): ablation on HScene": table_c(folder, family, plain),
-        "Supplement, table 2 (D): one stage or two, HScene": table_d("hscene", hscene),
-        "Supplement, table 2 (D): one stage or two, HLIP": table_d("hlip", hlip),
+        "Supplement, table 1 (C): ablation on HScene": table_c(
+            {family: hscene, **others}, family, plain
+        ),
+        "Supplement, table 2 (D): one stage or two, HScene": table_d(TABLE_D["hscene"], hscene),
+        "Supplement, table 2 (D): one stage or two, HLIP": table_d(TABLE_D["hlip"], hlip),
+        "One stage or two, both trained here": two_stages(stages),
         "Supplement, table 3 (E): iHarmony4": table_e(harmony),
     }
     intro = "Measured: the mean over images, and its 95 % interval (bootstrap over images)."
-    return "\n\n".join([intro, *(f"## {title}\n\n{text}" for title, text in parts.items())]) + "\n"
+    made = [f"## {title}\n\n{text}" for title, text in parts.items() if text]
+    every = (hscene, hlip, *others.values(), stages, harmony)
+    missing = [f"{scores.name}: not there." for scores in every if not scores.models]
+    return "\n\n".join([intro, *made, *missing]) + "\n"
 
 
 def main() -> None:

@@ -22,7 +22,6 @@ if __name__ == "__main__":
     from reproduction import launch
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,19 +40,18 @@ from reproduction.recipes import CHOICES
 from reproduction.report import consecutive
 from reproduction.scoring import (
     Pasted,
-    Speed,
     Target,
     measure_speed,
     open_samples,
     panels,
     score_folder,
     score_masks,
+    write_notes,
 )
 from torch import nn
 from tqdm import tqdm
 
 import opmask
-from opmask.files import replacing
 from opmask.losses import LPIPS
 from opmask.metrics import (
     PROTOCOLS,
@@ -154,23 +152,6 @@ def describe_localization(rows: Rows) -> str:
     return f"IoU by threshold, in levels of 255: {listed}; best {mean:.3f} at {level}"
 
 
-def write_notes(
-    path: Path, scores: dict[str, Rows], speeds: dict[str, Speed], target: Target
-) -> None:
-    """What the scores in a CSV were measured on."""
-    data = target.data or target.triptychs or target.iharmony4
-    notes = {
-        "data": "synthetic scenes" if data is None else data.resolve().name,
-        "images": len(scores["composite"]),
-        "size": target.size,
-        "protocol": target.protocol,
-        "recompressed": target.recompress,
-        "seconds": {name: round(speed.whole, 1) for name, speed in speeds.items()},
-    }
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(notes, indent=1) + "\n")
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", nargs="?", type=existing, help="a run folder, or a checkpoint")
@@ -261,7 +242,7 @@ def main() -> None:
         print(f"{name}: {speed.describe(args.device)}")
     if args.csv:
         write_scores(args.csv, scores, protocol=target.protocol)
-        write_notes(args.csv.with_suffix(".json"), scores, speeds, target)
+        write_notes(args.csv.with_suffix(".json"), scores, target, speeds)
 
 
 if __name__ == "__main__":

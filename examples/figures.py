@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from evaluate import find_checkpoints
 from reproduction.flags import add_overwrite, at_least, available_device, check_files, existing
-from reproduction.report import MASKED
+from reproduction.report import MASKED, images_of
 from reproduction.scoring import Target, open_samples
 from reproduction.train import inputs_of
 from torch import nn
@@ -81,12 +81,7 @@ def panels(models: dict[str, nn.Module], batch: CompositeBatch) -> list[PanelRow
     masks = added(models[shown]) if shown else {}
     return [
         PanelRow(
-            {
-                "composite": batch.composite[i],
-                **{name: result.image[i] for name, result in results.items()},
-                "real": batch.real[i],
-                "region": batch.region[i],
-            },
+            images_of(batch, results, i),
             {
                 f"{shown}: added to {title}": results[shown].masks[mask][i] * unit
                 for mask, (title, unit, _) in masks.items()

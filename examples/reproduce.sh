@@ -123,10 +123,13 @@ if [[ " $only " == *" hscene "* ]]; then
 fi
 if [ -n "$iharmony4$smoke" ]; then
     step iharmony4 given train_iharmony4.py iharmony4
-    cp "$out/iharmony4/reference-ih4.csv" "$out/scores/iharmony4-$family.csv"
     step two-stages given two_stages.py two-stages
+    for kind in csv json; do
+        cp "$out/iharmony4/reference-ih4.$kind" "$out/scores/iharmony4-$family.$kind"
+        cp "$out/two-stages/scores.$kind" "$out/scores/two-stages-$family.$kind"
+    done
 fi
 python benchmarks/tables.py "$out/scores" --family "$family" --without-perceptual "$plain" \
     -o "$out/tables.md" --overwrite
-[ -z "$iharmony4$smoke" ] || echo "Those of iHarmony4 are in $out/iharmony4 and $out/two-stages, results.md."
+[ -z "$iharmony4$smoke" ] || echo "More of iHarmony4 is in $out/iharmony4 and $out/two-stages, results.md."
 echo "The tables are in $out/tables.md, the figures in the folders 'figures' of the runs."

@@ -19,18 +19,17 @@ from __future__ import annotations
 if __name__ == "__main__":
     from reproduction import launch
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from reproduction import loop, networks
 from reproduction.given import FAMILIES, GivenOptions, GivenRecipe, build_given, epochs
-from reproduction.given_task import of_iharmony4
+from reproduction.given_task import SHOWN, cells, of_iharmony4
 from reproduction.iharmony4 import read_iharmony4, score_iharmony4
 from reproduction.recipes import OM_HSCENE, Family, parse
-from reproduction.report import draw
-from reproduction.scoring import Target, measure_speed, open_samples
+from reproduction.report import draw_curves, draw_panel
+from reproduction.scoring import Target, measure_speed, open_samples, write_notes
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -40,11 +39,11 @@ from opmask.backbones import DIRL
 from opmask.files import replacing
 from opmask.losses import localization_loss
 from opmask.markdown import markdown_table
-from opmask.metrics import average, localization_scores
+from opmask.metrics import localization_scores, write_scores
 
 MILESTONES = (30 / 60, 40 / 60, 50 / 60, 55 / 60)  # of all steps, after which the rate is halved
 DECAY = 1e-4  # of weights
-SHOWN = {"mse": "MSE", "psnr": "PSNR", "fmse": "fMSE"}
+COMPOSITE = "composite"
 PAPER = (
     "The paper's table, on HScene at 256 px: DIRL and DoveNet 158.94 and 29.06 dB in 144 ms an "
     "image, reading and writing included, OMGAN 94.00 and 30.88 dB in 53 ms.\n"
@@ -86,6 +85,19 @@ class TwoStages(nn.Module):
         return self.model(image, found.to(image))
 
 
+class Found(nn.Module):
+    """The region that a network finds, to be shown among images."""
+
+    region = False
+
+    def __init__(self, finder: nn.Module) -> None:
+        super().__init__()
+        self.finder = finder
+
+    def forward(self, image: Tensor) -> opmask.Retouched:
+        return opmask.Retouched(self.finder(image), {})
+
+
 def build(name: str, recipe: GivenRecipe, *, guided: bool = True) -> nn.Module:
     """DoveNet, which is given the region, or the paper's masks, which are not."""
     if name == "om":
@@ -105,10 +117,17 @@ def train_finder(recipe: GivenRecipe, root: Path, options: StageOptions, file: P
     )
     falls = [round(share * recipe.steps) for share in MILESTONES]
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, falls, 0.5)
-    how = {"size": recipe.size, "batch": recipe.batch_size, "seed": options.seed}
-    how |= {"subset": options.subset, "inverted": options.inverted}
-    how |= {"workers": options.workers, "device": device}
-    batches = read_iharmony4(root, steps=range(recipe.steps), **how)
+    batches = read_iharmony4(
+        root,
+        size=recipe.size,
+        batch=recipe.batch_size,
+        steps=range(recipe.steps),
+        seed=options.seed,
+        subset=options.subset,
+        inverted=options.inverted,
+        workers=options.workers,
+        device=device,
+    )
     for batch in (progress := tqdm(batches, "train dirl", recipe.steps)):
         loss = localization_loss(network.maps(batch.composite), batch.region)
         loss.backward()
@@ -133,20 +152,25 @@ def device_of(options: StageOptions) -> torch.device:
 
 
 def write_report(
-    models: dict[str, nn.Module], finder: DIRL, target: Target, out: Path, device: torch.device
+    models: dict[str, nn.Module],
+    finder: DIRL,
+    target: Target,
+    options: StageOptions,
+    device: torch.device,
 ) -> str:
     """Scores and times one stage and two; what DoveNet does with true regions stands beside."""
-    dovenet = models["dovenet"]
+    dovenet, out, made = models["dovenet"], options.out, options.data is None
     ways = {
         "DIRL and DoveNet": TwoStages(finder, dovenet),
         "DoveNet, region given": dovenet,
         "om, one stage": models["om"],
     }
-    lines = [["composite", *scores_of(None, target, device), ""]]
-    for name, model in ways.items():
-        speed = measure_speed(model.eval(), target, device)
-        seconds = f"{speed.alone / 1000:.4f}"
-        lines.append([name, *scores_of(model, target, device), seconds])
+    speeds = {name: measure_speed(model.eval(), target, device) for name, model in ways.items()}
+    scores = {
+        name: scores_of(way, target, device) for name, way in {COMPOSITE: None, **ways}.items()
+    }
+    seconds = {name: f"{speed.alone / 1000:.4f}" for name, speed in speeds.items()}
+    lines = [[name, *cells(rows), seconds.get(name, "")] for name, rows in scores.items()]
     table = markdown_table(["way", *SHOWN.values(), "seconds an image"], lines)
     found = localization_of(finder, target, device)
     note = f"DIRL finds the regions with AP {found['ap']:.3f}, F1 {found['f1']:.3f}, IoU "
@@ -154,16 +178,20 @@ def write_report(
     text = f"{table}\n\n{note} {PAPER}"
     with replacing(out / "results.md") as temporary:
         temporary.write_text(text)
-    draw(models, next(iter(open_samples(target, None).loader)).to(device), out)
+    write_scores(out / "scores.csv", scores, protocol=target.protocol)
+    write_notes(out / "scores.json", scores, target, speeds, made=made)
+    batch = next(iter(open_samples(target, None).loader)).to(device)
+    draw_panel({"found by DIRL": Found(finder), **ways}, batch, out)
+    draw_curves(models, out)
     return text
 
 
-def scores_of(model: nn.Module | None, target: Target, device: torch.device) -> list[str]:
+def scores_of(
+    model: nn.Module | None, target: Target, device: torch.device
+) -> list[dict[str, str | float]]:
     guided = model is not None and model.region
     how = {"size": target.size, "subset": target.subset, "inverted": target.inverted}
-    rows = score_iharmony4(model, target.iharmony4, guided=guided, device=device, **how)
-    found = ([{name: row[name]} for row in rows if name in row] for name in SHOWN)
-    return [f"{average(some)[name]:.2f}" for name, some in zip(SHOWN, found, strict=True)]
+    return score_iharmony4(model, target.iharmony4, guided=guided, device=device, **how)
 
 
 @torch.no_grad()
@@ -183,35 +211,23 @@ def main() -> None:
     )
     dirl = recipes.pop("dirl")
     options = replace(options, model=tuple(recipes))
-    task, root = of_iharmony4(recipes, options), options.data or options.out / "iharmony4"
+    given, root = of_iharmony4(recipes, options), options.data or options.out / "iharmony4"
     file = options.out / "dirl" / "weights.safetensors"
+
+    def prepare() -> None:
+        """The data, and then DIRL, before all processes train the others."""
+        given.prepare()
+        train_finder(dirl, root, options, file)
 
     def report(models: dict[str, nn.Module], device: torch.device) -> str:
         finder = build_finder(dirl)
         finder.load_state_dict(load_file(file))
         where = {"subset": options.subset, "inverted": options.inverted}
         target = Target(dirl.size, "ih4-256", iharmony4=root, **where)
-        return write_report(models, finder.to(device).eval(), target, options.out, device)
+        return write_report(models, finder.to(device).eval(), target, options, device)
 
-    task = replace(
-        task,
-        build=build,
-        report=report,
-        prepare=prepare_all(task.prepare, dirl, root, options, file),
-    )
+    task = replace(given, build=build, report=report, prepare=prepare)
     loop.run(task, recipes, options)
-
-
-def prepare_all(
-    prepare: Callable[[], None], dirl: GivenRecipe, root: Path, options: StageOptions, file: Path
-) -> Callable[[], None]:
-    """The data, and then DIRL, before all processes train the others."""
-
-    def both() -> None:
-        prepare()
-        train_finder(dirl, root, options, file)
-
-    return both
 
 
 if __name__ == "__main__":

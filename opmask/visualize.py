@@ -179,7 +179,9 @@ def save_curves(
     axes.set(xlabel="training step", ylabel=ylabel)
     axes.grid(which="both", color="0.9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper right", frameon=False)
+    axes.locator_params(axis="x", integer=True)
+    # Beside the curves, which would else run through the names.
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     figure.tight_layout()
     write_figure(figure, Path(path))
 

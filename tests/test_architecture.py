@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "inference": {"color", "operators", "retouch", "wrapper", "checkpoints", "visualize"},
     "export": {"color", "operators", "retouch", "wrapper", "inference"},
     "visualize": {"color", "operators", "retouch", "wrapper"},
-    "study": {"visualize"},
+    "study": {"backbones", "wrapper", "checkpoints", "inference", "visualize"},
     "editor": {"color", "operators", "retouch", "wrapper", "inference", "visualize"},
 }
 """What each room may import, the bottom aside."""

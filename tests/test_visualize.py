@@ -174,6 +174,12 @@ def test_the_axis_is_logarithmic_if_all_values_are_positive(tmp_path, monkeypatc
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["rgb", "om"]
 
 
+def test_names_stand_beside_the_curves_and_steps_are_whole(tmp_path, monkeypatch):
+    axes = saved_axes({"om": ([1, 2], [0.3, 0.2])}, tmp_path / "loss.png", monkeypatch)
+    assert axes.get_legend().get_window_extent().x0 >= axes.get_window_extent().x1
+    assert all(tick == int(tick) for tick in axes.get_xticks())
+
+
 def test_curves_are_written_as_a_picture(tmp_path):
     save_curves({"om": ([1, 2], [0.2, 0.1])}, str(tmp_path / "loss.png"), ylabel="loss")
     assert read(tmp_path / "loss.png").shape == (560, 900, 3)

@@ -23,7 +23,7 @@ from reproduction.data import Batch, Share
 from reproduction.given import GivenOptions, GivenRecipe, build_given
 from reproduction.iharmony4 import Endless, read_positions, score_iharmony4
 from reproduction.report import draw
-from reproduction.scoring import Pasted, Target, open_samples
+from reproduction.scoring import Pasted, Target, open_samples, write_notes
 from reproduction.tasks import Batches, Task, by_model
 
 SCENES, TESTED = 576, 64  # synthetic scenes, without --data; of which so many are to test on
@@ -136,10 +136,13 @@ def write_report(
     for name, text in texts.items():
         with replacing(options.out / name) as temporary:
             temporary.write_text(text)
-    for protocol, of in scores.items():
-        write_scores(options.out / f"{protocol}.csv", of, protocol=protocol)
-    target = Target(size, PROTOCOLS[0], iharmony4=root, **where)
-    batch = next(iter(open_samples(target, None).loader)).to(device)
+    targets = {name: Target(size, name, iharmony4=root, **where) for name in PROTOCOLS}
+    for protocol, target in targets.items():
+        path = options.out / f"{protocol}.csv"
+        write_scores(path, scores[protocol], protocol=protocol)
+        made = options.data is None
+        write_notes(path.with_suffix(".json"), scores[protocol], target, made=made)
+    batch = next(iter(open_samples(targets[PROTOCOLS[0]], None).loader)).to(device)
     draw(models, batch, options.out)
     return f"{table}\n{note}"
 
@@ -162,6 +165,9 @@ def table_of(scores: Mapping[str, Mapping[str, Rows]]) -> str:
         for place in places
         for model in first
     ]
+    if not any(line[-2] for line in lines):  # no model has masks
+        for line in (headings, *lines):
+            del line[-2]
     return markdown_table(headings, lines) + "\n"
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from opmask import Retouched
 from opmask.files import replacing
 from opmask.metrics import average, evaluate, results_table, to_markdown
 from opmask.metrics.evaluation import HEADLINE
@@ -36,22 +37,24 @@ def panel_rows(
 ) -> list[PanelRow]:
     """What each model makes of the composites that were changed most, and the masks' additions."""
     results = {name: model(*inputs_of(model, batch)) for name, model in models.items()}
-    masks = next((results[name].masks for name in MASKED if name in results), {})
+    masked = [name for name in (*MASKED, *results) if name in results and results[name].masks]
+    masks = results[masked[0]].masks if masked else {}
     adds = {name: mask for name, mask in masks.items() if name.endswith("_add")}
     changes = (batch.composite - batch.real).square().mean((1, 2, 3))
     worst = changes.topk(min(count, len(changes))).indices
     return [
-        PanelRow(
-            {
-                "composite": batch.composite[i],
-                **{name: result.image[i] for name, result in results.items()},
-                "real": batch.real[i],
-                "region": batch.region[i],
-            },
-            {name: mask[i] for name, mask in adds.items()},
-        )
+        PanelRow(images_of(batch, results, i), {name: mask[i] for name, mask in adds.items()})
         for i in worst.tolist()
     ]
+
+
+def images_of(
+    batch: CompositeBatch, results: Mapping[str, Retouched], place: int
+) -> dict[str, Tensor]:
+    """A composite, what models make of it, the real image and the region."""
+    made = {name: result.image[place] for name, result in results.items()}
+    real, region = batch.real[place], batch.region[place]
+    return {"composite": batch.composite[place], **made, "real": real, "region": region}
 
 
 def consecutive(scores: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -95,7 +98,15 @@ def write_report(
 
 def draw(models: dict[str, nn.Module], batch: CompositeBatch, out: Path) -> None:
     """Writes the picture of what models make of a batch, and their curves."""
+    draw_panel(models, batch, out)
+    draw_curves(models, out)
+
+
+def draw_panel(models: dict[str, nn.Module], batch: CompositeBatch, out: Path) -> None:
     save_panel(panel_rows(models, batch), out / "panel.png")
+
+
+def draw_curves(models: Iterable[str], out: Path) -> None:
     logs = {name: list(zip(*read_log(out / name / "log.csv"), strict=True)) for name in models}
     curves = {name: (columns[0], columns[2]) for name, columns in logs.items()}
     save_curves(curves, out / "loss.png", ylabel="mean absolute error, levels of 255")

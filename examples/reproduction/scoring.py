@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from tqdm import tqdm
 import opmask
 from opmask.backbones import paste
 from opmask.datasets import Composites, IHarmony4, Triptychs
+from opmask.files import replacing
 from opmask.files.pictures import check_opaque, open_picture, picture_files, to_rgb
 from opmask.fitting import fit_masks
 from opmask.losses import LPIPS
@@ -129,6 +131,28 @@ class Pasted(nn.Module):
     def forward(self, image: Tensor, region: Tensor) -> opmask.Retouched:
         result = self.model(image, region) if self.model.region else self.model(image)
         return opmask.Retouched(paste(result.image, image, region), result.masks)
+
+
+def write_notes(
+    path: Path,
+    scores: Mapping[str, Sequence[object]],
+    target: Target,
+    speeds: Mapping[str, Speed] | None = None,
+    *,
+    made: bool = False,
+) -> None:
+    """What the scores in a CSV beside the file were measured on; `made` of synthetic scenes."""
+    data = None if made else target.data or target.triptychs or target.iharmony4
+    notes = {
+        "data": "synthetic scenes" if data is None else data.resolve().name,
+        "images": len(scores["composite"]),
+        "size": target.size,
+        "protocol": target.protocol,
+        "recompressed": target.recompress,
+        "seconds": {name: round(speed.whole, 1) for name, speed in (speeds or {}).items()},
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(notes, indent=1) + "\n")
 
 
 def panels(model: nn.Module | None) -> tuple[Pictures, Pictures]:

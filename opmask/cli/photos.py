@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from opmask.files import check_outputs, shorten
-from opmask.files.endings import READ, WRITTEN
+from opmask.files.endings import MASK, READ, WRITTEN
 from opmask.files.reading import LONGEST_NAME, why_unreadable
 
 CLIPS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv")
@@ -34,9 +33,6 @@ ENDINGS = {
     "--panel": PANELS,
 }
 """The endings of the files that an option names."""
-
-MASK = "_mask"
-"""What the name of a region adds to that of its photo: `barn_mask.png` to `barn.jpg`."""
 
 
 def is_clip(path: Path) -> bool:
@@ -228,37 +224,15 @@ def _is_same(path: Path, other: Path) -> bool:
     return path.exists() and other.exists() and path.samefile(other)
 
 
-def _regions(photos: Sequence[Path], region: Path | None) -> list[Path | None]:
+def _regions(photos: Sequence[Path], region: Path | None) -> Sequence[Path | None]:
     """The region of each photo."""
-    from opmask.files.pictures import picture_files
+    if region is not None and region.is_dir():
+        from opmask.files.regions import region_files
 
-    if region is None or not region.is_dir():
-        if region is not None:
-            _check_readable(region)
-        return [region] * len(photos)
-    named = defaultdict(list)
-    for path in picture_files(region):
-        named[path.stem].append(path)
-    return [_region(photo, region, named) for photo in photos]
-
-
-def _region(photo: Path, folder: Path, named: dict[str, list[Path]]) -> Path:
-    # Beside the photo itself, its name in another format is another photo.
-    names = (
-        [photo.stem + MASK] if _is_same(photo.parent, folder) else [photo.stem + MASK, photo.stem]
-    )
-    for name in names:
-        if len(found := named.get(name, [])) > 1:
-            raise ValueError(
-                f"'--region' must hold one region for {photo}, got {found[0]} and {found[1]}."
-            )
-        if found:
-            return found[0]
-    wanted = " or ".join(f"{name}.png" for name in names)
-    raise ValueError(
-        f"'--region' must hold a region for each photo, got {folder} without one for {photo}: "
-        f"{wanted}, or with another ending of pictures."
-    )
+        return region_files(photos, region, "'--region'")
+    if region is not None:
+        _check_readable(region)
+    return [region] * len(photos)
 
 
 def _target(photo: Path, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-r"""What is checked of a file before it is opened, whatever it is read as.
+r"""What is checked of a file before it is opened, whatever it is read as; and what was cut off.
 
 A pipe would block, a device may never end, and a name may be longer than any file's.
 
@@ -12,8 +12,9 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["LONGEST_NAME", "check_regular", "shorten", "why_unreadable"]
+__all__ = ["LONGEST_NAME", "check_regular", "shorten", "whole_lines", "why_unreadable"]
 
 LONGEST_NAME = 255
 """The longest name that a file can have, in bytes; errors show it whole."""
@@ -82,6 +83,27 @@ def why_unreadable(path: str | Path) -> str:
     if not stat.S_ISREG(mode):
         return "it is no regular file, but a directory, a pipe or a device"
     return "" if os.access(path, os.R_OK) else _REASONS[errno.EACCES]
+
+
+def whole_lines(file: BinaryIO) -> list[bytes]:
+    r"""Reads the lines of a file that lines are added to; one that was cut off is removed.
+
+    Args:
+        file: The file, open for reading and appending.
+
+    Returns:
+        The lines, each with its end.
+
+    Example:
+        >>> import io
+        >>> file = io.BytesIO(b"one\ntwo\nthr")
+        >>> whole_lines(file), file.getvalue()
+        ([b'one\n', b'two\n'], b'one\ntwo\n')
+    """
+    file.seek(0)
+    lines = [line for line in file if line.endswith(b"\n")]
+    file.truncate(sum(map(len, lines)))
+    return lines
 
 
 def shorten(text: object, longest: int = 60) -> str:

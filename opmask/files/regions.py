@@ -9,12 +9,16 @@ Data flow: `picture -> to_region -> array, 1 inside and 0 outside`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from opmask.files.pictures import alpha_of, to_rgb
+from opmask.files.endings import MASK
+from opmask.files.pictures import alpha_of, picture_files, to_rgb
 
 __all__ = [
     "GREY",
@@ -22,6 +26,7 @@ __all__ = [
     "boxes_region",
     "inverted",
     "label_region",
+    "region_files",
     "soft",
     "strokes_region",
     "to_region",
@@ -32,6 +37,58 @@ LABELS = 0.05
 
 GREY = 2
 """By how many levels of 255 the channels of grey may differ, because WebP with losses rounds."""
+
+
+def region_files(
+    photos: Sequence[Path], folder: str | Path, name: str = "'regions'"
+) -> list[Path]:
+    r"""Pairs photos with the regions in a folder, by their names.
+
+    To `barn.jpg` belongs `barn_mask.png`, or else `barn.png`, which must lie in another folder
+    than the photo; the endings may be those of any pictures.
+
+    Args:
+        photos: The photos.
+        folder: The folder of regions; it may hold more.
+        name: What to call the folder in messages.
+
+    Returns:
+        The region of each photo, in order.
+
+    Raises:
+        ValueError: If a photo has no region, or two.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "barn_mask.png").touch()
+        >>> [path.name for path in region_files([Path("barn.jpg")], folder)]
+        ['barn_mask.png']
+    """
+    named = defaultdict(list)
+    for path in picture_files(folder):
+        named[path.stem].append(path)
+    return [_region_file(photo, Path(folder), named, name) for photo in photos]
+
+
+def _region_file(
+    photo: Path, folder: Path, named: Mapping[str, Sequence[Path]], name: str
+) -> Path:
+    # Beside the photo itself, its name in another format is another photo.
+    beside = os.path.realpath(photo.parent) == os.path.realpath(folder)
+    stems = [photo.stem + MASK] if beside else [photo.stem + MASK, photo.stem]
+    for stem in stems:
+        if len(found := named.get(stem, [])) > 1:
+            raise ValueError(
+                f"{name} must hold one region for {photo}, got {found[0]} and {found[1]}."
+            )
+        if found:
+            return found[0]
+    wanted = " or ".join(f"{stem}.png" for stem in stems)
+    raise ValueError(
+        f"{name} must hold a region for each photo, got {folder} without one for {photo}: "
+        f"{wanted}, or with another ending of pictures."
+    )
 
 
 def to_region(picture: Image.Image, name: str = "'region'") -> np.ndarray:

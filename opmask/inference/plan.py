@@ -73,7 +73,8 @@ def plan(
             the model's calibration says of each found region, and 1 without a calibration. It is
             the edit's first adjustment, so that it can be undone.
         work_size: The longer side at which masks are predicted, in pixels, at least 16. Smaller
-            photos are not enlarged. At most 8192.
+            photos are not enlarged. At most 8192. A network whose model has a height and a width
+            as its own `size` runs at that.
 
     Returns:
         The edit; of a tensor with a batch, one for each image.
@@ -210,7 +211,9 @@ def _plans(
     given = None
     if region is not None:
         given = shrink(to_plane(region, full, len(stored)).to(device), size)
-    masks = for_inference(model).predict(small, given, size=size)
+    # A size of the model's own, height and width, is the one that its network was made for.
+    own_size = isinstance(model.size, tuple)
+    masks = for_inference(model).predict(small, given, size=None if own_size else size)
     if given is not None:  # nothing is changed but the region, and what its soft edge touches
         near = F.max_pool2d((given != 0).float(), 3, stride=1, padding=1)
         masks = model.retoucher.edit(masks, strength=0, region=1 - near)

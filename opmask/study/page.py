@@ -3,7 +3,8 @@ r"""The page of a study, which shows the outputs of several methods, and its key
 The page needs neither a server nor a network: images, style and script are in it, and its content
 security policy forbids it to load or send anything.
 
-Folders of outputs -> :func:`build_study` -> page for the participants, key for the experimenter.
+Folders of outputs, or models and composites -> :func:`build_study` -> page for the participants,
+key for the experimenter.
 """
 
 from __future__ import annotations
@@ -20,14 +21,23 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+import torch
 from PIL import Image
 from tqdm import tqdm
 
 from opmask._version import __version__
 from opmask.files import check_outputs, replacing
-from opmask.files.exif import upright
-from opmask.files.pictures import check_opaque, open_picture, picture_files, to_rgb
 from opmask.study.key import FORMAT, MAX_METHODS, MAX_TEXT, StudyKey, Trial
+from opmask.study.models import SIDE
+from opmask.study.outputs import make_outputs
+from opmask.study.pictures import (
+    check_inputs,
+    find_inputs,
+    match_files,
+    pair_composites,
+    read_picture,
+)
+from opmask.study.sources import Files, read_source
 
 logger = logging.getLogger("opmask")
 
@@ -37,7 +47,6 @@ QUESTION = "Which image looks most realistic?"
 LARGE = 50e6  # bytes; mail and phones have trouble with larger pages
 QUALITY = 95  # of JPEG, with chroma at full size: colours are what such studies are about
 
-_ENDINGS = (".png", ".jpg", ".jpeg")
 _NO_CHECKSUM = "0" * 64
 
 
@@ -46,10 +55,14 @@ def build_study(
     out: str | Path,
     *,
     inputs: str | Path | None = None,
+    regions: str | Path | None = None,
+    show_inputs: bool = True,
     title: str = "Image comparison",
     question: str = QUESTION,
     max_side: int = 1024,
     seed: int = 0,
+    work_size: int = SIDE,
+    device: str | torch.device = "cpu",
 ) -> StudyKey:
     r"""Writes the page of a user study, and its key beside it.
 
@@ -58,24 +71,41 @@ def build_study(
     and recorded with the answers. All versions are encoded alike, as JPEG of quality 95 with
     chroma at full size, without the metadata of the files.
 
+    What a method shows is a folder of pictures, or is made here of `inputs` by a model. These
+    pictures are kept, see :func:`outputs_path`: where the work was interrupted, the same call goes
+    on. A model that takes a region is given it if there are `regions`.
+
     The same arguments make the same page. A key is never replaced by that of another page, because
     the answers that were given to its page could no longer be read.
 
     Args:
-        methods: By name the folder of the outputs, PNG or JPEG; names of files without their
-            endings must be the same in all of them. Two to nine methods.
+        methods: By name what the method's pictures come from; two to nine methods.
+
+            * The folder of its outputs, PNG or JPEG; names of files without their endings must be
+              the same in all folders.
+            * A model of :func:`opmask.save`, or the folder with its `model.safetensors`.
+            * The files of a published network, `dovenet:latest_net_G.pth`; those of
+              `opmask.study.models.PUBLISHED`.
         out: The page to write, such as `study.html`; its key becomes `study.key.json`.
-        inputs: A folder of composites to show beside the outputs, for reference. It may hold more.
+        inputs: A folder of composites, which models harmonize. If there are folders of outputs,
+            those of the same names count, and it may hold more.
+        regions: A folder of pictures that are white where composites were changed, paired as in
+            :func:`opmask.files.regions.region_files`.
+        show_inputs: Whether composites are shown beside the outputs, for reference.
         title: What stands above the page.
         question: What is asked of each image.
         max_side: The longest side of the embedded images, in pixels; larger ones are downscaled.
         seed: The integer that decides the names in the page.
+        work_size: The longer side at which masks are predicted, and both sides at which networks
+            paint, in pixels.
+        device: Where models run.
 
     Returns:
         The key.
 
     Raises:
-        ValueError: If there are fewer than two methods or more than nine, a folder lacks images
+        ValueError: If there are fewer than two methods or more than nine, a source is none of
+            these, a model needs composites or regions that are not given, a folder lacks images
             that others have, versions of an image differ in size, a file cannot be read or is not
             opaque, title or question name a method, `max_side` is below 1, page or key is one of
             the images or lies in a folder that is missing, or there is the key of another page.
@@ -98,15 +128,35 @@ def build_study(
         ['study.html', 'study.key.json']
     """
     _check(methods, title, question, max_side)
-    files = _matching_files(methods)
+    sources = {name: read_source(name, source) for name, source in methods.items()}
+    made = {name: source for name, source in sources.items() if isinstance(source, Files)}
+    folders = {name: source for name, source in sources.items() if isinstance(source, Path)}
+    if made and inputs is None:
+        raise ValueError(
+            f"'inputs' must be a folder of composites, of which {', '.join(made)} make their "
+            "pictures, got none."
+        )
+    before = {} if inputs is None else find_inputs(Path(inputs), regions)
+    files = match_files(folders) if folders else {name: {} for name in before}
+    if inputs is not None:
+        check_inputs(before, Path(inputs), files)
+        before = {name: before[name] for name in files}
     for text in (title, question, *methods, *files):
         _check_text(text)
-    before = {} if inputs is None else _files_of_inputs(Path(inputs), files)
     read = [path for versions in (before, *files.values()) for path in versions.values()]
     check_outputs({"out": out, "the key": key_path(out)}, inputs=read, overwrite=True)
+    if made:
+        for name in files:  # before hours of work
+            _open(name, files[name], before[name])
+        composites = pair_composites(before, regions)
+        pictures = make_outputs(made, composites, outputs_path(out), work_size, device)
+        files = {name: {**files[name], **pictures[name]} for name in files}
+    elif regions is not None:
+        raise ValueError("'regions' must go with a model among 'methods', got folders alone.")
     trials, records = [], []
     for name in tqdm(files, "images", disable=None):
-        trial, record = _trial(name, files[name], before.get(name), max_side, seed)
+        shown = before.get(name) if show_inputs else None
+        trial, record = _trial(name, files[name], shown, max_side, seed)
         trials.append(trial)
         records.append(record)
     study = {"format": FORMAT, "version": __version__, "trials": records}
@@ -130,6 +180,22 @@ def key_path(out: str | Path) -> Path:
         'study.key.json'
     """
     return Path(out).with_suffix(".key.json")
+
+
+def outputs_path(out: str | Path) -> Path:
+    r"""Where the pictures lie that models make for a page, in a folder for each method.
+
+    Args:
+        out: The page.
+
+    Returns:
+        The folder beside it.
+
+    Example:
+        >>> outputs_path("study.html").name
+        'study.outputs'
+    """
+    return Path(out).with_suffix(".outputs")
 
 
 def _check(methods: Mapping[str, str | Path], title: str, question: str, max_side: int) -> None:
@@ -157,59 +223,11 @@ def _check_text(text: str) -> None:
         )
 
 
-def _matching_files(methods: Mapping[str, str | Path]) -> dict[str, dict[str, Path]]:
-    """By name of image, then of method, the file."""
-    found = {method: _images(Path(folder)) for method, folder in methods.items()}
-    names = sorted({name for images in found.values() for name in images})
-    for method, images in found.items():
-        if missing := [name for name in names if name not in images]:
-            raise ValueError(
-                f"the folders of 'methods' must hold the same images, but {methods[method]} of "
-                f"{method!r} lacks {missing}."
-            )
-    if not names:
-        raise ValueError(
-            f"the folders of 'methods' must hold PNG or JPEG images, got none in "
-            f"{[str(folder) for folder in methods.values()]}."
-        )
-    return {name: {method: images[name] for method, images in found.items()} for name in names}
-
-
-def _images(folder: Path) -> dict[str, Path]:
-    images: dict[str, Path] = {}
-    for path in picture_files(folder, _ENDINGS):
-        if other := images.get(path.stem):
-            raise ValueError(
-                f"{folder} must hold one file for each image, got {other.name} and {path.name}."
-            )
-        images[path.stem] = path
-    return images
-
-
-def _files_of_inputs(folder: Path, names: Mapping[str, object]) -> dict[str, Path]:
-    images = _images(folder)
-    if missing := [name for name in names if name not in images]:
-        raise ValueError(
-            f"'inputs' must hold the composite of each image, but {folder} lacks {missing}."
-        )
-    return images
-
-
 def _trial(
     name: str, files: dict[str, Path], before: Path | None, max_side: int, seed: int
 ) -> tuple[Trial, dict[str, object]]:
     """The trial as the key has it, and as the page does."""
-    shown = [*files.values(), *([before] if before else [])]
-    images = [_open(path) for path in shown]
-    sizes = [
-        f"{image.width}x{image.height} of {path}"
-        for image, path in zip(images, shown, strict=True)
-    ]
-    if len({image.size for image in images}) > 1:
-        raise ValueError(
-            f"the versions of {name!r} must have one size, got {', '.join(sizes)}. "
-            "Resize them all alike."
-        )
+    images = _open(name, files, before)
     for image in images:
         image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     choices = {_opaque(seed, name, method): method for method in files}
@@ -227,11 +245,18 @@ def _trial(
     return Trial(_opaque(seed, name), name, choices), record
 
 
-def _open(path: Path) -> Image.Image:
-    picture = upright(open_picture(path))
-    check_opaque(picture, str(path))
-    # A new picture, because a comment would be written again, and may name the method.
-    return Image.fromarray(to_rgb(picture, str(path)))
+def _open(name: str, files: Mapping[str, Path], before: Path | None) -> list[Image.Image]:
+    """All versions of an image, of one size; the composite, if it is there, last."""
+    shown = [*files.values(), *([before] if before else [])]
+    # New pictures, because a comment would be written again, and may name the method.
+    images = [Image.fromarray(read_picture(path)) for path in shown]
+    if len({image.size for image in images}) > 1:
+        sizes = [f"{i.width}x{i.height} of {p}" for i, p in zip(images, shown, strict=True)]
+        raise ValueError(
+            f"the versions of {name!r} must have one size, got {', '.join(sizes)}. "
+            "Resize them all alike."
+        )
+    return images
 
 
 def _opaque(seed: int, *names: str) -> str:

@@ -1,5 +1,6 @@
 """Two stages and one in one table."""
 
+import json
 import sys
 
 import pytest
@@ -33,6 +34,9 @@ def test_a_run_leaves_one_table_of_both(monkeypatch, tmp_path, capsys):
     assert ways == ["composite", "DIRL and DoveNet", "DoveNet, region given", "om, one stage"]
     assert all(float(line.split("|")[5]) > 0 for line in table.splitlines()[3:6])
     assert "DIRL finds the regions with AP" in table
+    notes = json.loads((tmp_path / "scores.json").read_text())
+    assert (notes["data"], list(notes["seconds"])) == ("synthetic scenes", ways[1:])
+    assert (tmp_path / "scores.csv").read_text().startswith("model,protocol,name,subset,mse,psnr")
     assert table in capsys.readouterr().out
     Image.open(tmp_path / "panel.png").verify()
     assert not opmask.load(tmp_path / "om" / "model.safetensors").region

@@ -161,6 +161,12 @@ def test_masks_are_predicted_at_the_working_size(size, work_size, expected):
     assert model.backbone.seen.shape[-2:] == expected
 
 
+def test_a_model_s_own_height_and_width_go_before_the_working_size():
+    model = shift(size=(48, 48))
+    harmonize(model, torch.rand(3, 64, 96), work_size=32)
+    assert model.backbone.seen.shape[-2:] == (48, 48)
+
+
 def test_the_working_size_goes_before_the_models_own():
     model = shift(size=32)
     harmonize(model, torch.rand(3, 80, 80), work_size=64)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import opmask
 from opmask.cli.study import app
 from opmask.study import StudyKey, build_study
 
@@ -45,9 +46,33 @@ def test_options_reach_the_page(folders, tmp_path):
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
+def test_models_of_a_run_are_methods(folders, tmp_path, capsys):
+    for name in "om", "rgb":
+        model = opmask.OperatorMaskWrapper(opmask.backbones.SmallUNet(4, width=8), region=True)
+        (tmp_path / "run" / name).mkdir(parents=True)
+        opmask.save(model, tmp_path / "run" / name / "model.safetensors")
+    options = ["--input", folders["beta_method"], "--region", folders["beta_method"]]
+    for path in folders["beta_method"].iterdir():
+        Image.new("L", (160, 120), 255).save(path.with_name(f"{path.stem}_mask.png"))
+    out = tmp_path / "s.html"
+    run("build", "--run", tmp_path / "run", *options, "--hide-input", "-o", out, "--work-size", 32)
+    assert f"Pictures that models made: {tmp_path / 's.outputs'}" in capsys.readouterr().out
+    assert StudyKey.read(tmp_path / "s.key.json").methods == ("om", "rgb")
+
+
+def test_what_models_need_is_said_in_words_of_the_command(tmp_path):
+    model = opmask.OperatorMaskWrapper(opmask.backbones.SmallUNet(width=8))
+    opmask.save(model, tmp_path / "model.safetensors")
+    methods = [f"--method={name}={tmp_path / 'model.safetensors'}" for name in ("a", "b")]
+    with pytest.raises(
+        ValueError, match="'--input' must be a folder of composites, of which a, b"
+    ):
+        run("build", *methods, "-o", tmp_path / "s.html")
+
+
 @pytest.mark.parametrize("text", ["dovenet", "=folder", "dovenet=", "="])
-def test_a_method_is_a_name_and_a_folder(text, tmp_path):
-    with pytest.raises(ValueError, match=f"'--method' must be NAME=FOLDER, got '{text}'."):
+def test_a_method_is_a_name_and_a_source(text, tmp_path):
+    with pytest.raises(ValueError, match=f"'--method' must be NAME=SOURCE, got '{text}'."):
         run("build", "--method", text, "-o", tmp_path / "study.html")
 
 

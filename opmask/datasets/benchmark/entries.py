@@ -22,6 +22,7 @@ from opmask.datasets.benchmark.recompression import draw_recompression
 from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.photos import BrokenPhotoError, UnlabelledPhotoError
 from opmask.datasets.workers import run
+from opmask.files.reading import whole_lines
 from opmask.perturb import Settings, draw, sample_seed
 
 logger = logging.getLogger("opmask")
@@ -106,16 +107,14 @@ def _made_before(
 ) -> dict[int, Entry]:
     """The entries of a half-made manifest by their places; of another benchmark's, none."""
     first = header.to_json().encode() + b"\n"
-    half.seek(0)
-    if half.readline() != first:
+    lines = whole_lines(half)
+    if lines[:1] != [first]:
         half.truncate(0)
         half.write(first)
         half.flush()
         return {}
-    whole = [line for line in half if line.endswith(b"\n")]
-    half.truncate(len(first) + sum(map(len, whole)))  # the last line may have been cut off
     read = partial(Entry.from_json, perturbations=perturbations)
-    entries = [read_line(read, half.name, n, line) for n, line in enumerate(whole, 2)]
+    entries = [read_line(read, half.name, n, line) for n, line in enumerate(lines[1:], 2)]
     return {e.index: e for e in entries if (e.photo, e.label_map) in names[e.index : e.index + 1]}
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from opmask.files import explaining
+from opmask.files.reading import whole_lines
 from opmask.files.typed_json import parse_json
 
 JOURNAL = "made.jsonl"
@@ -83,9 +84,7 @@ class Journal:
         self._file.close()
 
     def _read(self, first: bytes) -> dict[tuple[str, int], Made]:
-        self._file.seek(0)
-        lines = [line for line in self._file if line.endswith(b"\n")]
-        self._file.truncate(sum(map(len, lines)))  # the last one may have been cut off
+        lines = whole_lines(self._file)
         if not lines:
             self._write(first)
         elif lines[0] != first:
