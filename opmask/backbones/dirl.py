@@ -235,7 +235,7 @@ class DIRL(nn.Module):
             ValueError: If the shape is wrong, or the size no multiple of 16.
             TypeError: If the image is not of a floating-point type.
         """
-        check_image(image, channels=self.arguments["in_channels"])
+        check_image(image[:, :3])  # there may be more, see with_region_input
         height, width = image.shape[-2:]
         if height % 16 or width % 16:
             raise ValueError(
