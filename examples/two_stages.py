@@ -10,8 +10,9 @@ folder in iHarmony4's format, or of one that is made of synthetic scenes.
 
 `--recipe small`, the default, has narrow networks and few steps; `published` has those of the
 papers, but for DIRL's size, its crops and its weights from ImageNet. A run can be interrupted at
-any time; `--resume` goes on where it was. The table of the paper (D of its supplement) is of
-photos with several changed regions.
+any time; `--resume` goes on where it was. DIRL is trained by one process, the others by as many as
+a launcher starts. The table of the paper (D of its supplement) is of photos with several changed
+regions.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 if __name__ == "__main__":
     from reproduction import launch
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -99,6 +101,11 @@ def train_finder(recipe: GivenRecipe, root: Path, options: StageOptions, file: P
     """Trains DIRL, from where an interrupted run was; where its weights are already they stay."""
     if file.exists():
         return
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # which would wait for hours, and give up
+        raise SystemExit(
+            "DIRL is trained by one process. Start without a launcher; once DIRL is trained, a "
+            "launcher may go on with --resume."
+        )
     device, folder = device_of(options), file.parent
     torch.manual_seed(options.seed)
     network = build_finder(recipe).to(device).train()

@@ -76,6 +76,13 @@ def test_dirl_goes_on_where_it_was_interrupted(monkeypatch, tmp_path):
     assert logs[0] == logs[1]
 
 
+def test_dirl_is_not_trained_while_other_processes_wait(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    recipe, options = two_stages.DIRL_PUBLISHED, two_stages.StageOptions(out=tmp_path)
+    with pytest.raises(SystemExit, match="Start without a launcher; once DIRL"):
+        two_stages.train_finder(recipe, tmp_path, options, tmp_path / "weights.safetensors")
+
+
 def test_the_second_stage_is_given_what_the_first_found():
     class Finder(nn.Module):
         def forward(self, image):
