@@ -121,7 +121,11 @@ class OperatorMaskWrapper(nn.Module):
     ) -> None:
         super().__init__()
         check_backbone(backbone)
-        check_not_wrapped(backbone)
+        if isinstance(backbone, OperatorMaskWrapper):  # one within a network may serve it
+            raise TypeError(
+                "'backbone' must be the network itself, got an OperatorMaskWrapper. Pass its "
+                ".backbone."
+            )
         if retoucher is not None and not isinstance(retoucher, Retoucher):
             raise TypeError(f"'retoucher' must be a Retoucher, got {type(retoucher).__name__}.")
         if multiple_of is not None and not isinstance(multiple_of, SizeRule):
@@ -247,17 +251,6 @@ class OperatorMaskWrapper(nn.Module):
                 f"accepts, got {size}. Leave it out."
             )
         return fixed or size
-
-
-def check_not_wrapped(backbone: nn.Module) -> None:
-    """Raises if `backbone` is a wrapper, or has one in it: its masks would be lost."""
-    for name, module in backbone.named_modules():
-        if isinstance(module, OperatorMaskWrapper):
-            which = f"whose {name!r}" if name else "which"
-            raise TypeError(
-                f"'backbone' must be the network itself, got {type(backbone).__name__}, {which} "
-                "is wrapped already. Pass the network in it, its .backbone."
-            )
 
 
 def fit_longer_side(size: tuple[int, int], longer: int) -> tuple[int, int]:
