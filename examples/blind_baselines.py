@@ -156,7 +156,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=at_least(1), help="of each model; default: 1000")
     parser.add_argument("--size", type=at_least(32), help="in pixels; default: 64")
     parser.add_argument("--batch", type=at_least(1), help="default: 16")
-    parser.add_argument("--width", type=at_least(1), help="of the network; default: 24")
+    parser.add_argument("--width", type=at_least(8), help="of the network; default: 24")
     parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--smoke", action="store_true", help="a minute, to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("runs/blind"), help="a folder")

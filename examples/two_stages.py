@@ -9,9 +9,10 @@ folder in iHarmony4's format, or of one that is made of synthetic scenes.
     python examples/two_stages.py --data IHD --recipe published
 
 `--recipe small`, the default, has narrow networks and few steps; `published` has those of the
-papers, but for DIRL's size, its crops and its weights from ImageNet. `--resume` goes on where a
-run was, though DIRL is trained at one go. The table of the paper (D of its supplement) is of
-photos with several changed regions.
+papers, but for DIRL's size, its crops and its weights from ImageNet. A run can be interrupted at
+any time; `--resume` goes on where it was. DIRL is trained by one process, the others by as many as
+a launcher starts. The table of the paper (D of its supplement) is of photos with several changed
+regions.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from __future__ import annotations
 if __name__ == "__main__":
     from reproduction import launch
 
+import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from reproduction import loop, networks
+from reproduction.checkpoint import Interrupt, Log, load_state, save_state
 from reproduction.given import FAMILIES, GivenOptions, GivenRecipe, build_given, epochs
 from reproduction.given_task import SHOWN, cells, of_iharmony4
 from reproduction.iharmony4 import read_iharmony4, score_iharmony4
@@ -40,6 +44,7 @@ from opmask.files import replacing
 from opmask.losses import localization_loss
 from opmask.markdown import markdown_table
 from opmask.metrics import localization_scores, write_scores
+from opmask.perturb import CompositeBatch
 
 MILESTONES = (30 / 60, 40 / 60, 50 / 60, 55 / 60)  # of all steps, after which the rate is halved
 DECAY = 1e-4  # of weights
@@ -106,10 +111,15 @@ def build(name: str, recipe: GivenRecipe, *, guided: bool = True) -> nn.Module:
 
 
 def train_finder(recipe: GivenRecipe, root: Path, options: StageOptions, file: Path) -> None:
-    """Trains DIRL, and writes its weights; where they are already they stay."""
+    """Trains DIRL, from where an interrupted run was; where its weights are already they stay."""
     if file.exists():
         return
-    device = device_of(options)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # which would wait for hours, and give up
+        raise SystemExit(
+            "DIRL is trained by one process. Start without a launcher; once DIRL is trained, a "
+            "launcher may go on with --resume."
+        )
+    device, folder = device_of(options), file.parent
     torch.manual_seed(options.seed)
     network = build_finder(recipe).to(device).train()
     optimizer = torch.optim.Adam(
@@ -117,27 +127,36 @@ def train_finder(recipe: GivenRecipe, root: Path, options: StageOptions, file: P
     )
     falls = [round(share * recipe.steps) for share in MILESTONES]
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, falls, 0.5)
-    batches = read_iharmony4(
-        root,
-        size=recipe.size,
-        batch=recipe.batch_size,
-        steps=range(recipe.steps),
-        seed=options.seed,
-        subset=options.subset,
-        inverted=options.inverted,
-        workers=options.workers,
-        device=device,
-    )
-    for batch in (progress := tqdm(batches, "train dirl", recipe.steps)):
-        loss = localization_loss(network.maps(batch.composite), batch.region)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        progress.set_postfix(loss=f"{loss.item():.3f}")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    parts = {"model": network, "optimizer": optimizer, "schedule": schedule}
+    log, first = Log(folder / "log.csv", ("loss",)), load_state(folder, parts)
+    log.read(first)
+    batches = finder_batches(recipe, root, options, first, device)
+    with Interrupt() as interrupt, tqdm(batches, "train dirl", recipe.steps, initial=first) as bar:
+        for step, batch in enumerate(bar, first + 1):
+            loss = localization_loss(network.maps(batch.composite), batch.region)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            log.add(step, [loss.item()])
+            if interrupt.asked or step % options.save_every == 0:
+                log.write()
+                save_state(folder, parts, step)
+            if interrupt.asked:
+                raise KeyboardInterrupt(f"at step {step} of dirl. Add --resume to go on")
+    log.write()
     with replacing(file) as temporary:
         save_file(network.state_dict(), temporary)
+
+
+def finder_batches(
+    recipe: GivenRecipe, root: Path, options: StageOptions, first: int, device: torch.device
+) -> Iterator[CompositeBatch]:
+    """What DIRL is trained on from a step on."""
+    how = {"size": recipe.size, "batch": recipe.batch_size, "seed": options.seed}
+    how |= {"subset": options.subset, "inverted": options.inverted}
+    how |= {"workers": options.workers, "device": device}
+    return read_iharmony4(root, steps=range(first, recipe.steps), **how)
 
 
 def build_finder(recipe: GivenRecipe) -> DIRL:

@@ -65,9 +65,11 @@ class LightGenerator(nn.Module):
 class ReferenceDHT(nn.Module):
     """Takes composite and mask; gives the product, the reflectance and the illumination."""
 
-    def __init__(self, d: int = 256, layers: int = 9, heads: int = 2, version: str = "v1") -> None:
+    def __init__(
+        self, d: int = 256, layers: int = 9, heads: int = 2, version: str = "v1", n: int = 0
+    ) -> None:
         super().__init__()
-        self.reflectance_enc = ContentEncoder(d // 4)
+        self.reflectance_enc = ContentEncoder(n or d // 4, d)
         self.reflectance_dec = Decoder(d)
         self.reflectance_transformer_enc = Encoder(d, layers, heads)
         self.light_generator = LightGenerator(d, layers, heads, version == "v1")

@@ -83,13 +83,16 @@ class ConvBlock(nn.Module):
 
 
 class ContentEncoder(nn.Module):
-    def __init__(self, n: int, inputs: int = 4) -> None:
+    def __init__(self, n: int, d: int, inputs: int = 4) -> None:
         super().__init__()
         self.model = nn.Sequential(
             ConvBlock(inputs, n, 7, 1, 3, "in"),
             ConvBlock(n, 2 * n, 4, 2, 1, "in"),
             ConvBlock(2 * n, 4 * n, 4, 2, 1, "in"),
+            nn.Sequential(),
         )
+        if 4 * n != d:
+            self.model.append(ConvBlock(4 * n, d, 3, 1, 1, "in"))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
@@ -124,9 +127,9 @@ def tokens_of(image: Tensor, side: int) -> Tensor:
 class ReferenceHT(nn.Module):
     """The first release, with convolutions."""
 
-    def __init__(self, d: int = 256, layers: int = 9, heads: int = 2) -> None:
+    def __init__(self, d: int = 256, layers: int = 9, heads: int = 2, n: int = 0) -> None:
         super().__init__()
-        self.enc = ContentEncoder(d // 4)
+        self.enc = ContentEncoder(n or d // 4, d)
         self.transformer_enc = Encoder(d, layers, heads)
         self.dec = Decoder(d)
 

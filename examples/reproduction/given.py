@@ -23,6 +23,7 @@ from opmask.color import HLS_CLAMPED
 from opmask.retouch import paper_hls_retoucher, paper_lab_retoucher
 from opmask.wrapper.baseline import PASTES
 from reproduction.flags import at_least, existing, flag
+from reproduction.networks import draw_weights
 from reproduction.recipes import Family, Options, Recipe, loss_weight
 
 UNETS = {"dovenet": DoveNet, "rainnet": RainNet, "bargainnet": BargainNet}
@@ -98,6 +99,7 @@ DOVENET = replace(
     critic="domain",
     penalty=10.0,
     flip=False,
+    drawn=True,
 )
 RAINNET = replace(
     DOVENET,
@@ -117,6 +119,7 @@ BARGAINNET = replace(
     space="rgb-centered",
     l1=1.0,
     triplet=0.01,
+    drawn=True,
 )
 HT = replace(
     _PUBLISHED,
@@ -157,6 +160,7 @@ def small(name: str, recipe: GivenRecipe) -> GivenRecipe:
         fade=1 / 2,
         milestones=None,
         head="identity",
+        drawn=False,
         lr=1e-3 if unet else 5e-4,
         width=16 if unet else 64,
         depth=5 if unet else 0,
@@ -180,6 +184,8 @@ def build_given(model: str, recipe: GivenRecipe, *, guided: bool = True) -> nn.M
         return build_masks(RETOUCHERS[model](), recipe)
     kind = UNETS.get(model) or TRANSFORMERS[model]
     network = kind(**arguments_of(model, recipe))
+    if recipe.drawn:
+        network.apply(draw_weights)
     return DirectRGB(
         network,
         region=guided,

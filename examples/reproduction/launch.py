@@ -47,12 +47,23 @@ def run(main: Callable[[], object]) -> None:
 
 
 def _describe(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    whole = _without_traceback(str(error))
+    text = " ".join(whole.split())
     if isinstance(error, MemoryError):
         return f"out of memory. {text}".strip()
     if isinstance(error, RuntimeError):  # PyTorch's may go on with what C++ called
-        return f"{str(error).strip().splitlines()[0]} (`python -X dev` shows where.)"
+        return f"{whole.strip().splitlines()[0]} (`python -X dev` shows where.)"
     return text
+
+
+def _without_traceback(text: str) -> str:
+    """What an error says that a process which loads data has raised; others as they are."""
+    if not text.startswith("Caught ") or "\n  File " not in text:
+        return text
+    lines = text.rpartition("\n  File ")[2].splitlines()[1:]
+    while lines and lines[0].startswith(" "):  # the line that raised
+        lines.pop(0)
+    return "\n".join(lines).partition(": ")[2] or text
 
 
 def _end(error: BaseException, status: int, text: str) -> NoReturn:

@@ -40,6 +40,7 @@ from reproduction.data import (
 from reproduction.networks import (
     build,
     build_perceptual_loss,
+    draw_weights,
     start_from,
     starting_point,
     trained,
@@ -108,7 +109,8 @@ def build_critic(recipe: Recipe) -> nn.Module:
     if recipe.critic == "patch":
         return PatchDiscriminator()
     depth = min(6, int(math.log2(recipe.size + 1)) - 2)
-    return DomainVerificationDiscriminator(width=recipe.critic_width, depth=depth)
+    critic = DomainVerificationDiscriminator(width=recipe.critic_width, depth=depth)
+    return critic.apply(draw_weights) if recipe.drawn else critic
 
 
 def make_learner(network: nn.Module, recipe: Recipe, accelerator: Accelerator) -> Learner:

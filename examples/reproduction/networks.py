@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 import opmask
 from opmask import (
@@ -86,6 +87,21 @@ def build_published(recipe: Recipe, *, guided: bool) -> nn.Module:
         example=torch.full((1, 3, multiple, multiple), 0.5),
         multiple_of=multiple,
     )
+
+
+def draw_weights(layer: nn.Module) -> None:
+    """Draws the weights of a layer as the code of DoveNet, RainNet and BargainNet does.
+
+    What spectral norms divide keeps torch's start there, too.
+    """
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        if not is_parametrized(layer):
+            nn.init.normal_(layer.weight, std=0.02)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    elif isinstance(layer, nn.BatchNorm2d):
+        nn.init.normal_(layer.weight, 1.0, 0.02)
+        nn.init.zeros_(layer.bias)
 
 
 def trained(folder: Path, name: str) -> Path:

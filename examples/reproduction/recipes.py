@@ -120,6 +120,7 @@ class Recipe:
         metavar="SHARE",
     )
     critic_width: int = 64  # of --critic domain
+    drawn: bool = False  # whether weights are drawn as the published code of DoveNet draws them
     # The weight of BargainNet's loss, whose network describes a look by a code, alone.
     triplet: float = 0.0
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from opmask.color import check_image
+from opmask.color import check_image, check_region
 
 __all__ = ["join", "paste", "split"]
 
@@ -35,12 +35,7 @@ def split(image: Tensor, region: Tensor | None, channels: int = 3) -> tuple[Tens
         check_image(image, channels=channels + 1)
         return image[:, :channels], image[:, channels:]
     check_image(image, channels=channels)
-    wanted = (image.shape[0], 1, *image.shape[2:])
-    if region.shape != wanted:
-        raise ValueError(
-            f"'region' must have shape {wanted}, that of 'image' with one channel, "
-            f"got {tuple(region.shape)}."
-        )
+    check_region(region, image)
     return image, region.to(image.dtype)
 
 
@@ -77,13 +72,6 @@ def paste(output: Tensor, image: Tensor, region: Tensor) -> Tensor:
             f"'image' must have the shape of 'output', {tuple(output.shape)}, "
             f"got {tuple(image.shape)}."
         )
-    if not (region.is_floating_point() or region.dtype == torch.bool):
-        raise TypeError(
-            f"'region' must be bool or floating point in [0, 1], got {region.dtype}. "
-            "Divide an 8-bit region by 255."
-        )
-    wanted = (image.shape[0], 1, *image.shape[2:])
-    if region.shape != wanted:
-        raise ValueError(f"'region' must have shape {wanted}, got {tuple(region.shape)}.")
+    check_region(region, image)
     inside = region.to(output.dtype)
     return output * inside + image * (1 - inside)

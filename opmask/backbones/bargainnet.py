@@ -16,6 +16,7 @@ from opmask.backbones._region import split
 from opmask.backbones.attention_unet import GatedUNet, down
 from opmask.backbones.dovenet import last, up
 from opmask.backbones.partial import PartialConv2d, PartialLevel, PartialStack, check_size
+from opmask.color import check_image
 
 __all__ = ["BargainNet", "DomainCodeExtractor"]
 
@@ -196,6 +197,7 @@ class BargainNet(GatedUNet):
         """
         image, region = split(image, region)
         background = image if background is None else background
+        check_image(background, "background")
         if background.shape != image.shape:
             raise ValueError(
                 f"'background' must have the shape of 'image', {tuple(image.shape)}, "

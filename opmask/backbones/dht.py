@@ -52,6 +52,8 @@ class DHT(nn.Module):
         lights: The number of queries that gather light.
         version: `"v1"`, whose patches look at one another before light is gathered, or `"v2"`
             (DHT+), without that.
+        stem: The number of channels of the first convolution; a quarter of the width if `None`, as
+            published. With a number, a fourth convolution makes the width of what the three give.
 
     Input height and width must be multiples of 8. Where every patch holds foreground, the
     published networks give no numbers at all; here no patch is then left out.
@@ -88,6 +90,7 @@ class DHT(nn.Module):
         ffn: int | None = None,
         lights: int = 27,
         version: str = "v1",
+        stem: int | None = None,
     ) -> None:
         check_width(width, heads)
         if version not in VERSIONS:
@@ -102,6 +105,7 @@ class DHT(nn.Module):
             "ffn": ffn,
             "lights": lights,
             "version": version,
+            "stem": stem,
         }
         self.channels, self.multiple_of = in_channels, SIDE
         ffn = 2 * width if ffn is None else ffn
@@ -109,7 +113,8 @@ class DHT(nn.Module):
         def stack(kind: type[EncoderLayer | DecoderLayer], count: int = layers) -> nn.ModuleList:
             return nn.ModuleList(kind(width, heads, ffn) for _ in range(count))
 
-        self.encoder, self.layers = conv_encoder(in_channels, width), stack(EncoderLayer)
+        self.encoder = conv_encoder(in_channels, width, stem)
+        self.layers = stack(EncoderLayer)
         self.patches = PatchEmbedding(in_channels - 1, width, SIDE)
         self.patch_layers = stack(EncoderLayer, layers if version == "v1" else 0)
         self.lights = nn.Embedding(lights, width)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opmask.color import check_image
+
 __all__ = ["DIRL"]
 
 # ImageNet's, of torchvision.
@@ -214,7 +216,8 @@ class DIRL(nn.Module):
             How likely each pixel is inside, with shape :math:`(B, 1, H, W)`, in :math:`[0, 1]`.
 
         Raises:
-            ValueError: If the size is no multiple of 16.
+            ValueError: If the shape is wrong, or the size no multiple of 16.
+            TypeError: If the image is not of a floating-point type.
         """
         return self.maps(image)[0]
 
@@ -229,8 +232,10 @@ class DIRL(nn.Module):
             attention from the smallest features to the largest.
 
         Raises:
-            ValueError: If the size is no multiple of 16.
+            ValueError: If the shape is wrong, or the size no multiple of 16.
+            TypeError: If the image is not of a floating-point type.
         """
+        check_image(image[:, :3])  # there may be more, see with_region_input
         height, width = image.shape[-2:]
         if height % 16 or width % 16:
             raise ValueError(

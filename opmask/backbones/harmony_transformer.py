@@ -114,6 +114,8 @@ class HarmonyTransformer(TokenNetwork):
         ffn: The number of hidden features of a layer; twice the width if `None`.
         tanh: Whether the output passes a hyperbolic tangent, as published. Without one it can be
             the logits of masks, see :class:`opmask.OutputHead`.
+        stem: The number of channels of the first convolution; a quarter of the width if `None`, as
+            published. With a number, a fourth convolution makes the width of what the three give.
 
     Called as `network(image, region)`, with images of shape :math:`(B, 3, H, W)`, RGB in
     :math:`[0, 1]`, and regions of shape :math:`(B, 1, H, W)`, or with both in one tensor, it
@@ -146,12 +148,15 @@ class HarmonyTransformer(TokenNetwork):
         heads: int = 2,
         ffn: int | None = None,
         tanh: bool = True,
+        stem: int | None = None,
     ) -> None:
         check_width(width, heads)
-        encoder, decoder = conv_encoder(in_channels, width), conv_decoder(width, out_channels)
+        encoder = conv_encoder(in_channels, width, stem)
+        decoder = conv_decoder(width, out_channels)
         super().__init__(
             in_channels, out_channels, encoder, decoder, width, layers, heads, ffn, tanh
         )
+        self.arguments["stem"] = stem
 
 
 class HarmonyTransformerPlus(TokenNetwork):

@@ -144,7 +144,9 @@ def _check_first(net: nn.Module, layer: nn.Module | None) -> None:
     """Raises unless the layer that sees the image first can take one channel more."""
     kind = type(net).__name__
     if layer is None:
-        raise ValueError(f"'net' must have a layer that sees the image, but none of {kind} ran.")
+        raise ValueError(
+            f"'net' must have a layer that sees the image, but none of {kind} ran. {BUILD}"
+        )
     if isinstance(layer, nn.Conv2d) and layer.groups > 1:
         why = f"has {layer.groups} groups"
     elif not isinstance(layer, nn.Conv2d):

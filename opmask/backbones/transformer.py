@@ -184,14 +184,20 @@ def _reflected(inputs: int, outputs: int, kernel: int, stride: int, padding: int
     return nn.Conv2d(inputs, outputs, kernel, stride, padding, padding_mode="reflect")
 
 
-def conv_encoder(inputs: int, width: int) -> nn.Sequential:
-    """Maps (B, inputs, H, W) to (B, width, H / 4, W / 4)."""
+def conv_encoder(inputs: int, width: int, stem: int | None = None) -> nn.Sequential:
+    """Maps (B, inputs, H, W) to (B, width, H / 4, W / 4).
+
+    The first convolution gives a quarter of the width; or as many channels as `stem` says, and a
+    fourth convolution gives the width.
+    """
+    first = width // 4 if stem is None else stem
+    shapes = [(first, 7, 1, 3), (2 * first, 4, 2, 1), (4 * first, 4, 2, 1)]
+    shapes += [] if stem is None else [(width, 3, 1, 1)]
     layers: list[nn.Module] = []
-    outputs = width // 4
-    for kernel, stride, padding in ((7, 1, 3), (4, 2, 1), (4, 2, 1)):
+    for outputs, kernel, stride, padding in shapes:
         convolution = _reflected(inputs, outputs, kernel, stride, padding)
         layers += [convolution, nn.InstanceNorm2d(outputs), nn.LeakyReLU(0.2)]
-        inputs, outputs = outputs, 2 * outputs
+        inputs = outputs
     return nn.Sequential(*layers)
 
 

@@ -13,6 +13,7 @@ from opmask.color.spaces import (
     RGB,
     ColorSpace,
     check_image,
+    check_region,
     to_levels,
     with_lab,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "RGB",
     "ColorSpace",
     "check_image",
+    "check_region",
     "to_levels",
     "with_lab",
 ]

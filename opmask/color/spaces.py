@@ -164,3 +164,21 @@ def check_image(image: Tensor, name: str = "image", channels: int = 3) -> None:
         )
     if 0 in image.shape:
         raise ValueError(f"'{name}' must hold at least one image, got {tuple(image.shape)}.")
+
+
+def check_region(region: Tensor, image: Tensor, name: str = "image") -> None:
+    """Raises unless `region` is a batch of maps, bool or floating point, that fits the images."""
+    if not isinstance(region, Tensor):
+        raise TypeError(f"'region' must be a tensor, got {type(region).__name__}.")
+    if not (region.is_floating_point() or region.dtype == torch.bool):
+        raise TypeError(
+            f"'region' must be bool or floating point in [0, 1], got {region.dtype}. "
+            "Divide an 8-bit region by 255."
+        )
+    if image.ndim != 4:
+        raise ValueError(f"'{name}' must have shape (B, C, H, W), got {tuple(image.shape)}.")
+    wanted = (image.shape[0], 1, *image.shape[2:])
+    if region.shape != wanted:
+        raise ValueError(
+            f"'region' must have shape {wanted} to fit the {name}, got {tuple(region.shape)}."
+        )

@@ -8,6 +8,7 @@ Folder -> ``IHarmony4``, which resizes as published code does -> ``Composite`` -
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -266,7 +267,7 @@ def _check_complete(root: Path, paths: list[Path]) -> None:
             "the others, or the lists of the parts instead of that of the root."
         )
     wanted = dict.fromkeys(file for path in paths for file in (path, *_companions(path)))
-    missing = [str(file.relative_to(root)) for file in wanted if not file.is_file()]
+    missing = [os.path.relpath(file, root) for file in wanted if not file.is_file()]
     if missing:
         raise FileNotFoundError(
             f"'root' must hold each composite with its mask and its real image, got {root}, in "

@@ -92,14 +92,19 @@ class PhotoFiles(Dataset[Photo]):
 
 
 def pair_files(
-    images: Path, label_maps: Path, listed: Sequence[str] | None = None
+    images: Path,
+    label_maps: Path,
+    listed: Sequence[str] | None = None,
+    *,
+    endings: Sequence[str] = (".jpg",),
 ) -> list[tuple[Path, Path]]:
     r"""Finds the photographs of one folder and the label maps of the same names in another.
 
     Args:
-        images: The folder of the photographs, `*.jpg`.
+        images: The folder of the photographs.
         label_maps: The folder of the label maps, `*.png`.
         listed: The names to take, without endings, in this order. Default: all, sorted.
+        endings: Those of the photographs, in lower case.
 
     Returns:
         The pairs of paths.
@@ -107,6 +112,7 @@ def pair_files(
     Raises:
         FileNotFoundError: If a folder is missing or has no such file, a name has only one of the
             two, or there is no name.
+        ValueError: If two photographs have one name.
 
     Example:
         >>> import tempfile
@@ -117,28 +123,37 @@ def pair_files(
         >>> image.name, label_map.name
         ('barn.jpg', 'barn.png')
     """
-    photographs, maps = _files(images, ".jpg"), _files(label_maps, ".png")
+    photographs, maps = _files(images, endings), _files(label_maps, [".png"])
     names = list(photographs) if listed is None else listed
     found = (
-        _lacking(images, photographs, ".jpg")
-        or _lacking(label_maps, maps, ".png")
+        _lacking(images, photographs, endings)
+        or _lacking(label_maps, maps, [".png"])
         or _unpaired(set(names), photographs, maps, strict=listed is None)
     )
     if found:
         raise FileNotFoundError(
             f"'root' must hold photographs and label maps of the same names, as in\n"
-            f"    {images}/*.jpg\n"
+            f"    {images}/*{endings[0]}\n"
             f"    {label_maps}/*.png\n"
             f"got {found}."
         )
     return [(photographs[name], maps[name]) for name in names]
 
 
-def _files(folder: Path, ending: str) -> dict[str, Path]:
-    return {file.stem: file for file in picture_files(folder, (ending,))}
+def _files(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
+    """The files of a folder by their names without endings."""
+    files: dict[str, Path] = {}
+    for file in picture_files(folder, endings):
+        if file.stem in files:
+            raise ValueError(
+                f"'root' must hold one photograph of each name, got {files[file.stem].name} and "
+                f"{file.name} in {folder}."
+            )
+        files[file.stem] = file
+    return files
 
 
-def _lacking(folder: Path, files: dict[str, Path], ending: str) -> str:
+def _lacking(folder: Path, files: dict[str, Path], endings: Sequence[str]) -> str:
     if files:
         return ""
     if not folder.is_dir():
@@ -146,7 +161,8 @@ def _lacking(folder: Path, files: dict[str, Path], ending: str) -> str:
     names = sorted(file.name for file in folder.iterdir())
     if not names:
         return f"an empty folder {folder}"
-    return f"no {ending} file among {len(names)} in {folder}: {_shorten(names)}"
+    kind = endings[0] if len(endings) == 1 else "picture"
+    return f"no {kind} file among {len(names)} in {folder}: {_shorten(names)}"
 
 
 def _unpaired(

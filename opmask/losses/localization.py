@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from opmask.losses.region_normalized import check_region
+from opmask.color import check_region
 
 WINDOW, DEVIATION = 11, 1.5
 """The side and the standard deviation of SSIM's Gaussian window, in pixels."""
@@ -69,7 +69,7 @@ def _check(found: Tensor, region: Tensor) -> None:
         raise TypeError(f"'maps' must be floating point maps in [0, 1], got {found.dtype}.")
     if found.ndim != 4 or found.shape[1] != 1:
         raise ValueError(f"'maps' must have shape (B, 1, H, W), got {tuple(found.shape)}.")
-    check_region(region, found)
+    check_region(region, found, "map")
 
 
 def _single(found: Tensor, region: Tensor) -> Tensor:

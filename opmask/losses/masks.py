@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opmask.color import check_region
 from opmask.losses._common import check_images, check_positive
-from opmask.losses.region_normalized import check_region
 
 
 def mask_total_variation(masks: Mapping[str, Tensor]) -> Tensor:
@@ -147,7 +147,7 @@ def region_supervision(
         tensor(0.0382)
     """
     check_images(input, composite)
-    check_region(region, input)
+    check_region(region, input, "input")
     check_positive("threshold", threshold)
     check_positive("softness", softness)
     change = (input - composite).abs().amax(dim=1, keepdim=True)

@@ -9,9 +9,9 @@ count alike:
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from opmask.color import check_region
 from opmask.losses._common import check_images, check_positive, check_reduction, reduce
 
 
@@ -60,25 +60,11 @@ def region_normalized_mse(
     check_images(input, target)
     check_positive("min_area", min_area)
     check_reduction(reduction)
-    check_region(region, input)
+    check_region(region, input, "input")
     # Averaged over the channels, as the authors' code does, so that the value is per pixel.
     error = (input - target).square().mean(dim=1).sum(dim=(1, 2))
     area = region.to(error.dtype).sum(dim=(1, 2, 3))
     return reduce(error / area.clamp(min=min_area), reduction)
-
-
-def check_region(region: Tensor, input: Tensor) -> None:
-    """Refuse a region of another kind, or of another size than the images."""
-    if not (region.is_floating_point() or region.dtype == torch.bool):
-        raise TypeError(
-            f"'region' must be bool or floating point in [0, 1], got {region.dtype}. "
-            "Divide an 8-bit region by 255."
-        )
-    if input.ndim != 4 or region.shape != (input.shape[0], 1, *input.shape[2:]):
-        raise ValueError(
-            "'region' must have shape (B, 1, H, W) for 'input' of shape (B, C, H, W), "
-            f"got {tuple(region.shape)} for {tuple(input.shape)}."
-        )
 
 
 class RegionNormalizedMSE(nn.Module):

@@ -5,17 +5,12 @@ Data flow: `(backbone, multiple_of) -> checks -> opmask.wrapper.trial`.
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 __all__ = ["check_backbone", "check_multiple"]
 
-OUTERMOST = (
-    "DistributedDataParallel",
-    "DataParallel",
-    "OptimizedModule",
-    "RecursiveScriptModule",
-    "ScriptModule",
-)
+OUTERMOST = ("DistributedDataParallel", "DataParallel", "OptimizedModule")
 
 
 def check_backbone(backbone: nn.Module) -> None:
@@ -23,7 +18,7 @@ def check_backbone(backbone: nn.Module) -> None:
     kind = type(backbone).__name__
     if not isinstance(backbone, nn.Module):
         raise TypeError(f"'backbone' must be a torch.nn.Module, got {kind}.")
-    if kind in OUTERMOST:
+    if kind in OUTERMOST or isinstance(backbone, torch.jit.ScriptModule):
         raise TypeError(
             f"'backbone' must be the network itself, got {kind}. Apply {kind} to the wrapper."
         )

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from opmask.color import check_image
+from opmask.color import check_image, check_region
 from opmask.retouch import Retoucher, lab_retoucher
 from opmask.wrapper.calibration import Calibration
 from opmask.wrapper.checks import check_backbone, check_multiple
@@ -87,7 +87,7 @@ class OperatorMaskWrapper(nn.Module):
 
     Raises:
         TypeError: If `backbone` is compiled, scripted or wrapped for several devices: do that to
-            the wrapper instead; or if an argument is of another kind.
+            the wrapper instead; if it is a wrapper already; or if an argument is of another kind.
         ValueError: If there is no way to read masks from the network: the message says what was
             tried, and which argument to pass; or if an argument is out of its range, or the
             network has no weights, or weights that cannot learn.
@@ -121,6 +121,11 @@ class OperatorMaskWrapper(nn.Module):
     ) -> None:
         super().__init__()
         check_backbone(backbone)
+        if isinstance(backbone, OperatorMaskWrapper):  # one within a network may serve it
+            raise TypeError(
+                "'backbone' must be the network itself, got an OperatorMaskWrapper. Pass its "
+                ".backbone."
+            )
         if retoucher is not None and not isinstance(retoucher, Retoucher):
             raise TypeError(f"'retoucher' must be a Retoucher, got {type(retoucher).__name__}.")
         if multiple_of is not None and not isinstance(multiple_of, SizeRule):
@@ -303,13 +308,7 @@ def check_inputs(image: Tensor, region: Tensor | None, takes_region: bool) -> No
             "this model is blind: it was built without region=True, so 'region' must be None. "
             "Use edit(..., region=region) if you only want to confine the masks."
         )
-    if not isinstance(region, Tensor):
-        raise TypeError(f"'region' must be a tensor, got {type(region).__name__}.")
-    want = (image.shape[0], 1, *image.shape[-2:])
-    if region.shape != want:
-        raise ValueError(
-            f"'region' must have shape {want} to fit the image, got {tuple(region.shape)}."
-        )
+    check_region(region, image)
 
 
 def with_region(x: Tensor, region: Tensor | None) -> Tensor:

@@ -156,7 +156,9 @@ def _advice(error: BaseException | None, other: str, region: bool) -> str:
     """Which argument to pass where the network itself raises."""
     channels = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
     added = re.search(r"tensor a \(4\) .* b \(3\) at|tensor a \(3\) .* b \(4\) at", str(error))
-    if region and added:  # it does more with the channels of an image than convolve them
+    products = re.search(r"cannot be multiplied \(\d+x(\d+) and (\d+)x", str(error))
+    patches = products and 3 * int(products[1]) == 4 * int(products[2])
+    if region and (added or patches):  # it does more with the channels than convolve them
         return MORE
     if channels:
         wanted, got = int(channels[1]), int(channels[2])
@@ -167,6 +169,8 @@ def _advice(error: BaseException | None, other: str, region: bool) -> str:
             f"Pass preprocess= what makes its {wanted} channels of an RGB image"
             f"{fourth if wanted == got + 1 and not region else ''}"
         )
+    if "be one more channel of 'image'" in str(error):  # says a network of opmask.backbones
+        return "Wrap it with region=True"
     if isinstance(error, TypeError):
         return "Pass call= how to call it, as call(backbone, input)"
     return f"Pass {other}example= an image batch of a size that it takes"

@@ -48,3 +48,10 @@ def test_it_is_copied_compiled_exported_and_halved():
 def test_another_size_is_refused():
     with pytest.raises(ValueError, match="multiples of 16, got"):
         DIRL(width=4)(torch.rand(1, 3, 60, 64))
+
+
+def test_8_bit_and_grey_images_are_refused():
+    with pytest.raises(TypeError, match="Divide 8-bit values by 255"):
+        DIRL(width=4)(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"'image' must have shape \(B, 3, H, W\), got \(1, 1"):
+        DIRL(width=4)(torch.rand(1, 1, 64, 64))

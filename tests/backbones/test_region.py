@@ -27,7 +27,7 @@ def test_what_is_outside_stays_to_the_last_bit():
         ((OUTPUT, IMAGE.byte(), REGION), TypeError, "'image' must be floating point"),
         ((OUTPUT, IMAGE[..., :4], REGION), ValueError, "'image' must have the shape of 'output'"),
         ((OUTPUT, IMAGE, REGION.byte()), TypeError, "'region' must be bool or floating point"),
-        ((OUTPUT, IMAGE, REGION[:1]), ValueError, "'region' must have shape .2, 1, 8, 9., got"),
+        ((OUTPUT, IMAGE, REGION[:1]), ValueError, "'region' must have shape .2, 1, 8, 9. to fit"),
         ((OUTPUT, IMAGE, IMAGE), ValueError, "'region' must have shape"),
     ],
 )

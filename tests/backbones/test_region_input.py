@@ -174,7 +174,7 @@ def frozen():
         (Standardised(3, 4, 1), "with a fourth, of weight 0, Standardised gives something else"),
         (nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 6, 3)), "computed, as by weight_norm"),
         (frozen(), "'stem.1' of Nested is frozen"),
-        (nn.ReLU(), "none of ReLU ran"),
+        (nn.ReLU(), "none of ReLU ran. Build it with 4 input"),
         (Residual(), "with a fourth Residual raised RuntimeError"),
         (Weighing(), "with a fourth, of weight 0, Weighing gives something else"),
         (nn.Sequential(Grey(), nn.Conv2d(1, 6, 3)), "but Sequential leaves out a fourth"),

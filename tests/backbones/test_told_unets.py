@@ -124,6 +124,19 @@ def test_a_wrapper_that_reads_another_layer_is_loaded(network, tmp_path):
     assert torch.equal(again(image, region).image, model(image, region).image)
 
 
+def test_an_8_bit_region_is_refused(network):
+    image, region = pair(1)
+    with pytest.raises(TypeError, match=r"'region' must be bool or .* Divide an 8-bit region"):
+        network.eval()(image, region.byte())
+    with pytest.raises(TypeError, match="'region' must be a tensor, got ndarray"):
+        network(image, region.numpy())
+
+
+def test_a_wrapper_without_a_region_says_what_to_pass(network):
+    with pytest.raises(ValueError, match=r"no region\. .* Wrap it with region=True\.$"):
+        opmask.OperatorMaskWrapper(network)
+
+
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [

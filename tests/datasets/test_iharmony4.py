@@ -135,6 +135,15 @@ def test_missing_files_are_counted_and_named(root):
         IHarmony4(root, "test")
 
 
+def test_a_list_of_places_elsewhere_is_refused_as_any_other(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp("elsewhere")
+    (root / "IHD_test.txt").write_text(f"{other}/composite_images/c1_2_3.jpg\n")
+    with pytest.raises(
+        FileNotFoundError, match=r"3 of 3 files are missing, such as \.\./.*c1_2_3"
+    ):
+        IHarmony4(root, "test")
+
+
 def test_a_composite_that_only_the_list_knows_is_missing(root):
     (root / "IHD_test.txt").write_text("HCOCO/composite_images/c10_4_7.jpg\n")
     with pytest.raises(

@@ -78,6 +78,15 @@ def test_a_folder_without_label_maps_is_refused_with_what_it_holds(folders):
     assert f"got no .png file among 3 in {folders[1]}: a.bmp, b.bmp, c.bmp." in refusal(folders)
 
 
+def test_photographs_of_other_endings_are_taken_if_asked_for(folders):
+    (folders[0] / "b.jpg").rename(folders[0] / "b.PNG")
+    pairs = pair_files(*folders, endings=[".jpg", ".png"])
+    assert [image.name for image, _ in pairs] == ["a.jpg", "b.PNG", "c.jpg"]
+    (folders[0] / "b.jpg").touch()
+    with pytest.raises(ValueError, match=r"one photograph of each name, got b.PNG and b.jpg in "):
+        pair_files(*folders, endings=[".jpg", ".png"])
+
+
 def test_missing_and_empty_folders_are_told_apart(folders, tmp_path):
     (tmp_path / "empty").mkdir()
     assert re.search(r"got no folder .*gone\.", refusal((tmp_path / "gone", folders[1])))

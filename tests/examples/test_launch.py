@@ -22,9 +22,27 @@ def run(code, *flags):
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, cwd=ROOT)
 
 
+# As a DataLoader raises again what one of its processes has raised.
+CAUGHT = """Caught {0} in DataLoader worker process 0.
+Original Traceback (most recent call last):
+  File "worker.py", line 3, in fetch
+    data = self.dataset[0]
+  File "photos.py", line 7, in read
+    raise {0}(
+    ^^^^^
+photos.{0}: a.png: bad
+  inside
+"""
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
+        (f"ValueError({CAUGHT.format('BrokenPhotoError')!r})", "a.png: bad inside"),
+        (
+            f"RuntimeError({CAUGHT.format('RuntimeError')!r})",
+            "a.png: bad (`python -X dev` shows where.)",
+        ),
         ("OSError(28, 'No space left on device', 'x')", "[Errno 28] No space left on device: 'x'"),
         ("ValueError('many\\n lines')", "many lines"),
         ("ImportError('no accelerate')", "no accelerate"),

@@ -118,6 +118,25 @@ def test_a_discriminator_of_the_published_size():
     assert sum(p.numel() for p in critic.parameters()) == 17_787_138
 
 
+@pytest.mark.parametrize("name", ["dovenet", "rainnet", "bargainnet"])
+def test_weights_of_published_u_nets_are_drawn_as_theirs(name):
+    recipe = replace(PUBLISHED[name], size=64, width=8, depth=5)
+    for drawn in (True, False):
+        model = build_given(name, replace(recipe, drawn=drawn))
+        first, last = model.backbone.encoder[1][0].weight, model.backbone.out[1]
+        assert (abs(first.std().item() - 0.02) < 1e-3) == drawn
+        assert (last.bias.abs().sum() == 0) == drawn
+    assert not FAMILIES["small"][name].drawn
+
+
+def test_biases_of_the_published_discriminator_are_0_and_spectral_norms_keep_their_start():
+    critic = loop.build_critic(replace(PUBLISHED["dovenet"], size=64, critic_width=16))
+    assert all((p == 0).all() for name, p in critic.named_parameters() if name.endswith("bias"))
+    assert abs(critic.judge_whole.weight.std().item() - 0.02) < 0.01
+    first = critic.whole[0].convolution.parametrizations.weight.original
+    assert first.std() > 0.05
+
+
 def test_the_rate_falls_along_a_line_at_the_end():
     recipe = replace(PUBLISHED["ht"], steps=8, fade=1 / 2)
     learner, used = loop.make_learner(torch.nn.Linear(1, 1), recipe, Accelerator(cpu=True)), []

@@ -1,12 +1,15 @@
 """Two stages and one in one table."""
 
 import json
+import signal
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 import two_stages
 from PIL import Image
+from reproduction import given_task
 from small_training import shrink
 from torch import nn
 
@@ -50,6 +53,38 @@ def test_a_finished_run_is_only_scored_again(monkeypatch, tmp_path):
         run(monkeypatch, tmp_path)
     run(monkeypatch, tmp_path, "--resume")
     assert (tmp_path / "dirl" / "weights.safetensors").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_dirl_goes_on_where_it_was_interrupted(monkeypatch, tmp_path):
+    recipe = replace(two_stages.DIRL_PUBLISHED, steps=3, size=32, batch_size=2, width=4)
+    options = two_stages.StageOptions(out=tmp_path, device="cpu", workers=0)
+    given_task.make_scenes(tmp_path / "ih", 32, 0)
+    files = [tmp_path / name / "weights.safetensors" for name in ("whole", "parts")]
+    two_stages.train_finder(recipe, tmp_path / "ih", options, files[0])
+    loss, calls = two_stages.localization_loss, []
+
+    def interrupting(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return loss(*args)
+
+    monkeypatch.setattr(two_stages, "localization_loss", interrupting)
+    with pytest.raises(KeyboardInterrupt, match=r"at step 2 of dirl\. Add --resume"):
+        two_stages.train_finder(recipe, tmp_path / "ih", options, files[1])
+    two_stages.train_finder(recipe, tmp_path / "ih", options, files[1])
+    assert len(calls) == 3
+    assert files[0].read_bytes() == files[1].read_bytes()
+    logs = [file.with_name("log.csv").read_text() for file in files]
+    assert logs[0] == logs[1]
+
+
+def test_dirl_is_not_trained_while_other_processes_wait(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    recipe, options = two_stages.DIRL_PUBLISHED, two_stages.StageOptions(out=tmp_path)
+    with pytest.raises(SystemExit, match="Start without a launcher; once DIRL"):
+        two_stages.train_finder(recipe, tmp_path, options, tmp_path / "weights.safetensors")
 
 
 def test_the_second_stage_is_given_what_the_first_found():

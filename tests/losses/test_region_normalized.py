@@ -87,13 +87,13 @@ def test_the_module_prints_its_settings():
 @pytest.mark.parametrize("shape", [(2, 20, 20), (2, 3, 20, 20), (1, 1, 20, 20), (2, 1, 20, 19)])
 def test_a_region_of_another_shape_is_refused(shape):
     image = torch.zeros(2, 3, 20, 20)
-    with pytest.raises(ValueError, match=r"'region' must have shape \(B, 1, H, W\)"):
+    with pytest.raises(ValueError, match=r"must have shape \(2, 1, 20, 20\) to fit the input"):
         region_normalized_mse(image, image, torch.zeros(shape))
 
 
 def test_an_image_without_a_batch_is_refused():
     image = torch.zeros(3, 20, 20)
-    with pytest.raises(ValueError, match=r"got \(3, 1, 20\) for \(3, 20, 20\)"):
+    with pytest.raises(ValueError, match=r"'input' must have shape \(B, C, H, W\), got \(3, 2"):
         region_normalized_mse(image, image, torch.zeros(3, 1, 20))
 
 

@@ -289,6 +289,11 @@ def test_a_region_of_another_shape_raises():
         wrap("four channels")(torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 31))
 
 
+def test_an_8_bit_region_raises_and_says_what_to_do():
+    with pytest.raises(TypeError, match=r"'region' must be bool or .* Divide an 8-bit region"):
+        wrap("four channels")(torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32).byte())
+
+
 def refusal(*arguments, **options) -> str:
     """The one line that says why a network is not wrapped, without its own trace."""
     with pytest.raises(ValueError, match=r"^cannot wrap") as caught:
@@ -317,6 +322,12 @@ def test_a_network_of_other_channels_is_told_from_one_of_another_size():
     assert f"{advice.format(4)}, or region=True if" in refusal(Plain(4))
     assert refusal(Plain(5), region=True).endswith(f"{advice.format(5)}.")
     assert refusal(Plain(1)).endswith(f"{advice.format(1)}.")
+
+
+def test_patches_without_a_place_for_the_region_are_told_from_a_wrong_size():
+    patches = opmask.backbones.HarmonyTransformerPlus(3, width=8, layers=1)
+    text = refusal(patches, region=True, call=lambda net, x: net.encoder(x))
+    assert text.endswith("Build it with one input channel more, 4 for RGB: region=True adds one.")
 
 
 def test_a_network_that_says_nothing_is_refused_all_the_same():
@@ -488,9 +499,17 @@ def test_a_layer_that_does_not_run_in_training_raises():
 
 
 def test_compiled_and_parallel_networks_are_refused():
-    for outer in (torch.compile(Plain()), nn.DataParallel(Plain()), torch.jit.ScriptModule()):
+    class Traced(torch.jit.ScriptModule):  # as what torch.jit.trace returns
+        pass
+
+    for outer in (torch.compile(Plain()), nn.DataParallel(Plain()), Traced()):
         with pytest.raises(TypeError, match="'backbone' must be the network itself, got"):
             OperatorMaskWrapper(outer)
+
+
+def test_a_wrapper_is_not_wrapped_again():
+    with pytest.raises(TypeError, match=r"got an OperatorMaskWrapper\. Pass its \.backbone"):
+        OperatorMaskWrapper(OperatorMaskWrapper(Plain()))
 
 
 def test_something_that_cannot_learn_is_refused():

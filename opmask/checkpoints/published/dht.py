@@ -12,8 +12,11 @@ from opmask.backbones.dht import VERSIONS
 from opmask.checkpoints._layout import advice, check_names, fill
 from opmask.checkpoints._pth import read_state_dict
 from opmask.checkpoints.published.harmony_transformer import (
+    CONVOLUTIONS,
     count_layers,
     read_shape,
+    read_stem,
+    read_width,
     renamed,
 )
 
@@ -21,7 +24,9 @@ __all__ = ["load_dht"]
 
 DECODERS = {"reflectance": "reflectance_dec", "illumination": "illumination_dec"}
 THEIRS = {
-    **{f"encoder.{3 * i}.": f"reflectance_enc.model.{i}.conv." for i in range(3)},
+    **{
+        f"encoder.{3 * i}.": f"reflectance_enc.model.{n}.conv." for i, n in enumerate(CONVOLUTIONS)
+    },
     **{
         f"{ours}.{n}.": f"{theirs}.model.{layer}.{kind}."
         for ours, theirs in DECODERS.items()
@@ -85,10 +90,11 @@ def load_dht(path: str | Path, version: str = "v1", *, heads: int = 2) -> DHT:
     path = Path(path)
     tensors = read_state_dict(path, "params")
     layers = count_layers(tensors, "reflectance_transformer_enc.")
-    names = dht_names(version, layers)
+    stem = read_stem(tensors, "reflectance_enc")
+    names = dht_names(version, layers, stem)
     loader = f"load_dht(path, version={version!r})"
     check_names(path, "such D-HT", tensors, names, advice(tensors, loader))
-    quarter, inputs, *_ = read_shape(path, tensors, "reflectance_enc.model.0.conv.weight", 4)
+    width, inputs = read_width(path, tensors, "reflectance_enc")
     lights, _ = read_shape(path, tensors, "light_generator.light_embed.weight", 2)
     first = "reflectance_transformer_enc.encoder.layers.0.linear1.bias"
     (ffn,) = read_shape(path, tensors, first, 1)
@@ -96,18 +102,20 @@ def load_dht(path: str | Path, version: str = "v1", *, heads: int = 2) -> DHT:
         DHT,
         inputs,
         tensors["reflectance_dec.model.5.conv.bias"].numel(),
-        width=4 * quarter,
+        width=width,
         layers=layers,
         heads=heads,
         ffn=ffn,
         lights=lights,
         version=version,
+        stem=stem,
     )
     return fill(path, build, tensors, names).eval()
 
 
-def dht_names(version: str, layers: int) -> dict[str, str]:
+def dht_names(version: str, layers: int, stem: int | None = None) -> dict[str, str]:
     """Our name of each tensor by the published one."""
+    some = None if stem is None else 1
     with torch.device("meta"):
-        ours = DHT(width=4, layers=layers, version=version).state_dict()
+        ours = DHT(width=4, layers=layers, version=version, stem=some).state_dict()
     return renamed(ours, THEIRS)

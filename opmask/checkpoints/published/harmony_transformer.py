@@ -23,9 +23,11 @@ VERSIONS: dict[str, Callable[..., HarmonyTransformer | HarmonyTransformerPlus]] 
     "v1": HarmonyTransformer,
     "plus": HarmonyTransformerPlus,
 }
+CONVOLUTIONS = (0, 1, 2, 4)
+"""The published numbers of the convolutions before tokens; the last is not in published files."""
 THEIRS = {
     "v1": {
-        **{f"encoder.{3 * i}.": f"enc.model.{i}.conv." for i in range(3)},
+        **{f"encoder.{3 * i}.": f"enc.model.{n}.conv." for i, n in enumerate(CONVOLUTIONS)},
         **{f"decoder.{n}.": f"dec.model.{layer}.conv." for n, layer in ((1, 2), (5, 4), (8, 5))},
         **{f"decoder.{n}.": f"dec.model.{layer}.norm." for n, layer in ((2, 2), (6, 4))},
         "layers.": "transformer_enc.encoder.layers.",
@@ -85,19 +87,21 @@ def load_harmony_transformer(
     path = Path(path)
     tensors = read_state_dict(path, "params")
     layers = count_layers(tensors, "transformer_enc.encoder.")
-    names = names_of(version, layers)
+    stem = read_stem(tensors, "enc")
+    names = names_of(version, layers, stem)
     loader = f"load_harmony_transformer(path, version={version!r})"
     check_names(path, "such Harmony Transformer", tensors, names, advice(tensors, loader))
+    more: dict[str, int] = {}
     if version == "v1":
-        quarter, inputs, *_ = read_shape(path, tensors, "enc.model.0.conv.weight", 4)
-        width, outputs = 4 * quarter, tensors["dec.model.5.conv.bias"].numel()
+        width, inputs = read_width(path, tensors, "enc")
+        outputs = tensors["dec.model.5.conv.bias"].numel()
+        more = {} if stem is None else {"stem": stem}
     else:
         width, inputs = _patches(path, tensors)
         outputs = tensors["dec.0.bias"].numel()
     (ffn,) = read_shape(path, tensors, "transformer_enc.encoder.layers.0.linear1.bias", 1)
-    build = partial(
-        VERSIONS[version], inputs, outputs, width=width, layers=layers, heads=heads, ffn=ffn
-    )
+    kind = partial(VERSIONS[version], inputs, outputs, **more)
+    build = partial(kind, width=width, layers=layers, heads=heads, ffn=ffn)
     return fill(path, build, tensors, names).eval()
 
 
@@ -207,10 +211,11 @@ def _with_one_head(path: Path, tensors: Mapping[str, Tensor], width: int) -> dic
     return rest | {"dec.0.weight": weights, "dec.0.bias": biases}
 
 
-def names_of(version: str, layers: int) -> dict[str, str]:
+def names_of(version: str, layers: int, stem: int | None = None) -> dict[str, str]:
     """Our name of each tensor by the published one."""
+    more = {} if stem is None or version != "v1" else {"stem": 1}
     with torch.device("meta"):
-        ours = VERSIONS[version](width=4, layers=layers).state_dict()
+        ours = VERSIONS[version](width=4, layers=layers, **more).state_dict()
     return renamed(ours, THEIRS[version])
 
 
@@ -237,6 +242,20 @@ def read_shape(
             f"got {shape}."
         )
     return shape
+
+
+def read_stem(tensors: Mapping[str, Tensor], encoder: str) -> int | None:
+    """The channels of the first convolution, where a fourth one makes the width; else none."""
+    fourth, first = (f"{encoder}.model.{n}.conv.weight" for n in (4, 0))
+    return tensors[first].shape[:1].numel() if {fourth, first} <= tensors.keys() else None
+
+
+def read_width(path: Path, tensors: Mapping[str, Tensor], encoder: str) -> tuple[int, int]:
+    """The width of tokens that are made by convolutions, and the channels of the input."""
+    first, inputs, *_ = read_shape(path, tensors, f"{encoder}.model.0.conv.weight", 4)
+    if read_stem(tensors, encoder) is None:
+        return 4 * first, inputs
+    return read_shape(path, tensors, f"{encoder}.model.4.conv.weight", 4)[0], inputs
 
 
 def _patches(path: Path, tensors: Mapping[str, Tensor]) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from opmask.datasets.lip import LIP
 from opmask.datasets.pairs import PhotoFiles, pair_files
 from opmask.datasets.photos import Photos
 from opmask.datasets.scenes import SyntheticScenes
+from opmask.files.endings import READ
 from opmask.perturb.rng import make_rng
 
 LABEL_FOLDERS = ("annotations", "labels", "label_maps", "masks", "segmentations")
@@ -45,7 +46,8 @@ def photos_by_split(
     LIP's, `train_images` and so on           its own; `val` is to test on
     `images/*.jpg` with `labels/*.png`        a share of the photos, drawn by the seed, is
                                               to test on. The second folder may have any
-                                              name of :data:`LABEL_FOLDERS`
+                                              name of :data:`LABEL_FOLDERS`, and photos may
+                                              be of any kind: PNG, TIFF, ...
     `*.jpg`, and `labels` names a folder      likewise
     `scenes:1000`, no folder                  synthetic scenes, likewise
     ========================================= ============================================
@@ -81,7 +83,9 @@ def photos_by_split(
         if not folder.is_dir() or not names:
             raise FileNotFoundError(_explain(root))
         root, labels = folder, root / names[0]
-    pairs = pair_files(root, Path(labels))
+    # Where both lie in one folder, PNG files are label maps.
+    endings = READ if root != Path(labels) else [end for end in READ if end != ".png"]
+    pairs = pair_files(root, Path(labels), endings=endings)
     tested = set(make_rng(seed).sample(range(len(pairs)), round(test_share * len(pairs))))
     parts = [[pair for i, pair in enumerate(pairs) if (i in tested) == test] for test in (0, 1)]
     return {split: _Pairs(part) for split, part in zip(SPLITS, parts, strict=True) if part}

@@ -37,6 +37,14 @@ def test_images_are_those_of_the_published_network(version, prefix, file):
     torch.testing.assert_close([*network.factors(IMAGE, REGION)], factors, rtol=0, atol=1e-5)
 
 
+def test_narrower_convolutions_have_one_more(file):
+    reference = randomize(ReferenceDHT(16, 1, n=2))
+    network = load_dht(file(reference.state_dict()))
+    assert (network.arguments["width"], network.arguments["stem"]) == (16, 2)
+    wanted = reference(IMAGE, REGION)[0]
+    torch.testing.assert_close(network(IMAGE, REGION), wanted, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("version", "count", "tensors"), [("v1", 26_515_654, 573), ("v2", 21_771_718, 465)]
 )

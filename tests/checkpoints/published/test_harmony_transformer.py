@@ -64,6 +64,17 @@ def test_width_and_layers_are_read_from_the_tensors(version, width, layers, file
     )
 
 
+def test_narrower_convolutions_have_one_more(file, tmp_path):
+    reference = randomize(ReferenceHT(16, 2, n=2))
+    network = load_harmony_transformer(file(reference.state_dict()))
+    assert (network.arguments["width"], network.arguments["stem"]) == (16, 2)
+    wanted = reference(torch.cat([IMAGE, REGION], 1))
+    torch.testing.assert_close(network(IMAGE, REGION), wanted, rtol=0, atol=1e-5)
+    painter = opmask.DirectRGB(network, region=True, multiple_of=4, centered=False)
+    opmask.save(painter, tmp_path / "model.safetensors")
+    assert opmask.load(tmp_path / "model.safetensors").backbone.arguments["stem"] == 2
+
+
 def test_another_number_of_heads_is_an_argument(file):
     reference = published("plus", heads=4)
     network = load_harmony_transformer(file(reference.state_dict()), "plus", heads=4)

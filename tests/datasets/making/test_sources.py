@@ -1,4 +1,5 @@
 import pytest
+from PIL import Image
 
 from opmask.datasets import ADE20K, LIP
 from opmask.datasets.making import photos_by_split
@@ -32,6 +33,24 @@ def test_plain_folders_are_split_by_the_seed(tmp_path, plant, how):
     assert names(first["train"]) | names(first["test"]) == {f"p{n}" for n in range(5)}
     assert names(first["test"]) == names(again["test"]) != names(other["test"])
     assert counts(**where, test_share=1) == {"test": 5}
+
+
+def test_photos_of_plain_folders_may_be_of_any_kind(tmp_path, plant):
+    root = plant(tmp_path, "lip", 3)
+    (root / "val_images").rename(root / "images")
+    (root / "val_segmentations").rename(root / "labels")
+    for photo, ending in zip(sorted((root / "images").iterdir()), ("png", "webp"), strict=False):
+        Image.open(photo).save(photo.with_suffix(f".{ending}"))
+        photo.unlink()
+    assert names(photos_by_split(root, test_share=0)["train"]) == {"p0", "p1", "p2"}
+
+
+def test_photos_beside_their_label_maps_are_told_from_them(tmp_path, plant):
+    root = plant(tmp_path, "lip", 2)
+    for label_map in (root / "val_segmentations").iterdir():
+        label_map.rename(root / "val_images" / label_map.name)
+    photos = photos_by_split(root / "val_images", labels=root / "val_images", test_share=0)
+    assert names(photos["train"]) == {"p0", "p1"}
 
 
 def test_scenes_to_test_on_are_others(tmp_path):
