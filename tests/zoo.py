@@ -257,6 +257,16 @@ class EvaluationOnly(Plain):
         return super().forward(x)
 
 
+class FreesItsGraph(Plain):
+    """Follows its own gradient, and frees what led to it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            y = super().forward(x)
+            torch.autograd.grad(y.square().sum(), next(self.trunk.parameters()))
+        return y
+
+
 class OneSizeInTraining(Plain):
     """Has a branch in training mode that takes 64x96 pixels alone."""
 

@@ -57,21 +57,43 @@ def try_training(
         What the step showed.
     """
     backbone.train()
-    error: Exception | None = None
+    found = _first_step(head, backbone, images, run, learns)
+    if isinstance(found, TrainingStep):
+        return found
+    backbone.eval()
+    other = _first_step(head, backbone, images, run, learns)
+    backbone.train()
+    helps = (
+        "To train it all the same, let it stay in evaluation mode: call model.backbone.eval() "
+        "after model.train()."
+        if isinstance(other, TrainingStep)
+        else "It fails in evaluation mode, too. It can be used as it is; to train, wrap the part "
+        "of it that learns, or pass head= a layer before what fails."
+    )
+    doubt = f"cannot be trained as it is: in training mode, {_shown(found)}. {helps}"
+    return TrainingStep(set(), set(), f"{type(backbone).__name__} {doubt}")
+
+
+def _first_step(
+    head: MaskHead | OutputHead,
+    backbone: nn.Module,
+    images: Sequence[Tensor],
+    run: Run,
+    learns: bool,
+) -> TrainingStep | Exception:
+    """The first step that works, or the error of the first one."""
+    errors: list[Exception] = []
     for image in images:
         try:
             with _kept(backbone):
                 return _step(head, backbone, image, run, learns)
-        except Exception as caught:  # whatever the network raises, it is no reason not to wrap it
-            error = error or caught
-    why = "".join(str(error).strip().splitlines()[:1]).rstrip(".")
-    return TrainingStep(
-        set(),
-        set(),
-        f"{type(backbone).__name__} cannot be trained as it is: in training mode, {why}. To train "
-        "it all the same, let it stay in evaluation mode: call model.backbone.eval() after "
-        "model.train().",
-    )
+        except Exception as error:  # whatever the network raises, it is no reason not to wrap it
+            errors.append(error)
+    return errors[0]
+
+
+def _shown(error: Exception) -> str:
+    return "".join(str(error).strip().splitlines()[:1]).rstrip(".")
 
 
 def _step(

@@ -9,6 +9,7 @@ from zoo import (
     Counting,
     EvaluationOnly,
     Experts,
+    FreesItsGraph,
     OneSizeInTraining,
     OtherInTraining,
     Plain,
@@ -32,6 +33,15 @@ def test_a_network_that_cannot_be_trained_is_wrapped_with_a_word_on_how_to(kind,
     model.backbone.eval()  # as the warning says
     model(torch.rand(2, 3, 32, 32)).image.sum().backward()
     assert model.head.layer.weight.grad is not None
+
+
+def test_a_network_that_frees_its_graph_is_not_said_to_learn_in_evaluation_mode():
+    net = FreesItsGraph()
+    with pytest.warns(UserWarning, match=r"It fails in evaluation mode, too\. It can be used"):
+        model = OperatorMaskWrapper(net)
+    assert net.training
+    image = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(model.eval()(image).image, image, atol=1e-4, rtol=0)
 
 
 def test_an_output_head_is_tried_in_training_too():
