@@ -16,6 +16,7 @@ from torch import Tensor
 
 from opmask.color import ColorSpace
 from opmask.operators import MaskRange, Operator
+from opmask.operators.base import got_instead
 
 __all__ = ["check_operator"]
 
@@ -45,7 +46,7 @@ def check_operator(operator: Operator) -> None:
         >>> check_operator(opmask.Add(opmask.LAB))
     """
     if not isinstance(operator, Operator):
-        raise TypeError(f"'operator' must be an opmask.Operator, got {type(operator).__name__}.")
+        raise TypeError(f"'operator' must be an opmask.Operator, {got_instead(operator)}")
     _check_declaration(operator)
     generator = torch.Generator().manual_seed(0)
     rgb = torch.rand(2, 3, 6, 5, generator=generator, dtype=torch.float64)
@@ -61,6 +62,7 @@ def check_operator(operator: Operator) -> None:
 
 
 def _check_declaration(operator: Operator) -> None:
+    assert "training" in vars(operator), "'__init__' must call super().__init__()"
     space = getattr(operator, "space", None)
     assert isinstance(space, ColorSpace), f"'space' must be an opmask.ColorSpace, got {space!r}"
     ranges = getattr(operator, "ranges", None)
@@ -195,7 +197,7 @@ def _check_effects(operator: Operator, generator: torch.Generator) -> None:
     change = operator(image, mask).square().sum()
     (slope,) = torch.autograd.grad(change, mask)
     idle = [n for n, s in zip(operator.ranges, slope[0], strict=True) if not s.any()]
-    assert not idle, f"each mask must have an effect, but {idle} have none"
+    assert not idle, f"each mask must have an effect, but {idle} have none that gradients show"
 
 
 HARD = [(0, 0, 0), (1, 1, 1), (0.5, 0.5, 0.5), (0.0, 0.5, 0.5), (-0.5, 1.5, 0.3), (1.5, 1.5, 1.5)]

@@ -124,7 +124,7 @@ def fit_masks(
         composite, real = (_plain(image).to(dtype) for image in (composite, real))
         if regions is None:
             return _fit_free(retoucher, composite, real, pixels, smoothness, mask_size)
-        return _fit_regions(retoucher, composite, real, _plain(regions), pixels)
+        return _fit_regions(retoucher, composite, real, _plain(regions).long(), pixels)
 
 
 def fit_record(
@@ -293,13 +293,16 @@ def _check(retoucher: Retoucher, composite: Tensor, real: Tensor, regions: Tenso
         return
     if not isinstance(regions, Tensor) or regions.is_floating_point():
         kind = regions.dtype if isinstance(regions, Tensor) else type(regions).__name__
-        raise TypeError(f"'regions' must be a tensor of integers, got {kind}.")
+        raise TypeError(
+            f"'regions' must be a tensor of integers, got {kind}. Give each pixel the number of "
+            "its region, and 0 outside of all."
+        )
     if regions.shape != composite[:, 0].shape or regions.device != composite.device:
         raise ValueError(
             f"'regions' must have shape {tuple(composite[:, 0].shape)} to fit the images, on "
             f"{composite.device}, got {tuple(regions.shape)} on {regions.device}."
         )
-    low, high = int(regions.min()), int(regions.max())
+    low, high = (int(end) for end in regions.long().aminmax())  # of uint16 torch knows none
     if low < 0 or high > 65535:
         raise ValueError(f"'regions' must be in 0-65535, got {low} to {high}.")
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from opmask.color import ColorSpace
-from opmask.operators.checks import check_number
+from opmask.operators.checks import check_mapping, check_number
 
-__all__ = ["MaskRange", "Operator", "join_ranges", "split_masks"]
+__all__ = ["MaskRange", "Operator", "got_instead", "join_ranges", "split_masks"]
 
 STRUCTURE = {"space", "operators", "range", "ranges", "prefix"}
 """Arguments of operators that stand for themselves; all others are their own parameters."""
@@ -119,7 +119,7 @@ class Operator(nn.Module, ABC):
     Raises:
         ValueError: If `ranges` names a mask that the operator does not have, or moves the identity
             of one.
-        TypeError: If `ranges` holds something else than ranges.
+        TypeError: If `ranges` does not map names to ranges, or `prefix` is no text.
 
     Attributes:
         space: The colour space in which `forward` works.
@@ -167,7 +167,10 @@ class Operator(nn.Module, ABC):
         super().__init__()
         # What the class declares, or a subclass has just declared for this object. A class may
         # also leave it until after this call.
-        declared, given = getattr(self, "ranges", {}), ranges or {}
+        declared, given = (
+            check_mapping("ranges", table, 'masks to ranges, as in {"x": MaskRange(0.0)}')
+            for table in (getattr(self, "ranges", {}), {} if ranges is None else ranges)
+        )
         unknown = [name for name in given if name not in declared]
         if unknown:
             raise ValueError(f"'ranges' must be drawn from {list(declared)}, got {unknown}.")
@@ -180,6 +183,8 @@ class Operator(nn.Module, ABC):
                     f"the range of mask {name!r} must keep its identity, "
                     f"{declared[name].identity}, at which nothing is done, got {r.identity}."
                 )
+        if not isinstance(prefix, str):
+            raise TypeError(f"'prefix' must be a text such as 'sky_', got {prefix!r}.")
         self.prefix = prefix
         self.ranges = {f"{prefix}{name}": given.get(name, r) for name, r in declared.items()}
         self.gates = tuple(f"{prefix}{name}" for name in self.gates)
@@ -242,9 +247,9 @@ def join_ranges(operators: tuple[Operator, ...], owner: str) -> dict[str, MaskRa
     """The masks of several operators by name, in order; names must be unique."""
     for op in operators:
         if not isinstance(op, Operator):
-            raise TypeError(
-                f"'operators' must be opmask.Operator objects, got {type(op).__name__}."
-            )
+            raise TypeError(f"'operators' must be opmask.Operator objects, {got_instead(op)}")
+        if "training" not in vars(op):
+            raise TypeError(f"{type(op).__name__}.__init__ must call super().__init__().")
     names = [name for op in operators for name in op.ranges]
     if not names:
         raise ValueError(f"{owner} needs at least one operator with a mask, got none.")
@@ -255,6 +260,16 @@ def join_ranges(operators: tuple[Operator, ...], owner: str) -> dict[str, MaskRa
             "Pass prefix= to one of them."
         )
     return {name: mask_range for op in operators for name, mask_range in op.ranges.items()}
+
+
+def got_instead(found: object) -> str:
+    """What was found where an operator is wanted, and how to make one of it."""
+    if isinstance(found, type) and issubclass(found, Operator):
+        return f"got the class {found.__name__}. Build it: {found.__name__}()."
+    kind = type(found).__name__
+    if isinstance(found, list | tuple):
+        return f"got a {kind}. Hand them in one by one, by a * before it."
+    return f"got {kind}."
 
 
 def split_masks(operators: nn.ModuleList, mask: Tensor) -> list[tuple[Operator, Tensor]]:

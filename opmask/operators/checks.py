@@ -6,7 +6,9 @@ Each returns the number as one of Python's own, because files describe operators
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from numbers import Real
+from typing import TypeVar
 
 __all__ = [
     "Color",
@@ -14,12 +16,23 @@ __all__ = [
     "check_color",
     "check_contrast",
     "check_count",
+    "check_mapping",
     "check_number",
     "check_share",
 ]
 
 Color = float | tuple[float, float, float]
 """A grey, or a triple of red, green and blue."""
+
+
+V = TypeVar("V")
+
+
+def check_mapping(name: str, value: Mapping[str, V], what: str) -> Mapping[str, V]:
+    """A table by name."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"'{name}' must map {what}, got {value!r}.")
+    return value
 
 
 def check_number(name: str, value: float) -> float:
@@ -43,12 +56,13 @@ def check_count(name: str, value: int, low: int, high: int | None = None) -> int
 
 def check_color(name: str, color: Color) -> Color:
     """A colour as it is given, in [0, 1]."""
+    rule = f"'{name}' must be a grey or a triple of red, green and blue in [0, 1], got {color!r}."
+    if not isinstance(color, tuple | list | Real):
+        raise TypeError(f"{rule} Write numbers, such as (1.0, 0.5, 0.0).")
     values = color if isinstance(color, tuple | list) else (color,) * 3
     triple = [check_number(name, value) for value in values]
     if len(triple) != 3 or not all(0 <= value <= 1 for value in triple):
-        raise ValueError(
-            f"'{name}' must be a grey or a triple of red, green and blue in [0, 1], got {color!r}."
-        )
+        raise ValueError(rule)
     red, green, blue = triple
     return (red, green, blue) if values is color else red
 

@@ -42,8 +42,10 @@ class Composite(Operator):
         spaces = [op.space for op in operators]
         common = all(space == spaces[0] for space in spaces)
         if not (common or self.any_space):
+            names = [space.name for space in spaces]
             raise ValueError(
-                f"'operators' must share one colour space, got {[space.name for space in spaces]}."
+                f"'operators' must share one colour space, got {names}. Put those of each space "
+                f"into a {type(self).__name__} of their own."
             )
         self.space = spaces[0] if common else RGB
         self.operators = nn.ModuleList(operators)
@@ -73,7 +75,7 @@ class Gated(Composite):
     .. math:: i + g\,(m - i), \qquad g \in [0, 1]
 
     The gate comes last in `ranges`. It starts half open; with the other masks at their identity
-    any gate does nothing.
+    any gate does nothing. A gate within a gate stays as it is: both multiply.
 
     Args:
         *operators: The operators to gate, all in one colour space, applied in order.
@@ -104,10 +106,15 @@ class Gated(Composite):
         gate = self.ranges[self.gates[-1]]
         if not 0 <= gate.low < gate.high <= 1:
             raise ValueError(f"the range of the gate must be within 0 and 1, got {gate}.")
-        *inner, _ = self.ranges.values()
-        identity = torch.tensor([r.identity for r in inner]).view(-1, 1, 1)
+        inner = {name: r for op in operators for name, r in op.ranges.items()}
+        identity = torch.tensor([r.identity for r in inner.values()]).view(-1, 1, 1)
         self.register_buffer("identity", identity, persistent=False)
         self.identity: Tensor
+        # Gates within: of them the identity is only where they start.
+        self.nested = len(self.gates) > 1
+        factors = torch.tensor([name in self.gates for name in inner]).view(-1, 1, 1)
+        self.register_buffer("factors", factors, persistent=False)
+        self.factors: Tensor
 
     def effective(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See :meth:`Operator.effective`."""
@@ -120,10 +127,11 @@ class Gated(Composite):
         planes, gate = [*masks[:-1]], masks[-1]
         for operator in self.operators:
             assert isinstance(operator, Operator)
-            bounds = [*operator.ranges.values()]
-            own, planes = planes[: len(bounds)], planes[len(bounds) :]
+            count = len(operator.ranges)
+            own, planes = planes[:count], planes[count:]
             acting = [
-                r.identity + gate * (m - r.identity) for r, m in zip(bounds, own, strict=True)
+                m if name in operator.gates else r.identity + gate * (m - r.identity)
+                for (name, r), m in zip(operator.ranges.items(), own, strict=True)
             ]
             channels = operator.by_channel(channels, acting)
         return [*channels]
@@ -131,7 +139,10 @@ class Gated(Composite):
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`Operator.forward`."""
         masks, gate = mask[:, :-1], mask[:, -1:]
-        return self.cascade(image, self.identity.to(mask.dtype).lerp(masks, gate))
+        acting = self.identity.to(mask.dtype).lerp(masks, gate)
+        if self.nested:
+            acting = torch.where(self.factors, masks, acting)
+        return self.cascade(image, acting)
 
 
 class Parallel(Composite):

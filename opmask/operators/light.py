@@ -14,7 +14,7 @@ from torch import Tensor
 
 from opmask.color import LINEAR_RGB
 from opmask.operators.base import MaskRange, Operator
-from opmask.operators.checks import check_count, check_share
+from opmask.operators.checks import check_count, check_number, check_share
 from opmask.operators.smooth import Grid, nodes_of
 from opmask.operators.tone import STOPS, luminance
 
@@ -196,7 +196,7 @@ class Dehaze(Operator):
         ranges: Mapping[str, MaskRange] | None = None,
         prefix: str = "",
     ) -> None:
-        if not 0 < airlight <= 1:
+        if not 0 < check_number("airlight", airlight) <= 1:
             raise ValueError(f"'airlight' must be in (0, 1], got {airlight}.")
         self.airlight = float(airlight)
         super().__init__(ranges=ranges, prefix=prefix)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from opmask.operators.base import MaskRange, Operator
+from opmask.operators.checks import check_mapping, check_number
 from opmask.operators.composition import Composite
 
 __all__ = ["Frozen", "Tied"]
@@ -32,7 +33,8 @@ class Frozen(Composite):
         ValueError: If there is no operator, a mask name occurs twice, the operators' spaces
             differ, or `values` names a mask that there is not, is out of its range, leaves no mask
             free, or changes the image by itself.
-        TypeError: If one of them is no :class:`Operator`.
+        TypeError: If one of them is no :class:`Operator`, or `values` does not map names to
+            numbers.
 
     Example:
         >>> import opmask
@@ -42,7 +44,10 @@ class Frozen(Composite):
 
     def __init__(self, *operators: Operator, values: Mapping[str, float] | None = None) -> None:
         super().__init__(operators)
-        self.values = {name: float(value) for name, value in (values or {}).items()}
+        named = check_mapping(
+            "values", {} if values is None else values, 'masks to numbers, as in {"gate": 1.0}'
+        )
+        self.values = {name: check_number(name, value) for name, value in named.items()}
         for name, value in self.values.items():
             r = self.ranges.get(name)
             if r is None or not (math.isfinite(value) and r.low <= value <= r.high):
@@ -98,7 +103,7 @@ class Tied(Composite):
         ValueError: If there is no operator, a mask name occurs twice, the operators' spaces
             differ, or `ties` names a mask that there is not, or twice, ties masks of different
             identities, or gates with others.
-        TypeError: If one of them is no :class:`Operator`.
+        TypeError: If one of them is no :class:`Operator`, or `ties` does not map names to names.
 
     Example:
         >>> import opmask
@@ -114,7 +119,11 @@ class Tied(Composite):
         self, *operators: Operator, ties: Mapping[str, tuple[str, ...]] | None = None
     ) -> None:
         super().__init__(operators)
-        self.ties = {name: tuple(members) for name, members in (ties or {}).items()}
+        example = 'new names to lists of masks, as in {"chroma_mul": ("a_mul", "b_mul")}'
+        named = check_mapping("ties", {} if ties is None else ties, example)
+        if any(isinstance(members, str) or not members for members in named.values()):
+            raise TypeError(f"'ties' must map {example}, got {dict(named)}.")
+        self.ties = {name: tuple(members) for name, members in named.items()}
         inner = self.ranges
         tied = [member for members in self.ties.values() for member in members]
         if not set(tied) <= inner.keys() or len(set(tied)) < len(tied):

@@ -248,8 +248,11 @@ def check_stored(stored: Tensor) -> None:
     if not isinstance(stored, Tensor) or stored.ndim != 3 or stored.shape[2] not in (1, 3):
         shape = tuple(stored.shape) if isinstance(stored, Tensor) else type(stored).__name__
         raise ValueError(
-            f"'stored' must be a tensor of shape (H, W, 3) or (H, W, 1), got {shape}."
+            f"'stored' must be a tensor of shape (H, W, 3) or (H, W, 1), got {shape}. "
+            "Views will do: torch.from_numpy(array), pixels[..., :3] without alpha."
         )
+    if 0 in stored.shape:
+        raise ValueError(f"'stored' must hold at least one pixel, got {tuple(stored.shape)}.")
     if not (stored.dtype in WHITE or stored.is_floating_point()):
         raise TypeError(f"'stored' must be uint8, uint16 or floating point, got {stored.dtype}.")
 

@@ -333,8 +333,11 @@ class Retoucher(nn.Module):
 
         Raises:
             KeyError: If there is no mask of that name.
+            TypeError: If `name` is no text.
             ValueError: If `strength` or `offset` is not finite, or `region` does not fit.
         """
+        if not (name is None or isinstance(name, str)):
+            raise TypeError(f"'name' must be one name of a mask, or None for all, got {name!r}.")
         names = [n for n in masks if n not in self.gates] if name is None else [name]
         for wanted in names:
             if wanted not in self.ranges or wanted not in masks:
@@ -369,13 +372,16 @@ class Retoucher(nn.Module):
             if not (isinstance(mask, Tensor) and mask.is_floating_point()):
                 kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
                 raise TypeError(f"mask {name!r} must be a floating-point tensor, got {kind}.")
-        first = next(iter(masks.values()))
-        count, like = (1, first) if image is None else (image.shape[0], image)
-        want = (count, 1, *like.shape[-2:])
+        like, fitted = image, "the image"
+        if image is None:  # then all must fit the first one that is no single number
+            first = max(masks, key=lambda name: masks[name].numel() > 1)
+            like, fitted = masks[first], f"mask {first!r}"
+        assert like is not None
+        want = (1 if image is None else len(like), 1, *like.shape[-2:])
         for name, mask in masks.items():
             if mask.device != like.device:
                 raise ValueError(
-                    f"mask {name!r} must be on the device of the image, {like.device}, got "
+                    f"mask {name!r} must be on the device of {fitted}, {like.device}, got "
                     f"{mask.device}. Move it there by .to(image.device)."
                 )
             fits = mask.ndim == 4 and all(
@@ -383,9 +389,11 @@ class Retoucher(nn.Module):
             )
             if not fits:
                 raise ValueError(
-                    f"mask {name!r} must have shape {want} to fit the image, "
-                    f"got {tuple(mask.shape)}."
+                    f"mask {name!r} must have shape {want} to fit {fitted}, "
+                    f"got {tuple(mask.shape)}. Resize it by torch.nn.functional.interpolate."
                 )
+            if 0 in mask.shape:
+                raise ValueError(f"mask {name!r} must not be empty, got {tuple(mask.shape)}.")
 
 
 def saturate(image: Tensor) -> Tensor:

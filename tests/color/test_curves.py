@@ -1,9 +1,12 @@
+import itertools
 import math
 
 import pytest
 import torch
 
+from opmask import Retoucher
 from opmask.color.curves import CUBE, DECODE, ENCODE, OK_CUBE, OK_ROOT, ROOT, Curve
+from opmask.operators import Contrast, Exposure, Saturation, Temperature, Tint
 
 CURVES = {"DECODE": DECODE, "ENCODE": ENCODE, "ROOT": ROOT, "CUBE": CUBE}
 ALL = {**CURVES, "OK_ROOT": OK_ROOT, "OK_CUBE": OK_CUBE}
@@ -81,16 +84,26 @@ def test_signed_curves_are_odd_and_go_through_zero(name: str):
 @pytest.mark.parametrize("name", ["DECODE", "ENCODE", "ROOT"])
 def test_the_polynomial_is_close_up_to_its_top_and_goes_on_as_a_line(name: str):
     curve: Curve = CURVES[name]
-    inside = torch.linspace(curve.knee, curve.top, 5000, dtype=torch.float64)
+    inside = torch.logspace(math.log10(curve.knee), math.log10(curve.top), 5000).double()
+    inside = inside.clamp(curve.knee, curve.top)
     exact = curve.above(inside)
-    torch.testing.assert_close(curve._polynomial(inside), exact, rtol=0, atol=1e-5)
-    torch.testing.assert_close(
-        curve._polynomial(inside.float()).double(), exact, rtol=0, atol=1e-5
-    )
+    for values in (inside, inside.float()):
+        found = curve._polynomial(values).double()
+        torch.testing.assert_close(found, exact, rtol=3e-6, atol=3e-6)
     beyond = curve._polynomial(torch.tensor([1.0, 2.0, 30.0]) + curve.top)
     slope = (beyond[2] - beyond[1]) / 28
     assert slope.item() == pytest.approx((beyond[1] - beyond[0]).item(), rel=1e-4)
     assert slope > 0
+
+
+def test_polynomials_reach_as_far_as_masks_push_a_colour():
+    light = Retoucher(Temperature(), Tint(), Exposure(), Contrast(), Saturation())
+    for temperature, tint in itertools.product((-1.0, 1.0), repeat=2):
+        values = zip(light.ranges, (temperature, tint, 2.0, 2.0, 2.0), strict=True)
+        masks = {name: torch.full((1, 1, 1, 1), value) for name, value in values}
+        brightest = light.unclipped(torch.eye(3).view(1, 3, 1, 3), masks).max()
+        assert 5 < brightest < DECODE.top
+    assert DECODE(torch.tensor(DECODE.top, dtype=torch.float64)) < ENCODE.top == ROOT.top
 
 
 def test_black_and_white_stay_what_they_are():

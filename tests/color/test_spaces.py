@@ -273,11 +273,11 @@ def test_oklab_gives_the_published_values_of_its_author():
 @pytest.mark.slow
 @pytest.mark.parametrize("space", [LINEAR_RGB, LAB, OKLAB, HLS, HSV], ids=lambda s: s.name)
 def test_all_forms_agree_in_gamut_and_beyond(space: ColorSpace):
-    # The bounds of the issue that these kernels were written for.
+    # The first two bounds are promised; the third image is as far out as masks in range push.
     grid = torch.linspace(0, 1, 33, dtype=torch.float64)
     gamut = torch.stack(torch.meshgrid(grid, grid, grid, indexing="ij")).view(1, 3, 33, -1)
     there, back = (torch.compile(f, fullgraph=True) for f in (space.from_rgb, space.to_rgb))
-    for image, bound in ((gamut, 5e-5), (2 * gamut - 0.5, 2e-4)):
+    for image, bound in ((gamut, 5e-5), (2 * gamut - 0.5, 2e-4), (10 * gamut - 3, 1e-2)):
         values = space.from_rgb(image)
         for convert in (space.to_rgb, back):
             torch.testing.assert_close(convert(values.float()).double(), image, rtol=0, atol=bound)

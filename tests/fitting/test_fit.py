@@ -559,3 +559,13 @@ def regression_in_lab(changed, real, regions):
             values.setdefault(label, {}).update(line if label else {})
     values.pop(0, None)
     return constants(opmask.lab_retoucher(), regions, values)
+
+
+def test_regions_of_sixteen_bits_are_taken():
+    composite, real = torch.rand(2, 1, 3, 6, 6)
+    regions = torch.ones(1, 6, 6, dtype=torch.uint16)
+    found, wanted = (
+        fit_masks(opmask.Retoucher(opmask.Mul(opmask.RGB)), composite, real, numbers)
+        for numbers in (regions, regions.long())
+    )
+    assert all(torch.equal(found[name], wanted[name]) for name in found)

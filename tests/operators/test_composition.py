@@ -48,6 +48,25 @@ def test_two_gates_of_one_name_raise():
         Gated(Gated(Add(LAB)))
 
 
+def test_gates_within_gates_multiply():
+    image, mask = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4)
+    twice = Gated(Gated(Mul(LAB), prefix="in_"), prefix="out_")
+    gates = torch.rand(1, 2, 4, 4)
+    found = twice(image, torch.cat([mask, gates], 1))
+    product = gates.prod(1, keepdim=True)
+    torch.testing.assert_close(found, Gated(Mul(LAB))(image, torch.cat([mask, product], 1)))
+    check_operator(twice)
+
+
+def test_what_masks_come_to_renders_the_same_with_gates_within_gates():
+    retoucher = Retoucher(Gated(Parallel(Gated(Exposure(), prefix="in_"), Add(LAB, "b"))))
+    image = torch.rand(1, 3, 4, 4)
+    masks = retoucher.from_logits(torch.randn(1, len(retoucher.ranges), 4, 4))
+    opened = {gate: torch.ones(1, 1, 4, 4) for gate in retoucher.gates}
+    effective = retoucher.effective(masks) | opened
+    torch.testing.assert_close(retoucher(image, effective), retoucher(image, masks))
+
+
 def test_a_gate_around_something_else_raises():
     with pytest.raises(TypeError, match=r"must be opmask\.Operator objects, got Conv2d"):
         Gated(torch.nn.Conv2d(3, 3, 1))
@@ -126,6 +145,21 @@ def test_a_frozen_gate_is_a_strength():
 def test_masks_that_cannot_be_frozen_raise(values, message):
     with pytest.raises(ValueError, match=message):
         Frozen(Mul(LAB), values=values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tables", "message"),
+    [
+        (Frozen, {"values": ["l_mul"]}, r"'values' must map masks to numbers, .*\['l_mul'\]"),
+        (Frozen, {"values": {"l_mul": "off"}}, "'l_mul' must be a number, got 'off'"),
+        (Tied, {"ties": [("a_mul", "b_mul")]}, "'ties' must map new names to lists of masks"),
+        (Tied, {"ties": {"c": "a_mul"}}, "lists of masks, as in .*, got {'c': 'a_mul'}"),
+        (Tied, {"ties": {"c": ()}}, r"lists of masks, as in .*, got {'c': \(\)}"),
+    ],
+)
+def test_tables_of_another_kind_raise(kind, tables, message):
+    with pytest.raises(TypeError, match=message):
+        kind(Mul(LAB), **tables)
 
 
 # --- tied ---

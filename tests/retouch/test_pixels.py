@@ -231,3 +231,32 @@ def test_constant_masks_need_one_pixel_only():
     masks["g_mul"] = torch.full((1, 1, 1, 1), 0.5)
     result = retouch(retoucher, stored, masks)
     torch.testing.assert_close(result[..., 1], stored[..., 1] / 2)
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (
+            np.zeros((4, 4, 3), np.uint8),
+            r"got ndarray\. Views will do: torch\.from_numpy\(array\)",
+        ),
+        (torch.zeros(4, 4, 4), r"got \(4, 4, 4\)\. .*, pixels\[\.\.\., :3\] without alpha"),
+        (torch.zeros(0, 4, 3), r"'stored' must hold at least one pixel, got \(0, 4, 3\)"),
+    ],
+)
+def test_what_holds_no_pixels_is_refused_with_a_way_out(stored, message):
+    retoucher = Retoucher(Exposure())
+    with pytest.raises(ValueError, match=message):
+        retoucher.apply_(stored, masks_of(retoucher))
+
+
+def test_masks_of_one_number_fit_the_others_whatever_their_order():
+    retoucher, stored = opmask.lab_retoucher(), torch.rand(9, 8, 3)
+    masks = masks_of(retoucher, 4, 5)
+    masks["l_mul"] = torch.full((1, 1, 1, 1), 0.5)
+    whole = masks | {"l_mul": torch.full((1, 1, 4, 5), 0.5)}
+    assert torch.equal(retouch(retoucher, stored, masks), retouch(retoucher, stored, whole))
+    with pytest.raises(ValueError, match=r"\(1, 1, 3, 5\) to fit mask 'l_mul', got .* Resize it"):
+        retoucher.apply_(stored, masks | {"l_mul": torch.ones(1, 1, 3, 5)})
+    with pytest.raises(ValueError, match="mask 'l_mul' must not be empty, got"):
+        retoucher.apply_(stored, dict.fromkeys(masks, torch.ones(1, 1, 0, 5)))

@@ -438,3 +438,10 @@ def test_a_region_that_does_not_fit_raises(shape):
     masks = retoucher.identity(torch.rand(1, 3, 4, 4))
     with pytest.raises(ValueError, match=r"'region' must have shape \(1, 1, 4, 4\) to fit"):
         retoucher.edit(masks, "l_add", offset=0.1, region=torch.ones(shape))
+
+
+def test_an_edit_takes_one_name():
+    retoucher = Retoucher(opmask.operators.Exposure())
+    masks = retoucher.identity(torch.rand(1, 3, 4, 4))
+    with pytest.raises(TypeError, match=r"'name' must be one name of a mask, .*\['exposure'\]"):
+        retoucher.edit(masks, ["exposure"])
