@@ -133,13 +133,13 @@ _KNEE = 6 / 29
 # Where the two pieces of sRGB meet; the standard rounds it to 0.04045, and leaves a step of 2e-9.
 _BEND = 0.040448236277107
 
-DECODE = Curve(2.4, _BEND, 1 / 12.92, 1.055**-2.4, 0.055, top=16.0, roots=2, degree=7, whole=2)
+DECODE = Curve(2.4, _BEND, 1 / 12.92, 1.055**-2.4, 0.055, top=16.0, roots=2, degree=6, whole=2)
 """sRGB to linear light (IEC 61966-2-1)."""
 
 ENCODE = Curve(1 / 2.4, _BEND / 12.92, 12.92, 1.055, offset=-0.055, degree=7)
 """Linear light to sRGB."""
 
-ROOT = Curve(1 / 3, _KNEE**3, 1 / (3 * _KNEE**2))
+ROOT = Curve(1 / 3, _KNEE**3, 1 / (3 * _KNEE**2), degree=7)
 """The root of CIE LAB."""
 
 CUBE = Curve(3.0, _KNEE, 3 * _KNEE**2)
