@@ -179,6 +179,7 @@ case(
         dim_mults=(1, 2),
         num_blocks_per_stage=(1, 1),
         num_self_attn_per_stage=(0, 0),
+        nested_unet_depths=(0, 0),
         frame_kernel_size=1,
     ),
 )

@@ -204,4 +204,9 @@ case(
     ),
     tries=[{"example": (2, 3, 64, 64)}],
 )
-case("kornia", "SmallSRNet", made("kornia.models.small_sr", "SmallSRNet", 2))
+case(
+    "kornia",
+    "SmallSRNet",
+    made("kornia.models.small_sr", "SmallSRNet", 2, pretrained=False),
+    tries=[{"preprocess": grey}],
+)

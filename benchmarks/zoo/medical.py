@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from zoo.case import Build, case, grey, made
+from zoo.case import Build, case, cat_plane, grey, made
 
 
 def mn(name: str, *arguments: object, **options: object) -> Build:
@@ -284,7 +284,12 @@ case(
     ),
     tries=[{"call": lambda n, x: n(x, torch.zeros(len(x)).long(), x)}],
 )
-case("monai", "VoxelMorphUNet", mn("VoxelMorphUNet", 2, 3, 3, (8, 8, 8, 8, 8, 8), (8, 8)))
+case(
+    "monai",
+    "VoxelMorphUNet",
+    mn("VoxelMorphUNet", 2, 4, 3, (8, 8, 8, 8, 8, 8), (8, 8)),
+    tries=[{"preprocess": cat_plane}],
+)
 case(
     "monai",
     "MultiScalePatchDiscriminator",

@@ -192,7 +192,7 @@ case(
 case(
     "spandrel",
     "KBNet_l",
-    sp("KBNet", "KBNet_l", dim=16, num_blocks=[1, 1, 1, 1], num_refinement_blocks=1),
+    sp("KBNet", "KBNet_l", dim=24, num_blocks=[1, 1, 1, 1], num_refinement_blocks=1),
 )
 
 

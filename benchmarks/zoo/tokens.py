@@ -524,6 +524,6 @@ case(
         "CvtConfig",
         embed_dim=[8, 16, 32],
         num_heads=[1, 2, 2],
-        depth=[1, 1, 1],
+        depth=[1, 2, 10],
     ),
 )
