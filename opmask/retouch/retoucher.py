@@ -377,7 +377,7 @@ class Retoucher(nn.Module):
             first = max(masks, key=lambda name: masks[name].numel() > 1)
             like, fitted = masks[first], f"mask {first!r}"
         assert like is not None
-        want = (1 if image is None else len(like), 1, *like.shape[-2:])
+        want = (1 if image is None else image.shape[0], 1, *like.shape[-2:])
         for name, mask in masks.items():
             if mask.device != like.device:
                 raise ValueError(

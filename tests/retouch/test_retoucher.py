@@ -395,7 +395,9 @@ def test_a_retoucher_compiles_in_one_graph():
     retoucher, image = Retoucher(Gated(Mul(LAB)), Add(HLS)), torch.rand(1, 3, 4, 4)
     masks = random_masks(retoucher, image)
     compiled = torch.compile(retoucher, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(image, masks), retoucher(image, masks))
+    expected = retoucher(image, masks)
+    # Compiled, colours are polynomials, which are good to this.
+    torch.testing.assert_close(compiled(image, masks), expected, atol=5e-5, rtol=0)
 
 
 def test_printing_shows_the_stages():
