@@ -100,6 +100,7 @@ case(
 )
 case("deepinv", "ICNN", di("ICNN", num_filters=16, num_layers=3), tries=CS)
 case("deepinv", "PatchGANDiscriminator", di("PatchGANDiscriminator", ndf=8))
+case("deepinv", "ESRGANDiscriminator", di("ESRGANDiscriminator", (3, 64, 64), (8, 8)))
 case(
     "deepinv",
     "KernelIdentificationNetwork",
@@ -168,6 +169,13 @@ case("compressai", "Cheng2020Attention", cai("Cheng2020Attention", 16))
 case("compressai", "Cheng2020AnchorCheckerboard", cai("Cheng2020AnchorCheckerboard", 16))
 case("compressai", "Elic2022Official", cai("Elic2022Official", 32, 64, groups=[16, 16, 32]))
 case("compressai", "ScaleHyperpriorVbr", cai("ScaleHyperpriorVbr", 16, 24))
+case("compressai", "MeanScaleHyperpriorVbr", cai("MeanScaleHyperpriorVbr", 16, 24))
+case(
+    "compressai",
+    "JointAutoregressiveHierarchicalPriorsVbr",
+    cai("JointAutoregressiveHierarchicalPriorsVbr", 16, 24),
+)
+case("compressai", "Elic2022Chandelier", cai("Elic2022Chandelier", 32, 64, groups=[16, 16, 32]))
 
 case("kornia", "DexiNed", made("kornia.models.dexined", "DexiNed", pretrained=False), whole=True)
 case("kornia", "RRDBNet", made("kornia.models.rrdbnet", "RRDBNet", 3, 3, num_block=1), whole=True)
@@ -210,3 +218,14 @@ case(
     made("kornia.models.small_sr", "SmallSRNet", 2, pretrained=False),
     tries=[{"preprocess": grey}],
 )
+case(
+    "kornia",
+    "EfficientViT",
+    made(
+        "kornia.models.efficient_vit.backbone",
+        "EfficientViTBackbone",
+        width_list=[8, 16, 16, 32, 32],
+        depth_list=[1, 1, 1, 1, 1],
+    ),
+)
+case("kornia", "YuNet", made("kornia.models.yunet", "YuNet", "train", False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from zoo.case import Build, case, made
+from zoo.case import Build, case, made, squares
 
 
 def smp_net(decoder: str, encoder: str, **options: object) -> Build:
@@ -103,9 +103,8 @@ case(
     raft,
     tries=[{"call": call_raft}, {"call": call_raft, "example": (2, 3, 128, 192)}],
 )
-case("torchvision", "resnet18 classifier", tvcls("resnet18"))
-case("torchvision", "vit_b_16 classifier", tvcls("vit_b_16"))
-case("torchvision", "convnext_tiny classifier", tvcls("convnext_tiny"))
+for n in ("resnet18", "vit_b_16", "convnext_tiny", "efficientnet_b0", "regnet_y_400mf", "swin_t"):
+    case("torchvision", f"{n} classifier", tvcls(n))
 
 
 def maskrcnn() -> nn.Module:
@@ -153,7 +152,7 @@ for n in (
         "timm",
         f"{n} features_only",
         tm(n, features_only=True),
-        tries=[(f"example={sz}", {"example": (2, 3, sz, sz)})],
+        tries=squares(sz),
     )
 
 

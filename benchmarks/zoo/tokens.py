@@ -527,3 +527,42 @@ case(
         depth=[1, 2, 10],
     ),
 )
+
+# Networks that give features of several sizes, as heads of others are built on.
+STAGES = dict(out_features=["stage1", "stage2"])
+SMALL = dict(hidden_sizes=[8, 16, 16, 32], depths=[1] * 4, **STAGES)
+WINDOWS = dict(embed_dim=12, depths=[1] * 4, num_heads=[1, 1, 2, 2], window_size=4, **STAGES)
+PLAIN = dict(image_size=64, patch_size=8, **VIT_DET, **STAGES)
+FOCAL = dict(embed_dim=12, hidden_sizes=[12, 24, 48, 96], depths=[1] * 4, **STAGES)
+BIT = dict(embedding_size=16, hidden_sizes=[16, 32, 32, 64], depths=[1] * 4, num_groups=4)
+for n, settings in {
+    "ConvNext": SMALL,
+    "ConvNextV2": SMALL,
+    "ResNet": dict(embedding_size=8, **SMALL),
+    "RTDetrResNet": dict(embedding_size=8, **SMALL),
+    "Bit": BIT | STAGES,
+    "Swin": WINDOWS,
+    "Swinv2": WINDOWS,
+    "FocalNet": FOCAL,
+    "Beit": PLAIN,
+    "Dinov2WithRegisters": PLAIN,
+    "TextNet": STAGES,
+    "HGNetV2": STAGES,
+}.items():
+    case("transformers", f"{n}Backbone", tf(f"{n}Backbone", f"{n}Config", **settings))
+case(
+    "transformers",
+    "VitPoseForPoseEstimation",
+    tf(
+        "VitPoseForPoseEstimation",
+        "VitPoseConfig",
+        backbone_config=dict(
+            model_type="vitpose_backbone",
+            image_size=[64, 64],
+            patch_size=[8, 8],
+            out_features=["stage2"],
+            **VIT_DET,
+        ),
+    ),
+    tries=squares(64),
+)
