@@ -1,4 +1,4 @@
-"""Which networks can be wrapped? Some 300 of 16 libraries, each in a process of its own.
+"""Which networks can be wrapped? Some 320 of 16 libraries, each in a process of its own.
 
 Each is a real class of its library, mostly with few blocks and always with random weights. It is
 noted what the wrapper had to be told (`nothing`, or `call=`, `example=`, `head=`), the layer
@@ -13,7 +13,7 @@ interrupted. What crashes, hangs or wants too much memory is a row with its caus
     pip install 'opmask[zoo]'
     python benchmarks/backbones.py --out backbones.jsonl
     python benchmarks/backbones.py --out backbones.jsonl --libraries smp timm
-    python benchmarks/backbones.py --out backbones.jsonl --table backbones.md --no-run
+    python benchmarks/backbones.py --out backbones.jsonl --csv docs/tables --no-run
 
 It runs where processes can be forked, on Linux.
 """
@@ -27,9 +27,11 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFL
 
 import argparse
 import contextlib
+import csv
 import importlib
 import json
 import multiprocessing
+import re
 import resource
 import time
 from collections.abc import Iterator
@@ -46,6 +48,9 @@ HEADINGS = (
     "library", "network", "wraps with", "head", "scale", "identity", "odd size", "quadrants",
     "state dict", "copy", "export", "compile", "learns",
 )  # fmt: skip
+CAUSES = ("library", "network", "what", "why")
+MEASURED = {"odd": "odd size", "small": "17x33 pixels"}
+LONGEST = 260  # characters of a cause
 SUMMARY = ("library", "networks", "classes wrapped", "with nothing", "told more", "not wrapped")
 REFUSED = ("refused", "not built", "crashed")
 
@@ -104,7 +109,9 @@ def shown(value: object) -> str:
         return f"{value:.0e}"
     if isinstance(value, dict):
         return f"{value['ratio']:.2f} ({value['steps']})"
-    return "–" if value is None else "no" if isinstance(value, str) else str(value)
+    if isinstance(value, str):  # what the bare network cannot either is no fault of the wrapper
+        return "neither" if "The bare network: " in value and not value.endswith("does") else "no"
+    return "–" if value is None else str(value)
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -121,7 +128,7 @@ def cells(row: Row) -> tuple[str, ...]:
         "compile",
         "learns",
     )
-    head, scale = f"`{row.get('head')}`", row.get("scale", "–")
+    head, scale = f"``{row.get('head')}``", row.get("scale", "–")
     return (
         row["library"], name, row["wraps"], head, scale, *(shown(row.get(m)) for m in measured)
     )  # fmt: skip
@@ -139,35 +146,42 @@ def summary(rows: list[Row]) -> list[tuple[str, ...]]:
     return lines
 
 
-def causes(rows: list[Row]) -> list[str]:
+def causes(rows: list[Row]) -> Iterator[tuple[str, str, str, str]]:
     """Everything that did not go well, with its cause."""
-    found = []
     for row in rows:
-        where = f"{row['library']} {row['name']}"
+        where = row["library"], row["name"]
         if row["wraps"] in REFUSED:
             why = row.get("why") or row.get("ended", "")
-            found.append(f"{where}, {row['wraps']}: {why[-1] if isinstance(why, list) else why}")
+            yield *where, row["wraps"], brief(why[-1] if isinstance(why, list) else why)
             continue
-        found += [
-            f"{where}, {name}: {row[name]}"
-            for name in ("identity", "odd", "small", "copy", "export", "compile", "learns")
-            if isinstance(row.get(name), str) or row.get(name) is False
-        ]
-        if isinstance(row.get("learns"), dict) and row["learns"]["ratio"] > 0.9:
-            found.append(f"{where}, learns: {row['learns']}")
+        for name in ("identity", "odd", "small", "copy", "export", "compile", "learns"):
+            if isinstance(row.get(name), str) or row.get(name) is False:
+                yield *where, MEASURED.get(name, name), brief(str(row[name]))
+        learnt = row.get("learns")
+        if isinstance(learnt, dict) and learnt["ratio"] > 0.9:
+            yield (
+                *where,
+                "learns",
+                f"{learnt['ratio']:.2f} of the loss after {learnt['steps']} steps",
+            )
         if "ended" in row:
-            found.append(f"{where}: {row['ended']}")
-    return found
+            yield *where, "all that follows", row["ended"]
 
 
-def report(rows: list[Row]) -> str:
-    return "\n\n".join(
-        (
-            markdown_table(SUMMARY, summary(rows)),
-            markdown_table(HEADINGS, [cells(row) for row in rows]),
-            "\n".join(f"- {cause}" for cause in causes(rows)),
-        )
-    )
+def brief(cause: str) -> str:
+    """Without the folders of a machine, and without what no table holds."""
+    text = re.sub(r"'?/\S*/site-packages/", "", cause)
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+    return re.sub(r"([*`|_\\])", r"\\\1", text)  # which Markdown and reStructuredText would read
+
+
+def tables(rows: list[Row]) -> dict[str, list[tuple[str, ...]]]:
+    """The tables by name, each with its headings."""
+    return {
+        "summary": [SUMMARY, *summary(rows)],
+        "networks": [HEADINGS, *(cells(row) for row in rows)],
+        "causes": [CAUSES, *causes(rows)],
+    }
 
 
 def main() -> None:
@@ -176,7 +190,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="rows as JSON lines")
-    parser.add_argument("--table", type=Path, help="where to write the table; printed if left out")
+    parser.add_argument("--csv", type=Path, help="a folder for the tables; printed if left out")
     parser.add_argument("--libraries", nargs="+", choices=libraries, default=libraries)
     parser.add_argument("--only", default="", help="a part of the library's and network's name")
     parser.add_argument("--seconds", type=int, default=120, help="CPU seconds for each network")
@@ -195,11 +209,13 @@ def main() -> None:
         with flags.out.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(f"{case.library} {case.name}: {row['wraps']}", flush=True)
-    text = report(read(flags.out))
-    if flags.table is None:
-        print(text)
-    else:
-        flags.table.write_text(text + "\n")
+    made = tables(sorted(read(flags.out), key=lambda row: (row["library"], row["name"])))
+    for name, (headings, *lines) in made.items():
+        if flags.csv is None:
+            print(markdown_table(headings, lines), end="\n\n")
+            continue
+        with (flags.csv / f"backbones-{name}.csv").open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([headings, *lines])
 
 
 if __name__ == "__main__":

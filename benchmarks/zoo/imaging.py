@@ -100,7 +100,11 @@ case(
 )
 case("deepinv", "ICNN", di("ICNN", num_filters=16, num_layers=3), tries=CS)
 case("deepinv", "PatchGANDiscriminator", di("PatchGANDiscriminator", ndf=8))
-case("deepinv", "ESRGANDiscriminator", di("ESRGANDiscriminator", (3, 64, 64), (8, 8)))
+case(
+    "deepinv",
+    "ESRGANDiscriminator",
+    di("ESRGANDiscriminator", img_size=(3, 64, 64), filters=(8, 8)),
+)
 case(
     "deepinv",
     "KernelIdentificationNetwork",
