@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import io
 import time
@@ -246,14 +245,17 @@ def learns(model: OperatorMaskWrapper, batch: int, seconds: float, frozen: bool)
     if frozen:
         model.backbone.eval()
     sizes = dict.fromkeys([(batch, 64), (min(batch, 2), 64), (min(batch, 2), 32), (1, 64)])
-    fits = [(count, side) for count, side in sizes if side >= model.size_rule.least]
-    for size in fits[:-1]:
+    chosen = (batch, 64)
+    for count, side in sizes:
         start = time.process_time()
-        with contextlib.suppress(RuntimeError, ValueError):
-            train(model, *size, 0)
-            if time.process_time() - start < seconds / 10:
-                return train(model, *size, seconds)
-    return train(model, *fits[-1], seconds)
+        try:
+            train(model, count, side, 0)
+        except (RuntimeError, ValueError):  # too few for a norm, or too small for the network
+            continue
+        chosen = count, side
+        if time.process_time() - start < seconds / 10:
+            break
+    return train(model, *chosen, seconds)
 
 
 def train(model: OperatorMaskWrapper, batch: int, side: int, seconds: float) -> Row:
