@@ -50,7 +50,7 @@ HEADINGS = (
 )  # fmt: skip
 CAUSES = ("library", "network", "what", "why")
 MEASURED = {"odd": "odd size", "small": "17x33 pixels"}
-LONGEST = 260  # characters of a cause
+LONGEST = 200  # characters of a cause
 SUMMARY = ("library", "networks", "classes wrapped", "with nothing", "told more", "not wrapped")
 REFUSED = ("refused", "not built", "crashed")
 

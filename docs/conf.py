@@ -32,7 +32,7 @@ html_theme = "furo"
 html_title = f"opmask {release}"
 html_math_renderer = "mathml"  # MathJax would be fetched from a network
 html_static_path = ["_static"]
-html_css_files = ["math.css"]
+html_css_files = ["style.css"]
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {
