@@ -44,8 +44,8 @@ def region_files(
 ) -> list[Path]:
     r"""Pairs photos with the regions in a folder, by their names.
 
-    To `barn.jpg` belongs `barn_mask.png`, or else `barn.png`, which must lie in another folder
-    than the photo; the endings may be those of any pictures.
+    To `barn.jpg` belongs `barn_mask.png`; or else, in another folder than the photo, `barn.png`,
+    or, as in iHarmony4, `barn_1.png` to `barn_1_2.jpg`. The endings may be those of any pictures.
 
     Args:
         photos: The photos.
@@ -77,7 +77,8 @@ def _region_file(
     # Beside the photo itself, its name in another format is another photo.
     beside = os.path.realpath(photo.parent) == os.path.realpath(folder)
     stems = [photo.stem + MASK] if beside else [photo.stem + MASK, photo.stem]
-    for stem in stems:
+    parent = photo.stem.rpartition("_")[0]  # of several composites with one mask
+    for stem in stems if beside else [*stems, parent]:
         if len(found := named.get(stem, [])) > 1:
             raise ValueError(
                 f"{name} must hold one region for {photo}, got {found[0]} and {found[1]}."

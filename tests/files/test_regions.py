@@ -1,5 +1,6 @@
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from opmask.files.regions import (
     boxes_region,
     inverted,
     label_region,
+    region_files,
     soft,
     strokes_region,
     to_region,
@@ -196,3 +198,12 @@ def test_strokes_say_something_only_where_they_are():
         strokes_region(Image.new("L", (2, 2)))
     with pytest.raises(ValueError, match="nothing is painted"):
         strokes_region(Image.new("LA", (2, 2)))
+
+
+def test_composites_of_iharmony4_share_the_mask_of_their_names(tmp_path):
+    for name in ("f1_1.png", "f1_2.png", "f2.png"):
+        (tmp_path / name).touch()
+    photos = [Path("f1_1_4.jpg"), Path("f1_2_4.jpg"), Path("f2.jpg")]
+    assert [f.name for f in region_files(photos, tmp_path)] == ["f1_1.png", "f1_2.png", "f2.png"]
+    with pytest.raises(ValueError, match=r"one for f2_x_y\.jpg: f2_x_y_mask\.png or f2_x_y\.png,"):
+        region_files([Path("f2_x_y.jpg")], tmp_path)
