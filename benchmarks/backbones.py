@@ -158,7 +158,7 @@ def causes(rows: list[Row]) -> Iterator[tuple[str, str, str, str]]:
             if isinstance(row.get(name), str) or row.get(name) is False:
                 yield *where, MEASURED.get(name, name), brief(str(row[name]))
         learnt = row.get("learns")
-        if isinstance(learnt, dict) and learnt["ratio"] > 0.9:
+        if isinstance(learnt, dict) and not learnt["ratio"] <= 0.9:  # or not a number
             yield (
                 *where,
                 "learns",

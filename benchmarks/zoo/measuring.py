@@ -239,7 +239,7 @@ def compiles(model: OperatorMaskWrapper) -> bool | str:
 def learns(model: OperatorMaskWrapper, batch: int, seconds: float, frozen: bool) -> Row:
     """Undoing the darkening of a quadrant: the loss over that at the start, at most by a half.
 
-    Of fewer and then of smaller images, where a step takes more than a tenth of the time or fails.
+    Of fewer and then smaller images, where two steps take more than a fifth of the time or fail.
     The network stays in evaluation mode if it is `frozen`.
     """
     model.train()
@@ -254,7 +254,7 @@ def learns(model: OperatorMaskWrapper, batch: int, seconds: float, frozen: bool)
         except (RuntimeError, ValueError):  # too few for a norm, or too small for the network
             continue
         chosen = count, side
-        if time.process_time() - start < seconds / 10:
+        if time.process_time() - start < seconds / 5:
             break
     return train(model, *chosen, seconds)
 

@@ -460,7 +460,7 @@ case(
     ex("CodeFormer", "CodeFormer", dim_embd=64, n_head=2, n_layers=1),
     tries=[{"example": (1, 3, 512, 512)}],
 )
-for n in ("carn_m", "ninasr_b0", "vdsr", "edsr_r16f64", "carn", "rdn_a", "rcan"):
+for n in ("carn_m", "ninasr_b0", "vdsr", "edsr_r16f64", "carn", "rdn_a"):
     case("torchsr", n, ts(n, scale=2))
 
 
