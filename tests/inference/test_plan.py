@@ -216,8 +216,7 @@ def test_a_closed_gate_stays_closed_at_any_strength():
 def test_the_gates_of_every_prefix_and_depth_stay_as_they_are():
     retoucher = Retoucher(Gated(Gated(Add(RGB, "r")), prefix="x_"))
     model = OperatorMaskWrapper(Toy(1.0, 30.0, 1.0), retoucher, head=OutputHead())
-    outer = torch.sigmoid(torch.tensor(1.0)).item()
-    inner = 0.5 + outer * (1 - 0.5)  # a mask of the outer gate, which weakens it to this
+    outer, inner = torch.sigmoid(torch.tensor([1.0, 30.0])).tolist()  # they multiply
     expected = 0.5 * TANH * outer * inner
     assert red_of(model, strength=0.5) == pytest.approx(expected, abs=HALF)
 
