@@ -162,7 +162,7 @@ def causes(rows: list[Row]) -> Iterator[tuple[str, str, str, str]]:
             yield (
                 *where,
                 "learns",
-                f"{learnt['ratio']:.2f} of the loss after {learnt['steps']} steps",
+                f"{learnt['ratio']:.2f} of the loss is left, steps in the time: {learnt['steps']}",
             )
         if "ended" in row:
             yield *where, "all that follows", row["ended"]
