@@ -200,7 +200,8 @@ def or_bare(
     randomized(model)  # masks at their identity would be equal whatever happened
     try:
         images = [seeded(network, image).image for network in (make(model, image), model)]
-        return bool((images[0] - images[1]).abs().max() < 1e-4)
+        # Compiled, colours are polynomials, which are good to this out of gamut.
+        return bool((images[0] - images[1]).abs().max() < 2e-4)
     except Exception as error:
         bare = tried(lambda m: make(Bare(m).eval(), image)(image) is not None, model)
         return f"{line(error)[:200]} The bare network: {'does' if bare is True else bare[:99]}"
