@@ -23,7 +23,7 @@ from opmask.perturb.engine import change_regions
 from opmask.perturb.filters import check_eight_bit
 from opmask.perturb.records import PerturbationRecord
 from opmask.perturb.regions import present_labels
-from opmask.perturb.sample import Composite, CompositeBatch
+from opmask.perturb.sample import Composite, CompositeBatch, join
 from opmask.perturb.settings import DEFAULT, Settings, draw_for_classes
 
 
@@ -159,9 +159,7 @@ class Perturber:
             self._make(images[part], label_maps[part], numbers[part], size)
             for part in (slice(i, i + count) for i in range(0, len(images), count))
         ]
-        made, real, region, applied = zip(*parts, strict=True)
-        records = tuple(record for some in applied for record in some)
-        return CompositeBatch(torch.cat(made), torch.cat(real), torch.cat(region), records)
+        return join(parts)
 
     def _make(
         self, images: Tensor, label_maps: Tensor, seeds: Sequence[int], size: int | None

@@ -95,6 +95,25 @@ def collate(samples: Sequence[Composite]) -> CompositeBatch:
     return CompositeBatch(composite, real, region, records)
 
 
+def join(batches: Sequence[CompositeBatch]) -> CompositeBatch:
+    r"""One batch of several, in order.
+
+    Args:
+        batches: At least one batch, all of images of one size.
+
+    Returns:
+        The batch of all of them.
+
+    Example:
+        >>> black, region = torch.zeros(1, 3, 4, 6), torch.ones(1, 1, 4, 6)
+        >>> join([CompositeBatch(black, black, region, (None,))] * 2).composite.shape
+        torch.Size([2, 3, 4, 6])
+    """
+    made, real, region, applied = zip(*batches, strict=True)
+    records = tuple(record for some in applied for record in some)
+    return CompositeBatch(torch.cat(made), torch.cat(real), torch.cat(region), records)
+
+
 def _check_picklable(records: tuple[PerturbationRecord | None, ...]) -> None:
     """A data loader would wait for ever for what cannot be pickled."""
     try:

@@ -27,6 +27,7 @@ from opmask.perturb import (
     Perturber,
 )
 from opmask.perturb.degrade import degrade
+from opmask.perturb.sample import join
 from reproduction.flags import flag, share
 from reproduction.small.pool import Packed, listed
 
@@ -113,14 +114,13 @@ def make_batch(images: Tensor, label_maps: Tensor, size: int, mix: Mix, seed: in
 def change(images: Tensor, label_maps: Tensor, seeds: Tensor, lifelike: int) -> CompositeBatch:
     """Composites, the first of them as in life."""
     first, rest = slice(lifelike), slice(lifelike, None)
-    parts = [
-        Perturber(settings)(images[some], label_maps[some], seeds[some])
-        for settings, some in ((LIFELIKE, first), (DEFAULT, rest))
-        if len(seeds[some])
-    ]
-    made, real, region, applied = zip(*parts, strict=True)
-    records = tuple(record for some in applied for record in some)
-    return CompositeBatch(torch.cat(made), torch.cat(real), torch.cat(region), records)
+    return join(
+        [
+            Perturber(settings)(images[some], label_maps[some], seeds[some])
+            for settings, some in ((LIFELIKE, first), (DEFAULT, rest))
+            if len(seeds[some])
+        ]
+    )
 
 
 def leave_untouched(
