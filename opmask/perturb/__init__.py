@@ -20,7 +20,7 @@ from opmask.perturb.filters import (
     apply_filter,
 )
 from opmask.perturb.lab import LabScaling, LabScaling8
-from opmask.perturb.lifelike import ColorTransfer, Light
+from opmask.perturb.light import Light
 from opmask.perturb.records import Perturbation, PerturbationRecord, RegionChange
 from opmask.perturb.regions import choose_regions
 from opmask.perturb.rng import sample_seed
@@ -35,6 +35,7 @@ from opmask.perturb.settings import (
     draw,
     draw_filter,
 )
+from opmask.perturb.transfer import ColorTransfer
 
 __all__ = [
     "CSS_FILTERS",

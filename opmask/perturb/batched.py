@@ -21,7 +21,7 @@ from opmask.perturb.filters import Cube
 from opmask.perturb.filters.batched_lookup import NO_CHANGE, BatchedLookup
 from opmask.perturb.filters.lookup import Pipelines
 from opmask.perturb.lab import LabScaling, LabScaling8
-from opmask.perturb.lifelike import ColorTransfer, Light
+from opmask.perturb.light import Light
 from opmask.perturb.records import RegionChange
 from opmask.perturb.steps import (
     ChangedPixels,
@@ -31,6 +31,7 @@ from opmask.perturb.steps import (
     regionwise_steps,
     true_indices,
 )
+from opmask.perturb.transfer import ColorTransfer
 
 Changes = Sequence[tuple[int, RegionChange]]
 """What is done, and to which photo of a batch."""

@@ -22,8 +22,9 @@ from opmask.perturb.compositing import COMPOSITINGS, RGB_ANTIALIASED, Compositin
 from opmask.perturb.degrade import Degradation, degradation_from_dict
 from opmask.perturb.filters import Cube, Filter
 from opmask.perturb.lab import Factors, LabScaling, LabScaling8
-from opmask.perturb.lifelike import ColorTransfer, Light
+from opmask.perturb.light import Light
 from opmask.perturb.resize import resize_nearest
+from opmask.perturb.transfer import ColorTransfer
 
 
 class Perturbation(Protocol):

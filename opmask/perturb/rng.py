@@ -107,6 +107,16 @@ def uniform(low: float, high: float, rng: Random) -> float:
     return low + (high - low) * rng.random()
 
 
+def rounded(number: float) -> float:
+    r"""A drawn number to four places; C libraries differ in the last ones of logarithms.
+
+    Example:
+        >>> rounded(1 / 3)
+        0.3333
+    """
+    return round(number, 4)
+
+
 def pick(options: Sequence[T], rng: Random) -> T:
     r"""Picks one option, each being as likely.
 

@@ -24,10 +24,11 @@ from opmask.perturb.compositing import LAB8_OPENCV, RGB_ANTIALIASED, RGB_OPENCV,
 from opmask.perturb.degrade import JPEG, draw_degradation
 from opmask.perturb.filters import FILTERS, Filter
 from opmask.perturb.lab import Factors, LabScaling, LabScaling8
-from opmask.perturb.lifelike import draw_light, draw_transfer
+from opmask.perturb.light import draw_light
 from opmask.perturb.records import Perturbation, PerturbationRecord, RegionChange
 from opmask.perturb.regions import choose_labels, present_labels
 from opmask.perturb.rng import make_rng, pick, sample_seed, uniform
+from opmask.perturb.transfer import draw_transfer
 
 SECOND_STAGE_RATE = 0.5
 """How often a second change follows the filter of a region (reference code)."""

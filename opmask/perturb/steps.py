@@ -17,8 +17,9 @@ from torch import Tensor
 from opmask.perturb.filters import Cube, Filter, filter_pipeline
 from opmask.perturb.filters.lookup import Pipelines
 from opmask.perturb.lab import LabScaling, LabScaling8
-from opmask.perturb.lifelike import ColorTransfer, Light
+from opmask.perturb.light import Light
 from opmask.perturb.records import Perturbation, RegionChange
+from opmask.perturb.transfer import ColorTransfer
 
 _REGIONWISE = (Filter, LabScaling, LabScaling8, Cube, Light, ColorTransfer)
 """What changes the pixels of a region by their colours and places, whatever is around it."""

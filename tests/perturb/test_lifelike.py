@@ -16,8 +16,9 @@ from opmask.perturb import (
     RegionChange,
     draw,
 )
-from opmask.perturb.lifelike import LIGHT, draw_light, draw_transfer
+from opmask.perturb.light import LIGHT, draw_light
 from opmask.perturb.rng import make_rng
+from opmask.perturb.transfer import draw_transfer
 
 
 def region(seed=0):
