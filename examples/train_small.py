@@ -46,6 +46,7 @@ from opmask.losses import LPIPS, charbonnier
 from opmask.perturb import sample_seed
 
 SIDE = 256  # of the small copies, in pixels
+SLIGHT = 6 / 255  # an error in RGB that counts as a slight one
 CHECK_STEP, STILL = 200, 0.995  # the share of the untrained loss that is left where nothing moved
 COLUMNS = ("loss", "pixel", "untrained", "gate")
 
@@ -121,9 +122,21 @@ def loss_terms(run: Run, batch: Batch) -> dict[str, Tensor]:
     }
     if weights.inside:
         terms["inside"] = weights.inside * (error * batch.region).mean()
+    if weights.relative:
+        terms["relative"] = weights.relative * relative_error(image, batch).mean()
     if run.perceptual is not None:
         terms["perceptual"] = weights.perceptual * run.perceptual(image, batch.real)
     return terms
+
+
+def relative_error(image: Tensor, batch: Batch) -> Tensor:
+    """How the PSNR of each changed region sees its error, above SLIGHT, (B,); else 0.
+
+    PSNR falls most where what was nearly right is changed, which an average of errors overlooks.
+    """
+    square = (image - batch.real).square().mean(1, keepdim=True) * batch.region
+    mean = square.sum((1, 2, 3)) / batch.region.sum((1, 2, 3)).clamp_min(1)
+    return (mean / SLIGHT**2).log1p()
 
 
 def read_batches(
@@ -135,9 +148,9 @@ def read_batches(
     def make(step: int) -> tuple[int, Batch]:
         number = sample_seed(seed, 0, step)
         generator = torch.Generator().manual_seed(number)
-        chosen = torch.randint(len(photos), (run.hyperparameters.batch_size,), generator=generator)
-        chosen = chosen.to(device)
         size = run.hyperparameters.size(step)
+        count = run.hyperparameters.count(size)
+        chosen = torch.randint(len(photos), (count,), generator=generator).to(device)
         some = images[chosen], labels[chosen]
         return number, make_batch(*some, size, run.hyperparameters.mix, number)
 
@@ -174,7 +187,7 @@ def advance(run: Run, seed: int, batch: Batch, out: Path) -> None:
 def validate(run: Run, validation: Packed, out: Path, device: str) -> str:
     """Scores the averaged weights, and keeps them where they are the best so far."""
     model = run.average.module.eval()
-    prompts, size = ("exact", "unknown"), run.hyperparameters.sizes[-1]
+    prompts, size = ("exact", "unknown"), min(128, max(run.hyperparameters.last))
     rows = score(model, validation, prompts, size=size, device=device)
     found = summarize(rows)
     run.scores.append({"step": run.step, **found, "rank": rank(found)})

@@ -1,17 +1,31 @@
 import pytest
 import torch
+from reproduction.small import muon
 from reproduction.small.muon import DECAY, Muon, orthogonal, split
 from torch import nn
 
+SHAPES = pytest.mark.parametrize("shape", [(12, 40), (40, 12), (16, 16)])
 
-@pytest.mark.parametrize("shape", [(12, 40), (40, 12), (16, 16)])
-def test_an_orthogonal_matrix_keeps_singular_vectors_and_loses_values(shape):
+
+@SHAPES
+def test_an_orthogonal_matrix_keeps_singular_vectors_and_loses_values(monkeypatch, shape):
+    monkeypatch.setattr(muon, "fast_type", lambda device: torch.float32)
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
     inside = u.T @ orthogonal(1e3 * matrix) @ v.T
     values = inside.diagonal()
     assert ((values > 0.6) & (values < 1.3)).all()
-    torch.testing.assert_close(inside, values.diag(), atol=0.02, rtol=0)
+    torch.testing.assert_close(inside, values.diag(), atol=1e-5, rtol=0)
+
+
+@SHAPES
+def test_half_precision_hardly_turns_a_step(monkeypatch, shape):
+    steps = []
+    for kind in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(muon, "fast_type", lambda device, kind=kind: kind)
+        steps.append(orthogonal(torch.randn(shape, generator=torch.Generator().manual_seed(0))))
+    assert steps[1].dtype == torch.float32
+    assert 0 < (steps[1] - steps[0]).norm() < 0.05 * steps[0].norm()
 
 
 def test_a_matrix_without_a_gradient_gets_a_step_of_nothing():

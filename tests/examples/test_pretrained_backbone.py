@@ -14,6 +14,7 @@ from reproduction import data
 from safetensors.torch import save_file
 
 from opmask import OperatorMaskWrapper
+from opmask.backbones import RegionUNet
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +89,19 @@ def test_torchvision_s_vgg16_loads_into_the_encoder(monkeypatch, tmp_path, data_
     assert loaded.keys() == stored.keys()
     assert all(torch.equal(loaded[key], stored[key].float()) for key in stored)
     assert "from 26 of the file's 26 tensors" in capsys.readouterr().out
+
+
+def test_the_packaged_weights_load_by_their_order(capsys):
+    path = pretrained_backbone.find_weights("tu-tf_efficientnet_lite0")
+    encoder = smp.Unet("tu-tf_efficientnet_lite0", encoder_weights=None).encoder.eval()
+    load_encoder(encoder, read_weights(path))
+    assert "from 240 of the file's 296 tensors" in capsys.readouterr().out
+    net = RegionUNet(width=8, trunk="lite0")
+    net.load_trunk(path)
+    image = torch.rand(1, 3, 64, 64)
+    features = encoder((image - net.trunk.mean) / net.trunk.deviation)
+    for ours, theirs in zip(net.trunk(image)[:2], features[2:4], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
 
 
 def test_old_files_without_counts_of_batches_load():

@@ -137,10 +137,28 @@ def test_a_gradient_that_is_not_finite_ends_the_run(run, monkeypatch):
 
 def test_sizes_grow_and_the_rate_rises_and_falls():
     recipe = train_small.Hyperparameters(steps=1000)
-    assert [recipe.size(step) for step in (0, 399, 400, 799, 800)] == [64, 64, 96, 96, 128]
+    assert [recipe.size(step) for step in (0, 499, 500, 799)] == [64, 64, 96, 96]
+    assert [recipe.size(step) for step in range(800, 805)] == [96, 128, 192, 256, 96]
+    assert [recipe.count(size) for size in (64, 128, 192, 256)] == [32, 32, 14, 8]
     assert recipe.rate(0) == pytest.approx(0.01)
     assert recipe.rate(500) == pytest.approx(0.5)
     assert recipe.rate(999) < 1e-5
+
+
+def test_each_size_but_the_last_one_must_end(run, capsys):
+    with pytest.raises(SystemExit):
+        run("--until", "0.3", "0.6")
+    assert "'--until' must say of each of '--sizes' when it ends" in capsys.readouterr().err
+
+
+def test_the_relative_error_counts_ratios_within_the_region_alone():
+    real, region = torch.zeros(3, 3, 4, 4), torch.zeros(3, 1, 4, 4)
+    region[:2, :, :2] = 1
+    image = real + 10 * train_small.SLIGHT * torch.tensor([1.0, 10.0, 5.0]).view(3, 1, 1, 1)
+    image[:, :, 2:] = 1.0  # outside
+    given = batches.Batch(image, real, region, region)
+    found = train_small.relative_error(image, given)
+    torch.testing.assert_close(found, torch.tensor([101.0, 10001.0, 1.0]).log())
 
 
 def test_a_batch_follows_from_its_seed():

@@ -18,19 +18,22 @@ from reproduction.small.batches import Mix
 class Hyperparameters:
     """How the model is trained; each field is a flag, or a group of them."""
 
-    steps: int = flag(7000, "how many steps", type=at_least(1))
-    batch_size: int = flag(32, "composites in a step", type=at_least(1))
+    steps: int = flag(6000, "how many steps", type=at_least(1))
+    batch_size: int = flag(32, "composites in a step of up to 128 px", type=at_least(1))
     sizes: tuple[int, ...] = flag(
-        (64, 96, 128),
+        (64, 96),
         "height and width of the images, in pixels, one after the other",
         type=at_least(16),
-        nargs="+",
+        nargs="*",
     )
     until: tuple[float, ...] = flag(
-        (0.4, 0.8),
-        "the share of the steps after which each size but the last one ends",
-        type=float,
-        nargs="*",
+        (0.5, 0.8), "the share of the steps after which each size ends", type=float, nargs="*"
+    )
+    last: tuple[int, ...] = flag(
+        (96, 128, 192, 256),
+        "sizes of the steps that remain, in turn; larger ones with fewer images",
+        type=at_least(16),
+        nargs="+",
     )
     scenes: int = flag(200, "synthetic scenes beside the photographs", type=at_least(0))
     trunk: str = flag("lite0", "whose features --weights has", choices=("lite0", "alexnet"))
@@ -46,11 +49,27 @@ class Hyperparameters:
     eps: float = flag(0.05, "of the Charbonnier loss, in units of RGB in [0, 1]", type=float)
     inside: float = flag(0.5, "the weight of the loss inside the region, once more", type=float)
     gate: float = flag(0.05, "the weight of what the gate says of the region", type=float)
+    relative: float = flag(
+        0.02, "the weight of the logarithm of the error of each region", type=float
+    )
     perceptual: float = flag(0.0, "the weight of LPIPS (AlexNet)", type=float)
     mix: Mix = field(default_factory=Mix)
 
+    def __post_init__(self) -> None:
+        if len(self.until) not in (len(self.sizes), len(self.sizes) - 1):
+            raise ValueError(
+                "'--until' must say of each of '--sizes' when it ends, of the last one only if "
+                f"'--last' follows, got {len(self.until)} for {len(self.sizes)}."
+            )
+
     def size(self, step: int) -> int:
-        return self.sizes[sum(step / self.steps >= share for share in self.until)]
+        """Height and width of the images of a step."""
+        phase = sum(step / self.steps >= share for share in self.until)
+        return self.sizes[phase] if phase < len(self.sizes) else self.last[step % len(self.last)]
+
+    def count(self, size: int) -> int:
+        """How many composites of a size take the time of a batch, at most a batch."""
+        return max(1, round(self.batch_size * min(1.0, (128 / size) ** 2)))
 
     def rate(self, step: int) -> float:
         """The learning rate, as a share of the highest."""
@@ -85,6 +104,8 @@ def parse(description: str) -> tuple[Options, Hyperparameters]:
     add_flags(parser, Mix, "what a batch holds")
     args = parser.parse_args()
     mix = Mix(**given(args, Mix))
-    return Options(**given(args, Options)), Hyperparameters(
-        **given(args, Hyperparameters), mix=mix
-    )
+    try:
+        hyperparameters = Hyperparameters(**given(args, Hyperparameters), mix=mix)
+    except ValueError as error:
+        parser.error(str(error))
+    return Options(**given(args, Options)), hyperparameters

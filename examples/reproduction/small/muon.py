@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from reproduction.small.network import fast_type
+
 THIN = 8  # rows
 MOMENTUM, DECAY = 0.95, 0.01
 # Jordan's polynomial: five rounds bring singular values from 0.001 to 1 to about 1.
@@ -63,8 +65,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
     if len(matrix) > matrix.shape[1]:
         return orthogonal(matrix.T).T
     a, b, c = COEFFICIENTS
-    x = matrix / (matrix.norm() + 1e-7)
+    x = (matrix / (matrix.norm() + 1e-7)).to(fast_type(matrix.device))
     for _ in range(ROUNDS):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    return x
+    return x.to(matrix.dtype)

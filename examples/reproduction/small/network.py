@@ -32,9 +32,15 @@ def build(width: int, weights: Path | None, trunk: str = "lite0") -> OperatorMas
     )
 
 
-def fast_precision(device: torch.device | str) -> torch.autocast:
+def fast_type(device: torch.device | str) -> torch.dtype:
     """bfloat16 where the processor computes in it; elsewhere it takes thirty times as long."""
-    kind = torch.device(device).type
     # torch.cpu.get_capabilities would be the public way; older PyTorch does not have it.
-    fast = kind != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.autocast(kind, torch.bfloat16, enabled=fast)
+    fast = torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def fast_precision(device: torch.device | str) -> torch.autocast:
+    """Networks in :func:`fast_type`."""
+    kind = torch.device(device).type
+    enabled = fast_type(device) == torch.bfloat16
+    return torch.autocast(kind, torch.bfloat16, enabled=enabled)
