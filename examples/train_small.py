@@ -1,7 +1,7 @@
 """Train a model for photos: one network for photos with and without a region.
 
-    python examples/train_small.py --data ROOT --weights lite0.pth --out runs/small
-    python examples/train_small.py --data ROOT --weights lite0.pth --out runs/clear --clear
+    python examples/train_small.py --data ROOT --out runs/small
+    python examples/train_small.py --data ROOT --out runs/clear --clear
 
 ROOT holds the photographs that `small/photos.csv` lists; `--clear` takes those alone whose
 licence is clear. They are made small once, into `OUT/photos` (or `--photos`), and synthetic scenes
@@ -42,7 +42,7 @@ from tqdm import tqdm
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.files import replacing
-from opmask.losses import LPIPS, charbonnier
+from opmask.losses import charbonnier
 from opmask.perturb import sample_seed
 
 SIDE = 256  # of the small copies, in pixels
@@ -60,7 +60,6 @@ class Run:
     learners: dict[str, Learner]
     average: AveragedModel
     log: Log
-    perceptual: LPIPS | None
     step: int = 0
     scores: list[dict[str, float]] = field(default_factory=list)
 
@@ -75,14 +74,11 @@ class Run:
 def begin(hyperparameters: Hyperparameters, options: Options) -> Run:
     """A new run, or one at the step where it was interrupted."""
     torch.manual_seed(options.seed)
-    model = build(hyperparameters.width, options.weights, hyperparameters.trunk)
+    model = build(hyperparameters.width, hyperparameters.trunk, options.weights)
     model = model.to(options.device, memory_format=torch.channels_last)
     average = make_average(model, hyperparameters.ema, options.device)
-    log, perceptual = Log(options.out / "log.csv", COLUMNS), None
-    if hyperparameters.perceptual:
-        perceptual = LPIPS("alex", weights=options.weights).to(options.device)
-    learners = make_learners(model, hyperparameters)
-    run = Run(hyperparameters, model, learners, average, log, perceptual)
+    log = Log(options.out / "log.csv", COLUMNS)
+    run = Run(hyperparameters, model, make_learners(model, hyperparameters), average, log)
     if options.compile:
         model.backbone.compile()
     if options.resume:
@@ -124,8 +120,6 @@ def loss_terms(run: Run, batch: Batch) -> dict[str, Tensor]:
         terms["inside"] = weights.inside * (error * batch.region).mean()
     if weights.relative:
         terms["relative"] = weights.relative * relative_error(image, batch).mean()
-    if run.perceptual is not None:
-        terms["perceptual"] = weights.perceptual * run.perceptual(image, batch.real)
     return terms
 
 

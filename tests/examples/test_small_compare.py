@@ -32,7 +32,7 @@ def test_runs_are_compared_in_a_table(listed_photos, capsys):
     torch.manual_seed(0)
     packed = listed_photos / "packed"
     pool.pack(pool.Pool(listed_photos, "validation", size=64), packed)
-    model = build(8, None)
+    model = build(8, "none")
     opmask.save(model, listed_photos / "still" / "model.safetensors")
     torch.nn.init.normal_(model.backbone.out.weight)
     opmask.save(model, listed_photos / "moving" / "model.safetensors")

