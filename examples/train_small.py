@@ -42,6 +42,7 @@ from tqdm import tqdm
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.files import replacing
+from opmask.inference.refine import refined_region
 from opmask.losses import charbonnier
 from opmask.perturb import sample_seed
 
@@ -108,7 +109,7 @@ def loss_terms(run: Run, batch: Batch) -> dict[str, Tensor]:
     """The terms of the loss, weighted; in half precision where only the network is concerned."""
     weights, model = run.hyperparameters, run.model
     with fast_precision(batch.composite.device):
-        masks = model.predict(batch.composite, batch.prompt)
+        masks = model.predict(batch.composite, refined_prompt(model, batch, weights.refined))
     image = model.retoucher(batch.composite, masks)
     error = charbonnier(image, batch.real, weights.eps, "none") - weights.eps
     gate = masks["gate"].float().clamp(1e-4, 1 - 1e-4)
@@ -121,6 +122,19 @@ def loss_terms(run: Run, batch: Batch) -> dict[str, Tensor]:
     if weights.relative:
         terms["relative"] = weights.relative * relative_error(image, batch).mean()
     return terms
+
+
+@torch.no_grad()
+def refined_prompt(model: OperatorMaskWrapper, batch: Batch, share: float) -> Tensor:
+    """The region prompts, of which a share of the rough ones are what the gate makes of them."""
+    told = batch.prompt
+    rough = (told > 0).flatten(1).any(1) & (told != batch.region).flatten(1).any(1)
+    evenly = (torch.arange(len(told) + 1, device=told.device) * share).floor().diff() > 0
+    some = (rough & evenly).nonzero()[:, 0]
+    if not some.numel():
+        return told
+    gate = model.predict(batch.composite[some], told[some])["gate"]
+    return told.index_copy(0, some, refined_region(gate, told[some]))
 
 
 def relative_error(image: Tensor, batch: Batch) -> Tensor:

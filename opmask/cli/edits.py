@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from opmask.inference import Edit
     from opmask.inference.explain import Explanation
 
+EXACT = options.RegionOptions(refine=False)
 LARGEST = 2**40  # of files that are checked for being files only
 
 EditFile = Annotated[Path, typer.Argument(metavar="EDIT", help="A file that ends in .opmask.")]
@@ -67,6 +68,14 @@ def explain(
     alpha: options.Alpha = False,
     box: options.Box = None,
     invert: options.Invert = False,
+    refine: options.Refine = None,
+    save_region: Annotated[
+        Path | None,
+        typer.Option(
+            help="A picture to write of the region that the masks are for, such as a refined one; "
+            "--region takes it.",
+        ),
+    ] = None,
     strength: options.Strength = "auto",
     panel: Annotated[Path | None, typer.Option(help="Draw it: a picture to write.")] = None,
     model: options.Model = None,
@@ -78,7 +87,7 @@ def explain(
     as_json: options.Json = False,
 ) -> None:
     """Say what an edit changes in a photo, where, and by how much."""
-    told = options.region_options(region, label, strokes, alpha, box, invert)
+    told = options.region_options(region, label, strokes, alpha, box, invert, refine)
     amount = options.parse_strength(strength)
     planning = region, told, amount, model, work_size, device
     if edit is not None and planning != (None, options.RegionOptions(), "auto", None, 256, None):
@@ -90,21 +99,31 @@ def explain(
         raise ValueError("'--force' must go with --edit, a saved edit of another photo.")
     with _refusing_in_json(photo, as_json):
         check_kinds(photo, edit, names=("PHOTO", "--edit"))
-        check_written({"--panel": panel}, [photo, edit, region, model], overwrite=overwrite)
+        outputs = {"--panel": panel, "--save-region": save_region}
+        check_written(outputs, [photo, edit, region, model], overwrite=overwrite)
 
-        from opmask.cli.harmonizing import Settings, open_photo, plan_one, save_panel
+        from opmask.cli.harmonizing import (
+            Settings,
+            open_photo,
+            plan_one,
+            save_panel,
+            save_region_of,
+        )
         from opmask.inference import Edit
         from opmask.inference.plan import check_options
 
         check_options(amount, work_size)
         picture = open_photo(photo, max_pixels)
         settings = Settings(model, amount, work_size, device, told)
-        document = plan_one(picture, region, settings) if edit is None else Edit.load(edit)
+        notes: list[str] = []
+        document = Edit.load(edit) if edit else plan_one(picture, region, settings, notes)
         with in_words_of_the_command(_of(photo)):
             found = document.explain(picture, force=force)
+        if save_region is not None:
+            save_region_of(document, save_region)
         if panel is not None:
             save_panel(found, panel)
-    typer.echo(_as_json(photo, found) if as_json else "\n".join(found.sentences))
+    typer.echo(_as_json(photo, found) if as_json else "\n".join([*notes, *found.sentences]))
 
 
 def edit_file(
@@ -216,7 +235,8 @@ def paste(
     if save_composite is not None:
         check_out(composite, save_composite, "--save-composite")
     network = load_model(model, guided=True).to(find_device(device))
-    edit = make_plan(network, composite, region, Settings(strength=amount, work_size=work_size))
+    settings = Settings(strength=amount, work_size=work_size, region=EXACT)
+    edit = make_plan(network, composite, region, settings, [])
     write(edit, composite, Job(background, None, out, save_edits, panel))
     if save_composite is not None:
         write_photo(composite, save_composite)

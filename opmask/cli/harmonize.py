@@ -41,6 +41,7 @@ def harmonize_files(
     alpha: options.Alpha = False,
     box: options.Box = None,
     invert: options.Invert = False,
+    refine: options.Refine = None,
     strength: options.Strength = "auto",
     save_edits: Annotated[
         Path | None,
@@ -62,7 +63,7 @@ def harmonize_files(
     as_json: options.Json = False,
 ) -> None:
     """Harmonize photos, with or without the regions that were changed."""
-    told = options.region_options(region, label, strokes, alpha, box, invert)
+    told = options.region_options(region, label, strokes, alpha, box, invert, refine)
     amount = options.parse_strength(strength)
     if frames or any(map(is_clip, photos)):
         if len(photos) > 1:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import filecmp
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,6 +27,7 @@ from opmask.cli.errors import EXPECTED, in_words_of_the_command
 from opmask.cli.options import RegionOptions
 from opmask.cli.photos import EDIT, Job
 from opmask.cli.reporting import Report
+from opmask.color import to_levels
 from opmask.files import replacing
 from opmask.files.decoding import LARGEST
 from opmask.files.exif import upright
@@ -38,7 +41,7 @@ from opmask.inference.panel import draw_panel
 from opmask.inference.plan import check_options
 from opmask.inference.regions import shrink, to_plane
 from opmask.wrapper import OperatorMaskWrapper
-from opmask.wrapper.model import fit_longer_side
+from opmask.wrapper.model import fit_longer_side, resize
 from opmask.wrapper.sizes import SMALLEST
 
 CHANGED = 4
@@ -77,9 +80,10 @@ def harmonize_jobs(jobs: Sequence[Job], settings: Settings, report: Report) -> N
         if network is None:
             network = load_model(settings.model, guided=area is not None).to(place)
         try:
-            edit = make_plan(network, photo, area, settings)
+            notes = [f"{path} was there, and stays." for path in job.kept]
+            edit = make_plan(network, photo, area, settings, notes)
             after = write(edit, photo, job, compile=settings.compile)
-            _report(report, job, photo, after, area, lost)
+            _report(report, job, photo, after, area, [*notes, *photo.remarks, *lost])
         except EXPECTED as error:
             report.failed(job, error)
 
@@ -122,26 +126,44 @@ def _check_same(path: Path, write: Callable[[Path], object]) -> None:
         )
 
 
-def plan_one(photo: Photo, region: Path | None, settings: Settings) -> Edit:
-    """The edit of a photo that is the only one."""
+def plan_one(photo: Photo, region: Path | None, settings: Settings, notes: list[str]) -> Edit:
+    """The edit of a photo that is the only one; `notes` are added to."""
     area = read_region(photo, region, settings.region, settings.work_size)
     place = find_device(settings.device)
     network = load_model(settings.model, guided=area is not None).to(place)
-    return make_plan(network, photo, area, settings)
+    return make_plan(network, photo, area, settings, notes)
 
 
 def make_plan(
-    network: OperatorMaskWrapper, photo: Photo, area: Tensor | None, settings: Settings
+    network: OperatorMaskWrapper,
+    photo: Photo,
+    area: Tensor | None,
+    settings: Settings,
+    notes: list[str],
 ) -> Edit:
-    """The edit of one photo."""
-    edit = plan(
-        network,
-        photo,
-        region=area,
-        strength=settings.strength,
-        work_size=settings.work_size,
-    )
+    """The edit of one photo; what is to be said of its region is added to `notes`."""
+    told = settings.region
+    # What is opaque is exact, even if it is a rectangle.
+    rest = False if told.alpha else "auto"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        edit = plan(
+            network,
+            photo,
+            region=area,
+            refine=rest if told.refine is None else told.refine,
+            strength=settings.strength,
+            work_size=settings.work_size,
+        )
     assert isinstance(edit, Edit)
+    notes += [f"{str(w.message)[0].upper()}{str(w.message)[1:]}" for w in caught]
+    if (
+        area is not None
+        and edit.region is not None
+        and not edit.region.equal(area.to(edit.region))
+    ):
+        share = edit.region.float().clamp_min(0).mean().item()
+        notes.append(f"The region was refined, to {share:.0%} of the photo.")
     return edit
 
 
@@ -218,6 +240,22 @@ def find_device(name: str | None) -> torch.device:
     return torch.device(name)
 
 
+def save_region_of(edit: Edit, path: Path) -> None:
+    """Draws the region that an edit is for, white inside and black outside, as large as its photo.
+
+    Raises:
+        ValueError: If it is for none.
+    """
+    if edit.region is None:
+        raise ValueError(
+            "'--save-region' must go with a region, or an edit that was planned for one."
+        )
+    plane = resize(edit.region.float().clamp_min(0), edit.source.size)
+    picture = Image.fromarray(to_levels(plane)[0, 0].cpu().numpy())
+    with replacing(path) as temporary:
+        picture.save(temporary)
+
+
 def save_panel(explanation: Explanation, path: Path) -> None:
     """Draws what an edit does to a photo."""
     picture = draw_panel(explanation)
@@ -255,7 +293,7 @@ def _report(
     before: Photo,
     after: Photo,
     area: Tensor | None,
-    lost: Sequence[str],
+    notes: Sequence[str],
 ) -> None:
     share = changed_share(before.pixels, after.pixels, before.levels)
     remark = f"{share:.0%} of it visibly changed"
@@ -264,5 +302,4 @@ def _report(
     elif area is not None and bool((area == 1).all()):
         remark += "; all of it is selected, so there is nothing to match it with"
     height, width = after.size
-    notes = [*(f"{path} was there, and stays." for path in job.kept), *before.remarks, *lost]
     report.written(job, remark, notes, width=width, height=height, changed=share)

@@ -39,6 +39,15 @@ Box = Annotated[
 Invert = Annotated[
     bool, typer.Option("--invert", help="The region is what was NOT changed: turn it around.")
 ]
+Refine = Annotated[
+    bool | None,
+    typer.Option(
+        "--refine/--no-refine",
+        help="Make the region finer first: what the model sees was changed in it. Default: do it "
+        "with boxes and strokes, if the model was found fit for it.",
+        show_default=False,
+    ),
+]
 Strength = Annotated[
     str, typer.Option(help="How much of the change to apply: auto, or a number from 0 on.")
 ]
@@ -72,6 +81,7 @@ class RegionOptions:
     alpha: bool = False
     boxes: tuple[tuple[int, int, int, int], ...] = ()
     invert: bool = False
+    refine: bool | None = None
 
     @property
     def needs_file(self) -> bool:
@@ -86,9 +96,10 @@ def region_options(
     alpha: bool = False,
     box: list[str] | None = None,
     invert: bool = False,
+    refine: bool | None = None,
 ) -> RegionOptions:
     """The options of a region, or a refusal of what does not go together."""
-    options = RegionOptions(label, strokes, alpha, tuple(map(_box, box or ())), invert)
+    options = RegionOptions(label, strokes, alpha, tuple(map(_box, box or ())), invert, refine)
     if options.needs_file and region is None:
         name = "--label" if label is not None else "--strokes"
         raise ValueError(f"'{name}' must go with --region, the file that it is about.")
@@ -106,8 +117,9 @@ def region_options(
         told = ["--region", *told]
     if len(told) > 1:
         raise ValueError(f"'{told[0]}' must not go with {', '.join(told[1:])}: tell one region.")
-    if invert and region is None and not told:
-        raise ValueError("'--invert' must go with a region: --region, --box or --alpha.")
+    for name, wanted in ("--invert", invert), ("--refine", refine is not None):
+        if wanted and region is None and not told:
+            raise ValueError(f"'{name}' must go with a region: --region, --box or --alpha.")
     return options
 
 

@@ -30,6 +30,7 @@ ENDINGS = {
     "--out": WRITTEN,
     "--save-edits": (EDIT,),
     "--save-composite": WRITTEN,
+    "--save-region": (".png",),
     "--panel": PANELS,
 }
 """The endings of the files that an option names."""

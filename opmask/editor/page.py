@@ -84,6 +84,7 @@ def stage_view(session: Session, *, fresh: bool = False) -> dict[str, Any]:
         "area": area_uri(layer.area) if chosen and layer.area is not None else None,
         "chosen": chosen and layer.scope == "area",
         "guided": session.model.region,
+        "refines": session.model.region and "gate" in session.model.retoucher.ranges,
         "sentences": explanation.sentences,
         "regions": len(explanation.regions),
     }
@@ -120,13 +121,16 @@ def panel_view(session: Session) -> dict[str, Any]:
     }
 
 
-def act(session: Session, change: Mapping[str, Any]) -> None:
+def act(session: Session, change: Mapping[str, Any]) -> Sequence[str]:
     """Does what a change sent by the page says.
+
+    Returns:
+        What is to be said of it, a sentence each.
 
     Raises:
         ValueError: If it is none that a page sends, or the session refuses it.
     """
-    actions: dict[str, Callable[..., None]] = {
+    actions: dict[str, Callable[..., Sequence[str] | None]] = {
         "set": session.set_control,
         "whole": session.set_whole,
         "scope": session.set_scope,
@@ -141,7 +145,7 @@ def act(session: Session, change: Mapping[str, Any]) -> None:
         raise ValueError(f"a change must name one of {', '.join(actions)}. Reload the page.")
     given = {name: value for name, value in change.items() if name != "action"}
     try:
-        actions[change["action"]](**given)
+        return actions[change["action"]](**given) or ()
     except TypeError as error:
         raise ValueError("a change has wrong arguments. Reload the page.") from error
 
@@ -200,7 +204,7 @@ class Page:
             if not isinstance(changes, list):
                 raise ValueError("a page must send changes. Reload it.")
             for change in changes:
-                act(session, change)
+                tell(act(session, change))
 
         return self.answer(request, work)
 

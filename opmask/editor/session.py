@@ -26,6 +26,7 @@ from opmask.files.pictures import open_picture
 from opmask.files.saving import SUFFIXES, check_writable
 from opmask.inference import Edit, Photo, Source, plan, read_photo, write_photo
 from opmask.inference.explain import NOTICEABLE, SMALLEST_SHARE, Explanation
+from opmask.inference.refine import EMPTY
 from opmask.retouch.pixels import profile_of, shrink_photo, to_stored
 from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.calibration import connected_regions
@@ -172,16 +173,30 @@ class Session:
         """
         self._plan_again(plan(self.model, self.photo, region=open_picture(path)))
 
-    def match_area(self) -> None:
+    def match_area(self, refine: bool = False) -> tuple[str, ...]:
         """Plans anew, told that the chosen area is what was changed.
 
+        Args:
+            refine: Whether of the area only what the model sees was changed is taken; it is the
+                chosen area from then on.
+
+        Returns:
+            What is to be said, a sentence each.
+
         Raises:
-            ValueError: If no area is chosen, or the model takes none.
+            ValueError: If no area is chosen, or the model takes none or has no gate.
         """
         area = self.draft.layer.area
         if area is None or not area.any():
             raise ValueError("no area is chosen. Brush over what was changed first.")
-        self._plan_again(plan(self.model, self.photo, region=area))
+        edit = plan(self.model, self.photo, region=area, refine=bool(refine))
+        assert isinstance(edit, Edit)
+        if not refine or edit.region is None:
+            self._step(Draft(edit))
+            return ()
+        self._step(Draft(edit).within("area", edit.region.float()))
+        same = edit.region.equal(area.to(edit.region))
+        return (EMPTY[0].upper() + EMPTY[1:],) if same else ()
 
     def open_edit(self, path: Path) -> None:
         """Opens a saved edit; its adjustments can be undone one by one.

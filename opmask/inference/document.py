@@ -27,8 +27,8 @@ from opmask.retouch import Retoucher
 
 __all__ = ["load_edit", "save_edit"]
 
-FORMAT = 1
-"""The version of the format that is written, and the latest that is read."""
+FORMAT = 2
+"""The version of the format that is written, and the latest that is read; 1 had no `region`."""
 
 LARGEST = 2**30
 """The largest file that is read, in bytes."""
@@ -65,6 +65,7 @@ class EditAbout(Struct, frozen=True):
     source: SourceAbout
     operators: Annotated[list[OperatorAbout], Meta(min_length=1, max_length=64)]
     adjustments: Annotated[list[AdjustmentAbout], Meta(max_length=10_000)]
+    region: bool = False
 
 
 class _Format(Struct):
@@ -81,14 +82,16 @@ def save_edit(edit: Edit, path: str | Path) -> None:
         SourceAbout(height, width, edit.source.sha256),
         [describe_operator(operator) for operator in edit.retoucher.operators],
         [AdjustmentAbout(a.name, a.strength, a.offset, a.region is not None) for a in adjustments],
+        edit.region is not None,
     )
     text = msgspec.json.encode(about).decode()
     tensors = {f"mask.{name}": mask for name, mask in edit.predicted.items()}
     _check_savable(text, max(edit.size))
-    regions = {f"region.{i}": a.region for i, a in enumerate(adjustments) if a.region is not None}
-    planes = {
-        name: t.detach().cpu().contiguous().clone() for name, t in (tensors | regions).items()
+    regions = {f"region.{i}": a.region for i, a in enumerate(adjustments)} | {
+        "region": edit.region
     }
+    tensors |= {name: region for name, region in regions.items() if region is not None}
+    planes = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     with replacing(path) as temporary:
         save_file(planes, temporary, metadata={"opmask_edit": text})
 
@@ -143,7 +146,7 @@ def _parse(metadata: dict[str, str]) -> EditAbout:
 def _read(file: Any, names: list[str], about: EditAbout) -> dict[str, Tensor]:  # noqa: ANN401
     """The tensors, all of one size and in half precision."""
     regions = [f"region.{i}" for i, a in enumerate(about.adjustments) if a.region]
-    wanted = [f"mask.{name}" for name in names] + regions
+    wanted = [f"mask.{name}" for name in names] + regions + ["region"] * about.region
     found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     if found.keys() != set(wanted):
         odd = min(found.keys() ^ set(wanted))
@@ -179,7 +182,10 @@ def _build(about: EditAbout, retoucher: Retoucher, tensors: dict[str, Tensor]) -
         if a.name is not None and a.name not in masks:
             raise ValueError(f"adjustment {i} names the mask {a.name!r}, which there is not.")
         adjustments.append(Adjustment(a.name, a.strength, a.offset, region))
-    return Edit(masks, retoucher, source, tuple(adjustments))
+    region = tensors["region"] if about.region else None
+    if region is not None:
+        _check_values("region", region, -1.0, 1.0)
+    return Edit(masks, retoucher, source, tuple(adjustments), region)
 
 
 def _check_values(name: str, plane: Tensor, low: float, high: float) -> None:

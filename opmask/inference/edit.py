@@ -101,6 +101,9 @@ class Edit:
         source: The photo that they were predicted for.
         adjustments: What was changed since, in order. :func:`opmask.plan` begins with one where
             the strength is not 1.
+        region: The region that the masks were predicted for, in half precision, with shape
+            :math:`(1, 1, h, w)`: 1 inside, 0 outside, -1 unknown. It is what was told, or what the
+            model refined of it; `None` if nothing was told.
 
     Example:
         >>> import opmask
@@ -117,6 +120,7 @@ class Edit:
     retoucher: Retoucher
     source: Source
     adjustments: tuple[Adjustment, ...] = ()
+    region: Tensor | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -81,6 +81,8 @@ class Explanation:
         labels: Which of `regions` each pixel belongs to, from 1 on, and 0 outside them all,
             ``int64``, with shape :math:`(1, 1, h, w)`.
         size: Height and width of the photo, in pixels.
+        region: What the masks were predicted for, with shape :math:`(1, 1, h, w)`: 1 inside, 0
+            outside, -1 unknown; `None` if nothing was told.
     """
 
     before: Tensor
@@ -90,6 +92,7 @@ class Explanation:
     regions: tuple[ChangedRegion, ...]
     labels: Tensor
     size: tuple[int, int]
+    region: Tensor | None = None
 
     @property
     def distance(self) -> Tensor:
@@ -133,7 +136,8 @@ def compare(edit: Edit, stored: Tensor, profile: bytes | None) -> Explanation:
     beyond = (wanted - after).abs().amax(1, keepdim=True) > 1 / 255
     clipped = beyond & acting(edit.retoucher, masks)
     full = stored.shape[0], stored.shape[1]
-    return Explanation(before, after, change, clipped, *_regions(change, full), full)
+    region = None if edit.region is None else resize(edit.region.to(before), size)
+    return Explanation(before, after, change, clipped, *_regions(change, full), full, region)
 
 
 def _regions(change: Tensor, full: tuple[int, int]) -> tuple[tuple[ChangedRegion, ...], Tensor]:

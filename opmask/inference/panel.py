@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from torch import Tensor
 
 from opmask.color import to_levels
@@ -40,8 +40,9 @@ def draw_panel(explanation: Explanation) -> Image.Image:
         explanation: What :meth:`opmask.Edit.explain` says.
 
     Returns:
-        A picture with the photo before, and after with the largest changed regions numbered; the
-        signed change of L*, a* and b*; the scale of these maps; and the sentences.
+        A picture with the photo before, with a line around the region that was told; and after,
+        with the largest changed regions numbered; the signed change of L*, a* and b*; the scale of
+        these maps; and the sentences.
 
     Example:
         >>> import opmask
@@ -52,6 +53,8 @@ def draw_panel(explanation: Explanation) -> Image.Image:
     seen = explanation.distance > NOTICEABLE
     maps = (explanation.change * seen).split(1, 1)
     cells = [_picture(explanation.before), _picture(explanation.after)]
+    if explanation.region is not None:
+        cells[0] = _around(cells[0], explanation.region)
     cells += [_picture(mask_to_rgb(m, 0.0, LIMIT)) for m in maps]
     width, height = cells[0].size
     _outline(cells[1], explanation)
@@ -86,6 +89,16 @@ def _picture(image: Tensor) -> Image.Image:
     scale = CELL / max(picture.size)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     return picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def _around(picture: Image.Image, region: Tensor) -> Image.Image:
+    """The picture with a line around what is inside of a region: white, with a dark rim."""
+    inside = Image.fromarray((region[0, 0] > 0.5).byte().mul(255).cpu().numpy())
+    inside = inside.resize(picture.size, Image.Resampling.BICUBIC).point(lambda v: 255 * (v > 127))
+    for width, color in (7, INK), (5, PAPER):
+        rim = ImageChops.difference(inside, inside.filter(ImageFilter.MinFilter(width)))
+        picture.paste(color, mask=rim)
+    return picture
 
 
 def _outline(picture: Image.Image, explanation: Explanation) -> None:

@@ -3,7 +3,8 @@ r"""Planning the edit of a photo of any size and kind, with a model that was tra
 Masks, unlike pixels, survive being enlarged: they are predicted on a small copy and applied to the
 photo itself.
 
-Data flow: `photo -> small copy -> model -> masks -> half precision -> Edit -> render -> photo`.
+Data flow: `photo -> small copy, region -> refine -> model -> masks -> half precision -> Edit ->
+render -> photo`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from opmask.files.photo import Photo
 from opmask.files.reading import shorten
 from opmask.inference.edit import LARGEST_MASK, Adjustment, Edit, Source, check_number
+from opmask.inference.refine import check_refine, refined
 from opmask.inference.regions import shrink, to_plane
 from opmask.retouch.pil import as_photo, as_pil
 from opmask.retouch.pixels import Picture, profile_of, shrink_photo, to_stored
@@ -40,6 +42,7 @@ def plan(
     image: Picture,
     *,
     region: Image.Image | np.ndarray | Tensor | None = None,
+    refine: bool | str = "auto",
     strength: float | str = "auto",
     work_size: int = 256,
 ) -> Edit | list[Edit]:
@@ -67,6 +70,11 @@ def plan(
             nothing was changed, and the photo comes back as it is. All 1: everything was changed,
             and the model has nothing to compare with. All -1: the same as `None`, the model finds
             out by itself. Only for models built with `region=True`.
+        refine: Whether the region is made finer first: the model says which part of it was
+            changed, and masks are predicted for that. "auto": where the region is rough, boxes or
+            strokes (:func:`opmask.inference.refine.is_rough`), by models that were found fit for
+            it (`model.calibration.refines`). If the model finds nothing there, the region is taken
+            as it is, with a warning. What came of it is the edit's `region`.
         strength: A factor on the distance of every mask from its identity, so that the output
             moves from the input by about as much: 0 changes nothing, 1 does what the model says.
             "auto" is 1 where a region is given; where the model had to find it, it is what
@@ -80,11 +88,11 @@ def plan(
         The edit; of a tensor with a batch, one for each image.
 
     Raises:
-        TypeError: If `model` predicts no masks, or `image`, `region`, `strength` or
+        TypeError: If `model` predicts no masks, or `image`, `region`, `refine`, `strength` or
             `work_size` is of another kind or data type.
         ValueError: If a mode, shape, range or size is another one, the sizes of region and photo
-            do not fit, the model is blind and a region is given, or its weights or masks are not
-            finite.
+            do not fit, the model is blind and a region is given, it is to refine and has no gate,
+            or its weights or masks are not finite.
 
     Example:
         >>> import opmask
@@ -94,10 +102,10 @@ def plan(
         ((192, 256), (640, 480))
     """
     _check(model, region is not None)
-    check_options(strength, work_size)
+    check_options(strength, work_size, refine)
     if isinstance(image, Image.Image):
         image = as_photo(image)
-    edits = _plans(model, to_stored(image), profile_of(image), region, strength, work_size)
+    edits = _plans(model, to_stored(image), profile_of(image), region, refine, strength, work_size)
     return edits if isinstance(image, Tensor) and image.ndim == 4 else edits[0]
 
 
@@ -106,6 +114,7 @@ def harmonize(
     image: T,
     *,
     region: Image.Image | np.ndarray | Tensor | None = None,
+    refine: bool | str = "auto",
     strength: float | str = "auto",
     work_size: int = 256,
 ) -> T:
@@ -123,6 +132,7 @@ def harmonize(
         model: As for :func:`plan`.
         image: As for :func:`plan`.
         region: As for :func:`plan`.
+        refine: As for :func:`plan`.
         strength: As for :func:`plan`.
         work_size: As for :func:`plan`.
 
@@ -142,9 +152,13 @@ def harmonize(
     """
     if isinstance(image, Image.Image):
         photo = as_photo(image)
-        made = harmonize(model, photo, region=region, strength=strength, work_size=work_size)
+        made = harmonize(
+            model, photo, region=region, refine=refine, strength=strength, work_size=work_size
+        )
         return as_pil(made, image)
-    edits = plan(model, image, region=region, strength=strength, work_size=work_size)
+    edits = plan(
+        model, image, region=region, refine=refine, strength=strength, work_size=work_size
+    )
     if isinstance(edits, Edit):
         return edits.render(image)
     pairs = zip(edits, image, strict=True)  # type: ignore[call-overload]
@@ -169,8 +183,9 @@ def _check(model: OperatorMaskWrapper, guided: bool) -> None:
         )
 
 
-def check_options(strength: float | str, work_size: int) -> None:
-    """Raises unless :func:`harmonize` takes these two."""
+def check_options(strength: float | str, work_size: int, refine: bool | str = "auto") -> None:
+    """Raises unless :func:`harmonize` takes these."""
+    check_refine(refine)
     if isinstance(strength, str):
         if strength != "auto":
             raise ValueError(f"'strength' must be 'auto' or a number, got {strength!r}.")
@@ -199,6 +214,7 @@ def _plans(
     stored: Tensor,
     profile: bytes | None,
     region: Image.Image | np.ndarray | Tensor | None,
+    refine: bool | str,
     strength: float | str,
     work_size: int,
 ) -> list[Edit]:
@@ -211,9 +227,12 @@ def _plans(
     given = None
     if region is not None:
         given = shrink(to_plane(region, full, len(stored)).to(device), size)
+    network = for_inference(model)
     # A size of the model's own, height and width, is the one that its network was made for.
-    own_size = isinstance(model.size, tuple)
-    masks = for_inference(model).predict(small, given, size=None if own_size else size)
+    working = None if isinstance(model.size, tuple) else size
+    if given is not None:
+        given = refined(network, small, given, refine, working)
+    masks = network.predict(small, given, size=working)
     if given is not None:  # nothing is changed but the region, and what its soft edge touches
         near = F.max_pool2d((given != 0).float(), 3, stride=1, padding=1)
         masks = model.retoucher.edit(masks, strength=0, region=1 - near)
@@ -229,7 +248,8 @@ def _plans(
         own = {name: mask[i : i + 1] for name, mask in predicted.items()}
         told = given is not None and bool((given[i] >= 0).any())
         first = _first_adjustment(model, own, strength, told)
-        edits.append(Edit(own, model.retoucher, Source.of(one), first))
+        used = given[i : i + 1].half() if given is not None and told else None
+        edits.append(Edit(own, model.retoucher, Source.of(one), first, used))
     return edits
 
 

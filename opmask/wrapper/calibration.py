@@ -40,6 +40,8 @@ class Calibration:
             :math:`[0, 1)`.
         confidence: The knots: confidences in ascending order, in :math:`[0, 1]`.
         strength: The strength at each knot, in :math:`[0, 1]`.
+        refines: Whether the gate was found fit to make regions that are told roughly finer, as
+            :func:`opmask.plan` then does by itself.
 
     Raises:
         ValueError: If a value is out of its range, the knots do not ascend, there is none, or
@@ -59,6 +61,7 @@ class Calibration:
     threshold: float
     confidence: tuple[float, ...]
     strength: tuple[float, ...]
+    refines: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < 1:

@@ -10,8 +10,19 @@ from PIL import Image
 from torch import nn
 
 import opmask
-from opmask import LAB, Add, Edit, Gated, Mul, OperatorMaskWrapper, Retoucher, cli, plan
-from opmask.backbones import SmallUNet
+from opmask import (
+    LAB,
+    Add,
+    Edit,
+    Gated,
+    Mul,
+    OperatorMaskWrapper,
+    OutputHead,
+    Retoucher,
+    cli,
+    plan,
+)
+from opmask.backbones import RegionUNet, SmallUNet
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +49,9 @@ def run(tmp_path, monkeypatch, model, capsys):
     def run(command, *arguments):
         planned = command == "explain" and "--edit" not in arguments
         if planned or command in ("harmonize", "paste"):
-            arguments = (*arguments, "--model", str(model), "--device", "cpu")
+            arguments = (*arguments, "--device", "cpu")
+            if "--model" not in arguments:
+                arguments = (*arguments, "--model", str(model))
         with pytest.raises(SystemExit) as end:
             cli.main([command, *arguments])
         return end.value.code, *capsys.readouterr()
@@ -55,6 +68,50 @@ def levels(name):
 def saved(run):
     assert run("harmonize", "photo.png", "-o", "out.png", "--save-edits", "a.opmask")[0] == 0
     return Edit.load("a.opmask")
+
+
+def blue_finder(path):
+    """A model that lightens, behind a gate that is open where the photo is blue."""
+    network = RegionUNet(4, 2, width=8, trunk=None)
+    retoucher = Retoucher(Gated(Add(LAB, "l")))
+    model = OperatorMaskWrapper(network, retoucher, region=True, head=OutputHead())
+    with torch.no_grad():  # of the finest features one is blue, and nothing else
+        network.fine[0].weight.zero_()
+        network.fine[0].weight[0, 2, 1, 1] = 1
+        network.out.weight[1, 0] = 40
+        network.out.bias.copy_(torch.tensor([2.0, -10.0]))
+    opmask.save(model, path)
+    return model
+
+
+def test_a_refined_region_is_said_written_and_taken_as_it_is(run, tmp_path):
+    blue = np.zeros((40, 60, 3), np.uint8)
+    blue[10:30, 20:32, 2] = 255
+    Image.fromarray(blue).save("photo.png")
+    blue_finder(tmp_path / "blue.safetensors")
+    told = ["photo.png", "--model", "blue.safetensors", "--box", "15,5,45,35"]
+    _, said, _ = run("explain", *told, "--refine", "--save-region", "r.png", "--panel", "p.png")
+    assert said.startswith("The region was refined, to 10% of the photo.\nRegion 1 (10% of")
+    assert np.array_equal(levels("r.png") > 127, blue[..., 2] > 0)
+    for name, how in ("a", [*told, "--refine"]), ("b", [*told[:3], "--region", "r.png"]):
+        assert run("harmonize", *how, "-o", f"{name}.png")[0] == 0
+    assert np.array_equal(levels("a.png"), levels("b.png"))
+    assert (levels("a.png")[..., 2] != blue[..., 2]).sum() <= 20 * 12
+
+
+def test_a_region_in_which_nothing_is_found_is_taken_as_it_is(run, tmp_path):
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save("photo.png")
+    blue_finder(tmp_path / "blue.safetensors")
+    told = ["photo.png", "--model", "blue.safetensors", "--box", "15,5,45,35", "-o", "out.png"]
+    _, said, _ = run("harmonize", *told, "--refine")
+    assert "The model finds nothing to refine in the region, which is taken as it is." in said
+
+
+def test_there_must_be_a_region_to_refine_or_to_write(run, saved):
+    _, _, error = run("harmonize", "photo.png", "-o", "b.png", "--refine")
+    assert "'--refine' must go with a region" in error
+    _, _, error = run("explain", "photo.png", "--save-region", "r.png")
+    assert "'--save-region' must go with a region, or an edit that was planned for one." in error
 
 
 def test_a_saved_edit_gives_the_picture_to_the_bit(run, saved):

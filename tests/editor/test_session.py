@@ -152,6 +152,26 @@ def test_a_painted_area_can_be_harmonized(session, left):
     assert same(session, told.render(session.photo).pixels)
 
 
+def test_a_refined_area_is_the_area_from_then_on(session, left, monkeypatch):
+    session.paint(left)
+    monkeypatch.setattr("opmask.inference.refine.refined_region", lambda gate, told: told.tril())
+    assert session.match_area(refine=True) == ()
+    told = opmask.plan(session.model, session.photo, region=left, refine=True)
+    assert same(session, told.render(session.photo).pixels)
+    assert session.draft.layer.scope == "area"
+    assert torch.equal(session.draft.layer.area.half(), told.region)
+    session.undo()
+    assert torch.equal(session.draft.layer.area, left)
+
+
+def test_where_there_is_nothing_to_refine_it_is_said(session, left, monkeypatch):
+    session.paint(left)
+    monkeypatch.setattr("opmask.inference.refine.refined_region", lambda gate, told: 0 * told)
+    with pytest.warns(UserWarning, match="finds nothing to refine"):
+        said = session.match_area(refine=True)
+    assert said == ("The model finds nothing to refine in the region, which is taken as it is.",)
+
+
 def test_a_saved_edit_gives_the_same_picture_and_its_steps_are_undone(session, model, photo):
     session.set_control("l_add", "offset", 0.2)
     session.set_whole(0.5)

@@ -164,6 +164,20 @@ def test_each_size_but_the_last_one_must_end(run, capsys):
     assert "'--until' must say of each of '--sizes' when it ends" in capsys.readouterr().err
 
 
+def test_a_share_of_the_rough_prompts_is_refined_by_the_gate():
+    made = batch(2, count=10, untouched=0.0)
+    prompt = made.region.clone()
+    prompt[2:] = 1.0  # all is told to be inside, which it is not
+    prompt[8:] = -1.0
+    model = train_small.build(8, "none")
+    given = train_small.refined_prompt(model, made._replace(prompt=prompt), 0.5)
+    changed = [not torch.equal(a, b) for a, b in zip(given, prompt, strict=True)]
+    assert changed == [False, False, False, True, False, True, False, True, False, False]
+    gate = torch.full_like(given[3], 0.5)  # of an untrained model
+    torch.testing.assert_close(given[3], gate, atol=0.5, rtol=0)
+    assert train_small.refined_prompt(model, made._replace(prompt=prompt), 0.0) is prompt
+
+
 def test_the_relative_error_counts_ratios_within_the_region_alone():
     real, region = torch.zeros(3, 3, 4, 4), torch.zeros(3, 1, 4, 4)
     region[:2, :, :2] = 1

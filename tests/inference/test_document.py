@@ -101,7 +101,7 @@ def mask(tensors, value):
 
 
 SPOILED = {
-    "newer": (lambda a, t: a.update(format=2, opmask="9.0"), "written by opmask 9.0.*Update"),
+    "newer": (lambda a, t: a.update(format=3, opmask="9.0"), "written by opmask 9.0.*Update"),
     "no format": (lambda a, t: a.pop("format"), "missing required field `format`"),
     "size": (lambda a, t: a["source"].update(width=10**9), "'source.width'"),
     "checksum": (lambda a, t: a["source"].update(sha256="../x"), "'source.sha256'"),

@@ -53,6 +53,15 @@ def test_each_region_has_its_box_and_its_sentence(edit, grey):
     assert sorted(said) == ["lighter by 20 L*", "redder by 13 a*"]
 
 
+def test_a_line_goes_around_the_region_that_was_told(gated_model, grey):
+    told = plan(gated_model, grey, region=left(), strength=0, work_size=80).explain(grey)
+    before = np.array(draw_panel(told))[LINE + 6 :, 12:]
+    assert told.region[0, 0].sum() == pytest.approx(48 * 20)
+    white = (before[100] == 255).all(-1)
+    assert white[:90].any()
+    assert not white[100:200].any()
+
+
 def test_what_nobody_notices_is_no_region(edit, grey):
     small = 0.9 * NOTICEABLE / 100
     assert edit.adjust("l_add", offset=small).explain(grey).regions == ()

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import torch
 
-from reproduction.flags import add_flags, at_least, available_device, existing, flag, given
+from reproduction.flags import (
+    add_flags,
+    at_least,
+    available_device,
+    existing,
+    flag,
+    given,
+    share,
+)
 from reproduction.small.batches import Mix
 
 
@@ -18,7 +26,7 @@ from reproduction.small.batches import Mix
 class Hyperparameters:
     """How the model is trained; each field is a flag, or a group of them."""
 
-    steps: int = flag(6000, "how many steps", type=at_least(1))
+    steps: int = flag(5000, "how many steps", type=at_least(1))
     batch_size: int = flag(32, "composites in a step of up to 128 px", type=at_least(1))
     sizes: tuple[int, ...] = flag(
         (64, 96),
@@ -39,7 +47,7 @@ class Hyperparameters:
     trunk: str = flag(
         "lite0", "whose features the network also gets", choices=("lite0", "alexnet", "none")
     )
-    width: int = flag(24, "the width of RegionUNet", type=at_least(1))
+    width: int = flag(32, "the width of RegionUNet", type=at_least(1))
     lr: float = flag(
         2e-3,
         "AdamW's highest learning rate, after a short rise; then it falls to 0 along a cosine",
@@ -50,7 +58,10 @@ class Hyperparameters:
     ema: float = flag(0.998, "the decay of the averaged weights", type=float)
     eps: float = flag(0.05, "of the Charbonnier loss, in units of RGB in [0, 1]", type=float)
     inside: float = flag(0.5, "the weight of the loss inside the region, once more", type=float)
-    gate: float = flag(0.05, "the weight of what the gate says of the region", type=float)
+    gate: float = flag(0.08, "the weight of what the gate says of the region", type=float)
+    refined: float = flag(
+        0.5, "the share of rough regions that are refined by the gate first", type=share
+    )
     relative: float = flag(
         0.02, "the weight of the logarithm of the error of each region", type=float
     )

@@ -112,6 +112,7 @@ function show() {
   if (!stroke) drawArea(value.area);
   stage.dataset.scope = value.scope;
   $(".match").hidden = !value.guided;
+  $(".refine").hidden = !value.refines;
   $(".match").disabled = $(".clear").disabled = !value.chosen;
   tell(value.sentences, value.regions);
 }
@@ -120,7 +121,7 @@ for (const button of element.querySelectorAll(".segments button"))
   button.addEventListener("click", () => setMode(button.dataset.mode));
 split.addEventListener("input", showSplit);
 $(".clear").addEventListener("click", () => send({ action: "clear" }));
-$(".match").addEventListener("click", () => send({ action: "match" }));
+$(".match").addEventListener("click", () => send({ action: "match", refine: $(".refine input").checked }));
 
 frame.addEventListener("pointerdown", (event) => {
   if (event.button !== 0) return;

@@ -1,0 +1,158 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import opmask
+from opmask import RGB, Add, Calibration, Edit, Gated, OperatorMaskWrapper, OutputHead, Retoucher
+from opmask.files.regions import boxes_region
+from opmask.inference.refine import is_rough, refined_region
+
+REFINES = Calibration(0.5, (0.5,), (1.0,), refines=True)
+
+
+class FindsBlue(nn.Module):
+    """Adds to red all over, behind a gate that is open where the photo is blue."""
+
+    def __init__(self):
+        super().__init__()
+        self.logit = nn.Parameter(torch.tensor(2.0))
+        self.regions = []
+
+    def forward(self, x):
+        self.regions.append(x[:, 3:].clone())
+        return torch.cat([self.logit.expand(len(x), 1, *x.shape[2:]), 40 * x[:, 2:3] - 20], 1)
+
+
+def finder(calibration=REFINES):
+    retoucher = Retoucher(Gated(Add(RGB, "r")))
+    model = OperatorMaskWrapper(FindsBlue(), retoucher, region=True, head=OutputHead())
+    model.calibration = calibration
+    model.backbone.regions.clear()  # of the probing passes
+    return model.eval()
+
+
+def photo():
+    """Black with a blue disc, and its place."""
+    place = torch.cartesian_prod(torch.arange(64.0), torch.arange(64.0)) - 30
+    disc = (place.norm(dim=1) < 12).view(64, 64)
+    return torch.stack([0 * disc, 0 * disc, disc]).float(), disc.float()
+
+
+BOX = torch.zeros(64, 64)
+BOX[10:50, 12:48] = 1
+
+
+def strokes():
+    told = torch.full((64, 64), -1.0)
+    told[30, 25:40] = 1
+    told[5:8] = told[10:60, 30:32] = 0
+    told[29:32, 30:32] = 1
+    return told
+
+
+def two_boxes():
+    return torch.from_numpy(boxes_region([(4, 4, 30, 30), (20, 20, 60, 50)], (64, 64)))
+
+
+ROUGH = {
+    "a box": (BOX, True),
+    "overlapping boxes": (two_boxes(), True),
+    "a box at a corner": (BOX.roll((-10, -12), (0, 1)), True),
+    "a box with soft edges": (torch.nn.functional.avg_pool2d(BOX[None], 3, 1, 1)[0], True),
+    "a few pixels": (BOX[::9, ::9], True),
+    "strokes": (strokes(), True),
+    "a disc": (photo()[1], False),
+    "all": (torch.ones(64, 64), False),
+    "nothing": (torch.zeros(64, 64), False),
+    "unknown": (torch.full((64, 64), -1.0), False),
+}
+
+
+@pytest.mark.parametrize("name", ROUGH)
+def test_boxes_and_strokes_are_rough_and_outlines_of_things_are_not(name):
+    region, rough = ROUGH[name]
+    assert is_rough(region[None].float()) is rough
+
+
+@pytest.mark.parametrize("told", [BOX, strokes()], ids=["box", "strokes"])
+def test_masks_are_predicted_for_the_part_that_the_gate_sees(told):
+    model, (image, disc) = finder(), photo()
+    edit = opmask.plan(model, image, region=told)
+    expected = torch.maximum(disc, (told == 1).float() * (told < 0).any()) * (told != 0)
+    torch.testing.assert_close(edit.region[0, 0].float(), expected, atol=1e-3, rtol=0)
+    first, second = model.backbone.regions
+    assert torch.equal(first[0, 0], told)
+    torch.testing.assert_close(second[0, 0], expected)
+
+
+def test_within_a_box_only_what_the_gate_sees_changes():
+    image, disc = photo()
+    after = opmask.harmonize(finder(), image, region=BOX)
+    assert torch.equal((after - image).abs().amax(0) > 0.1, disc == 1)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "told", "refine", "passes"),
+    [
+        (REFINES, BOX, "auto", 2),
+        (REFINES, BOX, False, 1),
+        (REFINES, photo()[1], "auto", 1),
+        (REFINES, photo()[1], True, 2),
+        (replace(REFINES, refines=False), BOX, "auto", 1),
+        (None, BOX, "auto", 1),
+        (None, BOX, True, 2),
+        (REFINES, None, True, 1),
+        (REFINES, torch.zeros(64, 64), True, 1),
+    ],
+)
+def test_by_itself_a_model_refines_what_is_rough_if_it_is_fit_for_it(
+    calibration, told, refine, passes
+):
+    model = finder(calibration)
+    edit = opmask.plan(model, photo()[0], region=told, refine=refine)
+    assert len(model.backbone.regions) == passes
+    assert (edit.region is None) is (told is None)
+
+
+def test_each_photo_of_a_batch_is_refined_by_itself():
+    image, disc = photo()
+    edits = opmask.plan(
+        finder(), torch.stack([image, image]), region=torch.stack([BOX, disc])[:, None]
+    )
+    assert all(torch.equal(edit.region[0, 0].float(), disc) for edit in edits)
+    assert len({edit.predicted["r_add"].sum().item() for edit in edits}) == 1
+
+
+def test_where_the_gate_sees_nothing_the_region_is_taken_as_it_is_and_it_is_said():
+    image = torch.zeros(3, 64, 64)
+    with pytest.warns(UserWarning, match="finds nothing to refine") as caught:
+        edit = opmask.plan(finder(), image, region=BOX)
+    assert torch.equal(edit.region[0, 0].float(), BOX)
+    assert caught[0].filename == __file__
+
+
+def test_soft_edges_stay_soft():
+    told = torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3)
+    finer = refined_region(torch.full_like(told, 0.8), told)
+    torch.testing.assert_close(finer, 0.8 * told)
+
+
+def test_a_model_without_a_gate_cannot_refine():
+    model = OperatorMaskWrapper(opmask.backbones.SmallUNet(4, width=8), region=True).eval()
+    opmask.plan(model, photo()[0], region=BOX)
+    with pytest.raises(ValueError, match="'refine' must be False or 'auto' for a model without"):
+        opmask.plan(model, photo()[0], region=BOX, refine=True)
+
+
+@pytest.mark.parametrize(("refine", "error"), [("yes", ValueError), (1, TypeError)])
+def test_refine_is_yes_no_or_auto(refine, error):
+    with pytest.raises(error, match="'refine' must be 'auto', True or False, got"):
+        opmask.plan(finder(), photo()[0], region=BOX, refine=refine)
+
+
+def test_the_region_is_saved_with_the_edit(tmp_path):
+    edit = opmask.plan(finder(), photo()[0], region=strokes(), refine=False)
+    edit.save(tmp_path / "a.opmask")
+    assert torch.equal(Edit.load(tmp_path / "a.opmask").region, strokes()[None, None].half())
