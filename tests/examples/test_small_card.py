@@ -14,10 +14,10 @@ from reproduction.small.tables import line, share_interval, source, tables
 import opmask
 
 
-def found(gains, confidence=0.8, error=100.0, untouched=False):
+def found(gains, confidence=0.8, error=100.0, untouched=False, groups=("mixed",)):
     """An image with one found region, whose error falls in proportion to the strength."""
     regions = [(confidence, 0.5, np.array(STRENGTHS) * gains)]
-    return ImageRegions(untouched, error, {t: regions for t in calibrate.THRESHOLDS})
+    return ImageRegions(untouched, error, groups, {t: regions for t in calibrate.THRESHOLDS})
 
 
 def row(
@@ -46,7 +46,7 @@ def test_regions_that_harm_get_none():
 
 def test_what_harms_at_low_confidence_and_helps_at_high_is_told_apart():
     images = [found(-30.0, 0.3), found(-20.0, 0.35), found(50.0, 0.8), found(70.0, 0.9)]
-    fitted = calibrate.fit(images)
+    fitted = calibrate.fit(9 * images)
     strengths = np.interp([0.3, 0.9], fitted.confidence, fitted.strength)
     assert strengths.tolist() == [0.0, 1.0]
     assert list(fitted.strength) == sorted(fitted.strength)
@@ -59,6 +59,20 @@ def test_psnr_must_not_fall_though_mse_does():
     assert calibrate.fit(helped + harmed).strength == (0.0,)
 
 
+def test_no_group_may_lose_though_all_together_gain():
+    helped = [found(90.0) for _ in range(9)]
+    harmed = [found(-9.0, groups=("light",)) for _ in range(2)]
+    assert calibrate.fit(helped).strength == (1.0,)
+    assert calibrate.fit(helped + harmed).strength == (0.0,)
+
+
+def test_a_gain_must_be_nearly_sure():
+    gains = np.array([1.0, 2.0, 3.0, 6.0])
+    assert calibrate.surely(gains) == pytest.approx(3 - 1.96 * gains.std() / 2)
+    unsure = [found(60.0), found(60.0), found(-90.0)]
+    assert calibrate.fit(unsure).strength == (0.0,)
+
+
 def test_harm_to_untouched_photos_counts():
     helped = [found(20.0)]
     harmed = [found(-200.0, error=0.0, untouched=True) for _ in range(5)]
@@ -69,15 +83,38 @@ def test_harm_to_untouched_photos_counts():
 def test_gains_are_linear_between_strengths_and_summed_over_the_regions_of_an_image():
     gains = np.array(STRENGTHS) ** 2
     pair = [(0.5, 1.0, 10 * gains), (0.7, 1.0, gains)]
-    images = [ImageRegions(False, 9.0, {0.2: pair}), ImageRegions(True, 0.0, {0.2: []})]
+    images = [
+        ImageRegions(*about, (), {0.2: found})
+        for *about, found in (
+            (False, 9.0, pair),
+            (True, 0.0, []),
+        )
+    ]
     regions = calibrate.regions_at(images, 0.2)
     gained = calibrate.gained_mse(regions, np.array([0.25, 1.0]))
     expected = 10 * np.interp(0.25, STRENGTHS, gains) + gains[-1]
     np.testing.assert_allclose(gained, [expected, 0.0])
 
 
+@pytest.mark.parametrize("helps", [True, False])
+def test_a_model_refines_if_that_makes_composites_better(listed_photos, helps):
+    packed = pool.pack(pool.Pool(listed_photos, "train", size=32), listed_photos / "packed")
+
+    class Worse(torch.nn.Module):
+        """Darkens what it is told is inside; its gate is shut, or open there."""
+
+        def predict(self, image, told, *, size):
+            gate = torch.zeros_like(told) if helps else torch.ones_like(told) * (told == 1)
+            return {"l_add": -0.3 * told.clamp_min(0), "gate": gate}
+
+        def retoucher(self, image, masks):
+            return image + masks["l_add"]
+
+    assert calibrate.refines(Worse(), packed, size=32) is helps
+
+
 def test_a_model_that_finds_nothing_is_calibrated_too():
-    nothing = ImageRegions(False, 10.0, {t: [] for t in calibrate.THRESHOLDS})
+    nothing = ImageRegions(False, 10.0, ("mixed",), {t: [] for t in calibrate.THRESHOLDS})
     assert calibrate.fit([nothing]).strength == (0.0,)
 
 
@@ -87,7 +124,8 @@ def test_found_regions_and_their_errors_are_what_plain_loops_say():
     errors = torch.rand(len(STRENGTHS), 8, 8)
     region = torch.zeros(1, 8, 8)
     region[:, :4, :2] = 1
-    made = calibrate.regions_of_image(False, gate, errors, region)
+    made = calibrate.regions_of_image(False, ("light",), gate, errors, region)
+    assert made.groups == ("light",)
     assert made.error == pytest.approx(errors[0].mean().item())
     assert len(made.regions[0.3]) == 2
     ((confidence, share, gains),) = made.regions[0.5]
@@ -99,7 +137,7 @@ def test_found_regions_and_their_errors_are_what_plain_loops_say():
 
 def test_a_gate_that_is_open_everywhere_is_one_region():
     errors = torch.ones(len(STRENGTHS), 4, 4)
-    made = calibrate.regions_of_image(True, torch.ones(1, 4, 4), errors, torch.zeros(1, 4, 4))
+    made = calibrate.regions_of_image(True, (), torch.ones(1, 4, 4), errors, torch.zeros(1, 4, 4))
     assert [len(found) for found in made.regions.values()] == [1] * len(calibrate.THRESHOLDS)
 
 
