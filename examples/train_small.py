@@ -18,33 +18,27 @@ if __name__ == "__main__":
 
 import json
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from reproduction.checkpoint import Interrupt, Log, load_state, open_run, save_state
-from reproduction.loop import make_average
-from reproduction.small.batches import Batch, gather, make_batch
+from reproduction.checkpoint import open_run
+from reproduction.small.batches import Batch, gather
+from reproduction.small.finding import begin_finding
 from reproduction.small.hyperparameters import Hyperparameters, Options, parse
-from reproduction.small.muon import Muon, split
 from reproduction.small.network import build, fast_precision
 from reproduction.small.pool import Packed, Pool, pack
+from reproduction.small.run import Run, Terms, begin, drawer, train
 from reproduction.small.scoring import rank, score, summarize
-from reproduction.train import Learner
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
-from tqdm import tqdm
 
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.files import replacing
 from opmask.inference.refine import refined_region
 from opmask.losses import charbonnier
-from opmask.perturb import sample_seed
 
 SIDE = 256  # of the small copies, in pixels
 SLIGHT = 6 / 255  # an error in RGB that counts as a slight one
@@ -52,76 +46,23 @@ CHECK_STEP, STILL = 200, 0.995  # the share of the untrained loss that is left w
 COLUMNS = ("loss", "pixel", "untrained", "gate")
 
 
-@dataclass
-class Run:
-    """The model in training and what goes with it."""
-
-    hyperparameters: Hyperparameters
-    model: OperatorMaskWrapper
-    learners: dict[str, Learner]
-    average: AveragedModel
-    log: Log
-    step: int = 0
-    scores: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def parts(self) -> dict[str, object]:
-        parts = {"model": self.model, "average": self.average}
-        for name, learner in self.learners.items():
-            parts |= {name: learner.optimizer, f"{name}_schedule": learner.schedule}
-        return parts
-
-
-def begin(hyperparameters: Hyperparameters, options: Options) -> Run:
-    """A new run, or one at the step where it was interrupted."""
-    torch.manual_seed(options.seed)
-    model = build(hyperparameters.width, hyperparameters.trunk, options.weights)
-    model = model.to(options.device, memory_format=torch.channels_last)
-    average = make_average(model, hyperparameters.ema, options.device)
-    log = Log(options.out / "log.csv", COLUMNS)
-    run = Run(hyperparameters, model, make_learners(model, hyperparameters), average, log)
-    if options.compile:
-        model.backbone.compile()
-    if options.resume:
-        run.step = load_state(options.out, run.parts)
-    log.read(run.step)
-    run.scores = read_scores(options.out, run.step)
-    return run
-
-
-def make_learners(
-    model: OperatorMaskWrapper, hyperparameters: Hyperparameters
-) -> dict[str, Learner]:
-    """Muon for the matrices of a model, AdamW for the rest."""
-    matrices, rest = split([p for p in model.parameters() if p.requires_grad])
-    lr, decay = hyperparameters.lr, hyperparameters.decay
-    optimizers = {
-        "muon": Muon(matrices, hyperparameters.matrix_lr),
-        "adamw": torch.optim.AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=decay),
-    }
-    return {
-        name: Learner(model, optimizer, LambdaLR(optimizer, hyperparameters.rate))
-        for name, optimizer in optimizers.items()
-    }
-
-
-def loss_terms(run: Run, batch: Batch) -> dict[str, Tensor]:
+def loss_terms(model: OperatorMaskWrapper, batch: Batch, recipe: Hyperparameters) -> Terms:
     """The terms of the loss, weighted; in half precision where only the network is concerned."""
-    weights, model = run.hyperparameters, run.model
     with fast_precision(batch.composite.device):
-        masks = model.predict(batch.composite, refined_prompt(model, batch, weights.refined))
+        masks = model.predict(batch.composite, refined_prompt(model, batch, recipe.refined))
     image = model.retoucher(batch.composite, masks)
-    error = charbonnier(image, batch.real, weights.eps, "none") - weights.eps
+    error = charbonnier(image, batch.real, recipe.eps, "none") - recipe.eps
     gate = masks["gate"].float().clamp(1e-4, 1 - 1e-4)
     terms = {
         "pixel": error.mean(),
-        "gate": weights.gate * F.binary_cross_entropy(gate, batch.region),
+        "gate": recipe.gate * F.binary_cross_entropy(gate, batch.region),
     }
-    if weights.inside:
-        terms["inside"] = weights.inside * (error * batch.region).mean()
-    if weights.relative:
-        terms["relative"] = weights.relative * relative_error(image, batch).mean()
-    return terms
+    if recipe.inside:
+        terms["inside"] = recipe.inside * (error * batch.region).mean()
+    if recipe.relative:
+        terms["relative"] = recipe.relative * relative_error(image, batch).mean()
+    untrained = charbonnier(batch.composite, batch.real, recipe.eps) - recipe.eps
+    return Terms(terms, {"untrained": untrained})
 
 
 @torch.no_grad()
@@ -147,62 +88,29 @@ def relative_error(image: Tensor, batch: Batch) -> Tensor:
     return (mean / SLIGHT**2).log1p()
 
 
-def read_batches(
-    run: Run, photos: Packed, device: torch.device, *, seed: int
-) -> Iterator[tuple[int, Batch]]:
-    """The batch of each step to come, with its seed; the next one is made meanwhile."""
-    images, labels = photos.images.to(device), photos.labels.to(device)
+class Validation:
+    """Scores the averaged weights now and then, and keeps those that do best."""
 
-    def make(step: int) -> tuple[int, Batch]:
-        number = sample_seed(seed, 0, step)
-        generator = torch.Generator().manual_seed(number)
-        size = run.hyperparameters.size(step)
-        count = run.hyperparameters.count(size)
-        chosen = torch.randint(len(photos), (count,), generator=generator).to(device)
-        some = images[chosen], labels[chosen]
-        return number, make_batch(*some, size, run.hyperparameters.mix, number)
+    def __init__(self, photos: Packed, recipe: Hyperparameters, options: Options) -> None:
+        self.photos, self.options = photos, options
+        self.size = min(128, max(recipe.last))
+        self.scores: list[dict[str, float]] | None = None
 
-    steps = range(run.step, run.hyperparameters.steps)
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(make, steps.start) if steps else None
-        for step in steps:
-            batch = coming.result()
-            if step + 1 in steps:
-                coming = pool.submit(make, step + 1)
-            yield batch
-
-
-def advance(run: Run, seed: int, batch: Batch, out: Path) -> None:
-    """One step, on a batch that follows from a seed."""
-    terms = loss_terms(run, batch)
-    loss = torch.stack(list(terms.values())).sum()
-    loss.backward()
-    if not torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0).isfinite():
-        raise SystemExit(
-            f"The gradient is not finite in step {run.step} (seed {seed}). The last good state is "
-            f"in {out / 'checkpoint'}. Lower --lr and go on with --resume."
-        )
-    for learner in run.learners.values():
-        learner.step()
-    run.average.update_parameters(run.model)
-    run.step += 1
-    eps = run.hyperparameters.eps
-    untrained = charbonnier(batch.composite, batch.real, eps) - eps
-    values = loss, terms["pixel"], untrained, terms["gate"]
-    run.log.add(run.step, torch.stack(values).tolist())
-
-
-def validate(run: Run, validation: Packed, out: Path, device: str) -> str:
-    """Scores the averaged weights, and keeps them where they are the best so far."""
-    model = run.average.module.eval()
-    prompts, size = ("exact", "unknown"), min(128, max(run.hyperparameters.last))
-    rows = score(model, validation, prompts, size=size, device=device)
-    found = summarize(rows)
-    run.scores.append({"step": run.step, **found, "rank": rank(found)})
-    if run.scores[-1]["rank"] <= min(row["rank"] for row in run.scores):
-        opmask.save(model, out / "model.safetensors")
-    write_json(out / "validation.json", run.scores)
-    return ", ".join(f"{name} {value:.3f}" for name, value in run.scores[-1].items())
+    def __call__(self, run: Run) -> str | None:
+        if run.step == CHECK_STEP:
+            warn_if_still(run)
+        if run.step < run.steps and run.step % self.options.validate_every:
+            return None
+        if self.scores is None:
+            self.scores = read_scores(run.out, run.step - 1)
+        model, prompts = run.average.module.eval(), ("exact", "unknown")
+        rows = score(model, self.photos, prompts, size=self.size, device=self.options.device)
+        found = summarize(rows)
+        self.scores.append({"step": run.step, **found, "rank": rank(found)})
+        if self.scores[-1]["rank"] <= min(row["rank"] for row in self.scores):
+            opmask.save(model, run.out / "model.safetensors")
+        write_json(run.out / "validation.json", self.scores)
+        return ", ".join(f"{name} {value:.3f}" for name, value in self.scores[-1].items())
 
 
 def warn_if_still(run: Run) -> None:
@@ -213,27 +121,6 @@ def warn_if_still(run: Run) -> None:
             f"after {run.step} steps the output is still the input, nearly. Raise --lr or --eps.",
             stacklevel=2,
         )
-
-
-def train(run: Run, photos: Packed, validation: Packed, options: Options) -> None:
-    """All steps, with a validation every now and then."""
-    out, device = options.out, torch.device(options.device)
-    batches = read_batches(run, photos, device, seed=options.seed)
-    steps = run.hyperparameters.steps
-    progress = tqdm(batches, "train", steps, initial=run.step, disable=None)
-    with Interrupt() as interrupt, progress:
-        for seed, batch in progress:
-            advance(run, seed, batch, out)
-            last = run.step == steps
-            if interrupt.asked or last or run.step % options.save_every == 0:
-                run.log.write()
-                save_state(out, run.parts, run.step)
-            if run.step == CHECK_STEP:
-                warn_if_still(run)
-            if last or run.step % options.validate_every == 0:
-                progress.write(validate(run, validation, out, options.device))
-            if interrupt.asked:
-                raise KeyboardInterrupt(f"at step {run.step}. Add --resume to go on")
 
 
 def read_scores(out: Path, step: int) -> list[dict[str, float]]:
@@ -247,20 +134,41 @@ def write_json(path: Path, value: object) -> None:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
+def find(
+    model: OperatorMaskWrapper, photos: Packed, recipe: Hyperparameters, options: Options
+) -> None:
+    """Trains the finder; it has its averaged weights then, and keeps them."""
+    network = model.backbone
+    run = begin_finding(network, photos, recipe, options)
+    train(run, "find", options.save_every)
+    network.finder.load_state_dict(run.average.module.state_dict())
+    network.finder.requires_grad_(False).eval()
+
+
 def main() -> None:
-    options, hyperparameters = parse(__doc__.splitlines()[0])
+    options, recipe = parse(__doc__.splitlines()[0])
     folder = options.photos or options.out / "photos"
     names = ("train", "validation")
     pools = {name: Pool(options.data, name, size=SIDE) for name in names}
     packed = {name: pack(pools[name], folder / name, workers=options.workers) for name in names}
-    settings = asdict(hyperparameters)
+    settings = asdict(recipe)
     shares = settings.pop("mix")  # each is a setting of its own
     settings |= {**shares, "clear": options.clear, "seed": options.seed}
     settings["weights"] = options.weights and options.weights.name
     open_run(options.out, {k: str(v) for k, v in settings.items()}, resume=options.resume)
-    run = begin(hyperparameters, options)
-    photos = gather(packed["train"], hyperparameters.scenes, clear=options.clear)
-    train(run, photos, packed["validation"], options)
+    torch.manual_seed(options.seed)
+    photos = gather(packed["train"], recipe.scenes, clear=options.clear)
+    model = build(recipe.width, recipe.trunk, options.weights, finder=recipe.finding > 0)
+    model = model.to(options.device, memory_format=torch.channels_last)
+    if recipe.finding:
+        find(model, photos, recipe, options)
+    draw = drawer(photos, 0, recipe.shape, recipe.mix, options.seed, options.device)
+    terms = partial(loss_terms, model, recipe=recipe)
+    run = begin(options.out, model, recipe.steps, terms, draw, COLUMNS, recipe, options)
+    if options.compile:
+        model.backbone.compile()
+    validation = Validation(packed["validation"], recipe, options)
+    train(run, "train", options.save_every, validation)
 
 
 if __name__ == "__main__":

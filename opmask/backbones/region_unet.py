@@ -16,12 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opmask.backbones.attention import SelfAttention
 from opmask.backbones.imagenet import AlexNet, Lite0
+from opmask.backbones.segment_finder import SegmentFinder
 from opmask.backbones.small_unet import _block
 
 __all__ = ["RegionUNet"]
 
-HEAD_WIDTH = 32  # channels of an attention head
 TRUNKS: dict[str, type[AlexNet | Lite0]] = {"alexnet": AlexNet, "lite0": Lite0}
 
 
@@ -32,29 +33,6 @@ def _trunk_named(trunk: str | bool | None) -> type[AlexNet | Lite0] | None:
     if name not in TRUNKS:
         raise ValueError(f"'trunk' must be {', '.join(TRUNKS)} or None, got {trunk!r}.")
     return TRUNKS[name]
-
-
-class _Attention(nn.Module):
-    """A transformer block over all places: each looks at all others."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.heads = channels // HEAD_WIDTH
-        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))
-        self.inputs = nn.Linear(channels, 3 * channels, bias=False)
-        self.outputs = nn.Linear(channels, channels)
-        self.mlp = nn.Sequential(
-            nn.Linear(channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, channels)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = x.flatten(2).transpose(1, 2)
-        split = self.inputs(self.norms[0](tokens)).unflatten(2, (3, self.heads, HEAD_WIDTH))
-        query, key, value = split.permute(2, 0, 3, 1, 4)
-        looked = F.scaled_dot_product_attention(query, key, value)
-        tokens = tokens + self.outputs(looked.transpose(1, 2).flatten(2))
-        tokens = tokens + self.mlp(self.norms[1](tokens))
-        return tokens.transpose(1, 2).unflatten(2, x.shape[-2:])
 
 
 class _Comparison(nn.Module):
@@ -92,11 +70,13 @@ class RegionUNet(nn.Module):
             `"alexnet"`, AlexNet's; nobody's if `None`. Their weights, which stay as they are, are
             to be read with :meth:`load_trunk`. `True` is AlexNet and `False` nobody, as in files
             of older models.
+        finder: Whether a :class:`~opmask.backbones.segment_finder.SegmentFinder`, which compares
+            the pieces of the picture, first says where it was changed. It needs a trunk.
 
     Input height and width must be multiples of 16, and at least 32.
 
     Raises:
-        ValueError: If `trunk` is something else.
+        ValueError: If `trunk` is something else, or there is none for a finder.
 
     References:
         | ImageNet Classification with Deep Convolutional Neural Networks (Krizhevsky et al., 2012)
@@ -117,6 +97,7 @@ class RegionUNet(nn.Module):
         *,
         width: int = 24,
         trunk: str | bool | None = "alexnet",
+        finder: bool = False,
     ) -> None:
         super().__init__()
         kind = _trunk_named(trunk)
@@ -125,9 +106,11 @@ class RegionUNet(nn.Module):
             "out_channels": out_channels,
             "width": width,
             "trunk": trunk,
+            "finder": finder,
         }
         widths = [width, 2 * width, 4 * width, 8 * width]
-        planes = in_channels + 1  # the region is two: where it is known, and what it is
+        # The region is two planes: where it is known, and what it is; and what is found is one.
+        planes = in_channels + 1 + finder
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), _block(4 * planes, width))
         pairs = list(pairwise(widths))
         self.down = nn.ModuleList(
@@ -135,11 +118,14 @@ class RegionUNet(nn.Module):
         )
         self.trunk = kind() if kind else None
         found = kind.channels if kind else ()
+        if finder and not found:
+            raise ValueError("'trunk' must be a network for a finder, got None. Name one.")
+        self.finder = SegmentFinder(sum(found)) if finder else None
         self.hints = nn.ModuleList(
             nn.Conv2d(a, b, 1, bias=False) for a, b in zip(found, widths[1:], strict=False)
         )
         self.compare = _Comparison(widths[-1])
-        self.look = nn.Sequential(*(_Attention(widths[-1]) for _ in range(3)))
+        self.look = nn.Sequential(*(SelfAttention(widths[-1]) for _ in range(3)))
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1, bias=False) for a, b in reversed(pairs))
         self.fuse = nn.ModuleList(_block(a, a, padding="replicate") for a, _ in reversed(pairs))
         fine = max(width // 2, 12)  # at full resolution every channel is dear
@@ -169,6 +155,9 @@ class RegionUNet(nn.Module):
         image, region = x[:, :3], x[:, -1:]
         known = (region >= 0).to(x.dtype)
         planes = torch.cat([x[:, :-1], known, known * region], 1)
+        if self.finder is not None:
+            found = self.finder(image, region, self.trunk).sigmoid()
+            planes = torch.cat([planes, found.to(planes.dtype)], 1)
         skips, x = self._encode(planes, image, known, known * region)
         for up, fuse, skip in zip(self.up, self.fuse, reversed(skips), strict=True):
             # 1x1 before enlarging: the same result for a quarter of the work.
@@ -189,4 +178,6 @@ class RegionUNet(nn.Module):
                 hint = self.hints[level](features[level])
                 x = x + F.interpolate(hint, x.shape[-2:], mode="bilinear")
         small = [F.adaptive_avg_pool2d(plane, x.shape[-2:]) for plane in (region, known)]
-        return skips, self.look(self.compare(x, *small))
+        x = self.compare(x, *small)
+        tokens = self.look(x.flatten(2).transpose(1, 2))
+        return skips, tokens.transpose(1, 2).unflatten(2, x.shape[-2:])

@@ -94,7 +94,7 @@ def test_a_network_without_a_trunk_has_none_to_load(tmp_path):
 
 
 def test_it_remembers_its_arguments():
-    arguments = {"in_channels": 7, "out_channels": 6, "width": 8, "trunk": False}
+    arguments = {"in_channels": 7, "out_channels": 6, "width": 8, "trunk": False, "finder": False}
     assert RegionUNet(7, 6, width=8, trunk=False).arguments == arguments
 
 

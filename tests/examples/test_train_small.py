@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 import train_small
 from reproduction.small import batches, pool, scoring
+from reproduction.small import run as small_run
 from reproduction.small.batches import Mix, make_batch
+from reproduction.small.hyperparameters import rate
 
 import opmask
 from opmask.datasets import SyntheticScenes
@@ -20,6 +22,8 @@ QUICK = [
     "--sizes",
     "32",
     "--until",
+    "--finding",
+    "0",
     "--trunk",
     "none",
     "--width",
@@ -86,9 +90,9 @@ def test_a_resumed_run_has_the_weights_of_one_that_was_not_interrupted(run, monk
             raise SystemExit("Interrupted")
         return advance(learner_run, *_)
 
-    advance = train_small.advance
+    advance = small_run.advance
     with monkeypatch.context() as patch:
-        patch.setattr(train_small, "advance", stop)
+        patch.setattr(small_run, "advance", stop)
         with pytest.raises(SystemExit, match="Interrupted"):
             run("--save-every", "2", out="other")
     resumed = run("--resume", out="other")
@@ -96,6 +100,30 @@ def test_a_resumed_run_has_the_weights_of_one_that_was_not_interrupted(run, monk
     torch.testing.assert_close(again["model"], whole["model"], rtol=0, atol=0)
     torch.testing.assert_close(again["average"], whole["average"], rtol=0, atol=0)
     assert len((resumed / "log.csv").read_text().splitlines()) == 5
+
+
+def test_a_finder_learns_first_and_is_resumed_too(run, monkeypatch):
+    flags = ["--finding", "3", "--trunk", "lite0", "--save-every", "2"]
+    whole = opmask.load(run(*flags) / "model.safetensors").state_dict()
+
+    def stop(learner_run, *_):
+        if learner_run.step == where:
+            raise SystemExit("Interrupted")
+        return advance(learner_run, *_)
+
+    advance = small_run.advance
+    for where in 2, 3:
+        with monkeypatch.context() as patch:
+            patch.setattr(small_run, "advance", stop)
+            with pytest.raises(SystemExit, match="Interrupted"):
+                run(*flags, *["--resume"] * (where == 3), out="other")
+    again = opmask.load(run(*flags, "--resume", out="other") / "model.safetensors").state_dict()
+    torch.testing.assert_close(again, whole, rtol=0, atol=0)
+    fresh = train_small.build(8, finder=True).state_dict()
+    assert not torch.equal(
+        whole["backbone.finder.out.weight"], fresh["backbone.finder.out.weight"]
+    )
+    assert (whole["backbone.finder.deviation"] != 1).any()
 
 
 def test_a_run_with_other_settings_is_not_resumed(run):
@@ -139,12 +167,12 @@ def test_a_gradient_that_is_not_finite_ends_the_run(run, monkeypatch):
 
 def test_sizes_grow_and_the_rate_rises_and_falls():
     recipe = train_small.Hyperparameters(steps=1000)
-    assert [recipe.size(step) for step in (0, 499, 500, 799)] == [64, 64, 96, 96]
-    assert [recipe.size(step) for step in range(800, 805)] == [96, 128, 192, 256, 96]
-    assert [recipe.count(size) for size in (64, 128, 192, 256)] == [32, 32, 14, 8]
-    assert recipe.rate(0) == pytest.approx(0.01)
-    assert recipe.rate(500) == pytest.approx(0.5)
-    assert recipe.rate(999) < 1e-5
+    assert [recipe.shape(step) for step in (0, 499, 500)] == [(32, 64), (32, 64), (32, 96)]
+    last = [(32, 96), (32, 128), (14, 192), (8, 256), (32, 96)]
+    assert [recipe.shape(step) for step in range(800, 805)] == last
+    assert rate(0, 1000) == pytest.approx(0.01)
+    assert rate(500, 1000) == pytest.approx(0.5)
+    assert rate(999, 1000) < 1e-5
 
 
 def test_alexnet_must_come_with_its_weights(run, capsys):

@@ -26,7 +26,10 @@ from reproduction.small.batches import Mix
 class Hyperparameters:
     """How the model is trained; each field is a flag, or a group of them."""
 
-    steps: int = flag(5000, "how many steps", type=at_least(1))
+    finding: int = flag(
+        1500, "steps in which the finder alone learns, before the others", type=at_least(0)
+    )
+    steps: int = flag(5000, "how many steps for all else", type=at_least(1))
     batch_size: int = flag(32, "composites in a step of up to 128 px", type=at_least(1))
     sizes: tuple[int, ...] = flag(
         (64, 96),
@@ -74,18 +77,19 @@ class Hyperparameters:
                 f"'--last' follows, got {len(self.until)} for {len(self.sizes)}."
             )
 
-    def size(self, step: int) -> int:
-        """Height and width of the images of a step."""
+    def shape(self, step: int) -> tuple[int, int]:
+        """How many composites a step has, and their height and width, in pixels.
+
+        Large ones are so many as take the time of a batch of 128 px.
+        """
         phase = sum(step / self.steps >= share for share in self.until)
-        return self.sizes[phase] if phase < len(self.sizes) else self.last[step % len(self.last)]
+        size = self.sizes[phase] if phase < len(self.sizes) else self.last[step % len(self.last)]
+        return max(1, round(self.batch_size * min(1.0, (128 / size) ** 2))), size
 
-    def count(self, size: int) -> int:
-        """How many composites of a size take the time of a batch, at most a batch."""
-        return max(1, round(self.batch_size * min(1.0, (128 / size) ** 2)))
 
-    def rate(self, step: int) -> float:
-        """The learning rate, as a share of the highest."""
-        return min(1.0, (step + 1) / 100) * (1 + math.cos(math.pi * step / self.steps)) / 2
+def rate(step: int, steps: int) -> float:
+    """The learning rate, as a share of the highest: it rises fast, and falls along a cosine."""
+    return min(1.0, (step + 1) / 100) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 @dataclass(frozen=True)

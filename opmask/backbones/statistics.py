@@ -1,0 +1,152 @@
+r"""What the colours of each piece of a picture are like: levels, spreads, how they go together.
+
+Filters leave their mark there: lifted blacks, a narrower range, colours that fade or turn.
+
+Data flow: `RGB, labels -> piece_statistics -> a row of numbers for each piece`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from opmask.backbones.superpixels import mean_of_each, places_of
+
+__all__ = ["STATISTICS", "border_shares", "piece_statistics"]
+
+QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+PAIRS = ((0, 1), (0, 2), (1, 2))
+DARK, BRIGHT = 2.5 / 255, 252.5 / 255  # RGB below and above which a channel is at its end
+
+STATISTICS = 87
+"""How many numbers there are of each piece."""
+
+
+def piece_statistics(rgb: Tensor, lab: Tensor, labels: Tensor, count: int) -> Tensor:
+    r"""Statistics of each piece of pictures, and of each picture as a whole.
+
+    They are, in this order: means of LAB; deviations, correlations and slopes of LAB and of RGB;
+    how much of each channel of RGB is at 0 and at 1; mean and deviation of saturation; sharpness
+    of LAB; place and extent; logarithm and root of the area; seven quantiles of each channel of
+    RGB, of LAB and of saturation.
+
+    Args:
+        rgb: The pictures, with shape :math:`(B, 3, H, W)`, in :math:`[0, 1]`.
+        lab: The same in :data:`opmask.LAB`.
+        labels: The number of the piece of each pixel, with shape :math:`(B, H, W)`.
+        count: How many pieces :math:`n` there are.
+
+    Returns:
+        The statistics, with shape :math:`(B, n + 1, 87)`, those of the whole last; 0 of pieces
+        that are empty.
+    """
+    saturation = rgb.amax(1, True) - rgb.amin(1, True)
+    around = F.avg_pool2d(F.pad(lab, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    ends = torch.cat([rgb <= DARK, rgb >= BRIGHT], 1).to(rgb.dtype)
+    planes = (rgb, _products(rgb), lab, _products(lab), ends, saturation, saturation.square())
+    places = _place(rgb)
+    stacked = torch.cat([*planes, (lab - around).abs(), places, places.square()], 1)
+    means, sizes = mean_of_each(stacked, labels, count)
+    means = torch.cat([means, stacked.mean((2, 3))[:, None]], 1)
+    m_rgb, p_rgb, m_lab, p_lab, m_ends, m_sat, s_sat, m_sharp, m_place, s_place = means.split(
+        (3, 6, 3, 6, 6, 1, 1, 3, 2, 2), -1
+    )
+    area = torch.cat([sizes / labels[0].numel(), torch.ones_like(sizes[:, :1])], 1)[..., None]
+    quantiles, some = _quantiles(torch.cat([rgb, lab, saturation], 1), labels, count)
+    found = torch.cat(
+        [
+            *(m_lab, _spread(m_lab, p_lab), _spread(m_rgb, p_rgb), m_ends, m_sat),
+            *(_deviation(s_sat, m_sat), 10 * m_sharp, m_place, _deviation(s_place, m_place)),
+            *(area.clamp_min(1e-4).log(), area.sqrt(), quantiles),
+        ],
+        -1,
+    )
+    return found * some[..., None]
+
+
+def _products(x: Tensor) -> Tensor:
+    """The squares of the channels, and the products of each two."""
+    return torch.cat([x.square(), *(x[:, i : i + 1] * x[:, j : j + 1] for i, j in PAIRS)], 1)
+
+
+def _place(like: Tensor) -> Tensor:
+    """Row and column of each pixel, (B, 2, H, W), in [0, 1]."""
+    height, width = like.shape[-2:]
+    down, across = (
+        (torch.arange(n, device=like.device, dtype=like.dtype) + 0.5) / n for n in (height, width)
+    )
+    grid = torch.stack(torch.meshgrid(down, across, indexing="ij"))
+    return grid.expand(like.shape[0], -1, -1, -1)
+
+
+def _deviation(square: Tensor, mean: Tensor) -> Tensor:
+    return (square - mean.square()).clamp_min(0).sqrt()
+
+
+def _spread(mean: Tensor, products: Tensor) -> Tensor:
+    """Deviations, correlations, and slopes of one channel on another, of three channels."""
+    deviation = _deviation(products[..., :3], mean)
+    together = [
+        products[..., 3 + k] - mean[..., i] * mean[..., j] for k, (i, j) in enumerate(PAIRS)
+    ]
+    correlations = [
+        c / (deviation[..., i] * deviation[..., j] + 1e-4)
+        for c, (i, j) in zip(together, PAIRS, strict=True)
+    ]
+    slopes = [
+        c / (deviation[..., i].square() + 1e-4) for c, (i, _) in zip(together, PAIRS, strict=True)
+    ]
+    return torch.cat([deviation, torch.stack([*correlations, *slopes], -1)], -1)
+
+
+def _quantiles(planes: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Quantiles of each piece and of the whole (B, n + 1, 7 * C), of a quarter of the pixels.
+
+    Also where there are any, (B, n + 1).
+    """
+    batch, channels = planes.shape[:2]
+    values, labels = planes[..., ::2, 1::2].flatten(2), labels[:, ::2, 1::2].flatten(1)
+    ones = values.new_ones(labels.numel())
+    sizes = values.new_zeros(batch * count).index_add(0, places_of(labels, count), ones)
+    sizes = sizes.view(batch, count)
+    # Sorted by piece first: 3 is more than any two values differ by.
+    ordered = (values + 3 * labels[:, None]).sort(-1).values
+    share = values.new_tensor(QUANTILES)
+    first = sizes.cumsum(1) - sizes
+    place = (first[..., None] + share * (sizes[..., None] - 1)).round()
+    place = place.long().clamp(0, labels.shape[1] - 1)
+    taken = ordered.gather(2, place.flatten(1)[:, None].expand(-1, channels, -1))
+    number = torch.arange(count, device=planes.device)[:, None]
+    each = taken.view(batch, channels, count, -1) - 3 * number
+    last = (share * (values.shape[-1] - 1)).round().long()
+    whole = values.sort(-1).values[:, :, None, last]
+    some = torch.cat([sizes > 0, torch.ones_like(sizes[:, :1], dtype=torch.bool)], 1)
+    return torch.cat([each, whole], 2).transpose(1, 2).flatten(2), some
+
+
+def border_shares(labels: Tensor, count: int) -> Tensor:
+    r"""Which share of the border of each piece it has with each other one.
+
+    Args:
+        labels: The number of the piece of each pixel, with shape :math:`(B, H, W)`.
+        count: How many pieces :math:`n` there are.
+
+    Returns:
+        The shares, with shape :math:`(B, n, n)`, each row with the sum 1, or 0 of empty pieces.
+
+    Example:
+        >>> border_shares(torch.tensor([[[0, 1], [0, 2]]]), 3)[0]
+        tensor([[0.0000, 0.5000, 0.5000],
+                [0.5000, 0.0000, 0.5000],
+                [0.5000, 0.5000, 0.0000]])
+    """
+    batch = labels.shape[0]
+    first = torch.arange(batch, device=labels.device).view(-1, 1, 1) * count**2
+    table = torch.zeros(batch * count**2, device=labels.device)
+    for one, other in ((labels[:, 1:], labels[:, :-1]), (labels[..., 1:], labels[..., :-1])):
+        differs = (one != other).flatten().float()
+        for a, b in ((one, other), (other, one)):
+            table = table.index_add(0, (first + a * count + b).flatten(), differs)
+    shares = table.view(batch, count, count)
+    return shares / shares.sum(-1, keepdim=True).clamp_min(1)
