@@ -33,10 +33,10 @@ class SelfAttention(nn.Module):
             nn.Linear(channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, channels)
         )
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Maps (B, N, C) to the same shape."""
+    def forward(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Maps (B, N, C) to the same shape; `bias` (B, heads, N, N) says who looks at whom."""
         split = self.inputs(self.norms[0](tokens)).unflatten(2, (3, self.heads, HEAD_WIDTH))
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        looked = F.scaled_dot_product_attention(query, key, value)
+        looked = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         tokens = tokens + self.outputs(looked.transpose(1, 2).flatten(2))
         return tokens + self.mlp(self.norms[1](tokens))

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from opmask.backbones.attention import SelfAttention
 from opmask.backbones.imagenet import Trunk
-from opmask.backbones.statistics import STATISTICS, border_shares, piece_statistics
+from opmask.backbones.merging import merge
+from opmask.backbones.statistics import STATISTICS, borders, piece_statistics
 from opmask.backbones.superpixels import feature_means, mean_of_each, superpixels
 from opmask.color import LAB
 
@@ -39,7 +40,8 @@ class Pieces(NamedTuple):
             picture as a whole last.
         told: How much of each is told to be inside of the region, and outside, with shape
             :math:`(B, n + 1, 2)`.
-        borders: The share of its border that each has with the others, :math:`(B, n, n)`.
+        borders: What lies between each two, with shape :math:`(B, n, n, 5)`, see
+            :func:`opmask.backbones.statistics.borders`.
     """
 
     labels: Tensor
@@ -56,6 +58,7 @@ class SegmentFinder(nn.Module):
         width: The number of channels, a multiple of 32.
         depth: The number of transformer blocks.
         side: The number of superpixels in a row and in a column.
+        count: How many pieces they are joined into.
         dropout: The share of the channels that are dropped in training.
 
     References:
@@ -80,11 +83,12 @@ class SegmentFinder(nn.Module):
         *,
         width: int = 128,
         depth: int = 4,
-        side: int = 12,
+        side: int = 14,
+        count: int = 96,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.side = side
+        self.side, self.count = side, count
         self.register_buffer("mean", torch.zeros(STATISTICS + features))
         self.register_buffer("deviation", torch.ones(STATISTICS + features))
         self.statistics = nn.Sequential(
@@ -93,7 +97,10 @@ class SegmentFinder(nn.Module):
         self.features = nn.Linear(features, width)
         self.whole = nn.Parameter(torch.zeros(width))
         self.drop = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(*(SelfAttention(width) for _ in range(depth)))
+        self.blocks = nn.ModuleList(SelfAttention(width) for _ in range(depth))
+        self.borders = nn.Sequential(
+            nn.Linear(6, 32), nn.SiLU(), nn.Linear(32, self.blocks[0].heads)
+        )
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, 1)
         nn.init.zeros_(self.out.weight)
@@ -117,9 +124,10 @@ class SegmentFinder(nn.Module):
         if planes.shape[-2:] != (SIZE, SIZE):
             planes = F.interpolate(planes, (SIZE, SIZE), mode="bilinear", antialias=True)
         rgb, told = planes[:, :3].clamp(0, 1), planes[:, 3:]
-        lab, count = LAB.from_rgb(rgb), self.side**2
+        lab, count = LAB.from_rgb(rgb), self.count
         # Found at half the size, which is precise enough for a quarter of the work.
-        labels = superpixels(F.avg_pool2d(lab, 2), self.side)
+        half = F.avg_pool2d(lab, 2)
+        labels = merge(half, superpixels(half, self.side), self.side**2, count)
         labels = labels.repeat_interleave(2, 1).repeat_interleave(2, 2)
         tokens = [piece_statistics(rgb, lab, labels, count)]
         for feature in trunk(rgb.to(next(trunk.parameters()).dtype)):
@@ -127,7 +135,7 @@ class SegmentFinder(nn.Module):
             tokens.append(torch.cat([means, feature.float().mean((2, 3))[:, None]], 1))
         inside, _ = mean_of_each(told, labels, count)
         inside = torch.cat([inside, told.mean((2, 3))[:, None]], 1)
-        return Pieces(labels, torch.cat(tokens, -1), inside, border_shares(labels, count))
+        return Pieces(labels, torch.cat(tokens, -1), inside, borders(lab, labels, count))
 
     def logits(self, pieces: Pieces) -> Tensor:
         r"""How likely it is that each piece was changed, as logits, with shape :math:`(B, n)`."""
@@ -136,15 +144,29 @@ class SegmentFinder(nn.Module):
         if self.training:
             tokens = tokens + 0.1 * torch.randn_like(tokens)
         own, features = tokens[..., :STATISTICS], tokens[..., STATISTICS:]
-        told = torch.cat([pieces.told, _around(pieces.told, pieces.borders)], -1)
+        lengths = pieces.borders[..., 0]
+        shares = lengths / lengths.sum(-1, keepdim=True).clamp_min(1)
+        told = torch.cat([pieces.told, _around(pieces.told, shares)], -1)
         unknown = 1 - pieces.told.sum(-1, keepdim=True)
-        compared = own - own[:, -1:], own - _around(own, pieces.borders)
+        compared = own - own[:, -1:], own - _around(own, shares)
         precision = self.out.weight.dtype
         described = torch.cat([own, *compared, told, unknown], -1).to(precision)
         x = self.drop(self.statistics(described) + self.features(features.to(precision)))
         x = torch.cat([x[:, :-1], x[:, -1:] + self.whole], 1)
-        x = self.norm(self.blocks(x))
-        return self.out(x)[:, :-1, 0]
+        bias = self._bias(pieces.borders).to(precision)
+        for block in self.blocks:
+            x = block(x, bias)
+        return self.out(self.norm(x))[:, :-1, 0]
+
+    def _bias(self, between: Tensor) -> Tensor:
+        """By how much more a piece looks at those that it touches, (B, heads, n + 1, n + 1)."""
+        touching = (between[..., :1] > 0).to(between.dtype)
+        scaled = between * between.new_tensor([0.0, 4.0, 4.0, 4.0, 4.0])
+        length = between[..., :1].log1p() / 3
+        found = self.borders(
+            torch.cat([touching, length, scaled[..., 1:]], -1).to(self.out.weight.dtype)
+        )
+        return F.pad((found * touching).permute(0, 3, 1, 2), (0, 1, 0, 1))
 
     def forward(self, image: Tensor, region: Tensor, trunk: Trunk) -> Tensor:
         """Logits for each pixel, with shape (B, 1, H, W), see :meth:`pieces`."""
@@ -159,6 +181,6 @@ class SegmentFinder(nn.Module):
         return F.interpolate(plane, size, mode="bilinear")
 
 
-def _around(values: Tensor, borders: Tensor) -> Tensor:
-    """The mean of the neighbours of each piece; of the whole itself."""
-    return torch.cat([borders @ values[:, :-1], values[:, -1:]], 1)
+def _around(values: Tensor, shares: Tensor) -> Tensor:
+    """The mean of the neighbours of each piece, by their shares; of the whole itself."""
+    return torch.cat([shares @ values[:, :-1], values[:, -1:]], 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from opmask.backbones.superpixels import mean_of_each, places_of
 
-__all__ = ["STATISTICS", "border_shares", "piece_statistics"]
+__all__ = ["STATISTICS", "borders", "piece_statistics"]
 
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 PAIRS = ((0, 1), (0, 2), (1, 2))
@@ -125,28 +125,36 @@ def _quantiles(planes: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tens
     return torch.cat([each, whole], 2).transpose(1, 2).flatten(2), some
 
 
-def border_shares(labels: Tensor, count: int) -> Tensor:
-    r"""Which share of the border of each piece it has with each other one.
+def borders(lab: Tensor, labels: Tensor, count: int) -> Tensor:
+    r"""What lies between each two pieces of a picture that touch.
 
     Args:
+        lab: The picture in :data:`opmask.LAB`, with shape :math:`(B, 3, H, W)`.
         labels: The number of the piece of each pixel, with shape :math:`(B, H, W)`.
         count: How many pieces :math:`n` there are.
 
     Returns:
-        The shares, with shape :math:`(B, n, n)`, each row with the sum 1, or 0 of empty pieces.
+        For the pieces :math:`i` and :math:`j`, with shape :math:`(B, n, n, 5)`: how many pairs of
+        neighbouring pixels lie one in each; by how much LAB is higher in :math:`i` than in
+        :math:`j` there, on average; and the mean of the sum of these steps without their signs. 0
+        where pieces do not touch.
 
     Example:
-        >>> border_shares(torch.tensor([[[0, 1], [0, 2]]]), 3)[0]
-        tensor([[0.0000, 0.5000, 0.5000],
-                [0.5000, 0.0000, 0.5000],
-                [0.5000, 0.5000, 0.0000]])
+        >>> lab = torch.tensor([0.0, 0.2, 0.5]).expand(1, 3, 1, 3)
+        >>> borders(lab, torch.tensor([[[0, 1, 1]]]), 2)[0, 1, 0].round(decimals=2)
+        tensor([1.0000, 0.2000, 0.2000, 0.2000, 0.6000])
     """
     batch = labels.shape[0]
     first = torch.arange(batch, device=labels.device).view(-1, 1, 1) * count**2
-    table = torch.zeros(batch * count**2, device=labels.device)
-    for one, other in ((labels[:, 1:], labels[:, :-1]), (labels[..., 1:], labels[..., :-1])):
-        differs = (one != other).flatten().float()
-        for a, b in ((one, other), (other, one)):
-            table = table.index_add(0, (first + a * count + b).flatten(), differs)
-    shares = table.view(batch, count, count)
-    return shares / shares.sum(-1, keepdim=True).clamp_min(1)
+    table = lab.new_zeros(batch * count**2, 5)
+    below = labels[:, 1:], labels[:, :-1], lab[:, :, 1:] - lab[:, :, :-1]
+    beside = labels[..., 1:], labels[..., :-1], lab[..., 1:] - lab[..., :-1]
+    for one, other, step in below, beside:
+        differs = (one != other).to(lab.dtype)[:, None]
+        size = step.abs().sum(1, keepdim=True)
+        for a, b, sign in (one, other, 1), (other, one, -1):
+            values = torch.cat([torch.ones_like(size), sign * step, size], 1) * differs
+            at = (first + a * count + b).flatten()
+            table = table.index_add(0, at, values.permute(0, 2, 3, 1).reshape(-1, 5))
+    pairs = table.view(batch, count, count, 5)
+    return torch.cat([pairs[..., :1], pairs[..., 1:] / pairs[..., :1].clamp_min(1)], -1)

@@ -7,8 +7,9 @@ import torch
 from opmask import LAB
 from opmask.backbones import RegionUNet
 from opmask.backbones.imagenet import Lite0
+from opmask.backbones.merging import merge
 from opmask.backbones.segment_finder import SegmentFinder
-from opmask.backbones.statistics import STATISTICS, border_shares, piece_statistics
+from opmask.backbones.statistics import STATISTICS, borders, piece_statistics
 from opmask.backbones.superpixels import feature_means, mean_of_each, superpixels
 
 
@@ -34,9 +35,9 @@ def trunk():
     return Lite0().eval()
 
 
-def finder(**options):
+def finder():
     torch.manual_seed(0)
-    built = SegmentFinder(sum(Lite0.channels), width=32, depth=2, side=4, **options)
+    built = SegmentFinder(sum(Lite0.channels), width=32, depth=2, side=4, count=16)
     torch.nn.init.normal_(built.out.weight)
     return built.eval()
 
@@ -121,10 +122,48 @@ def test_what_is_clipped_is_counted():
     assert found[0, 0, 21:27].tolist() == [0.5, 0, 0, 0, 0, 0.25]
 
 
-def test_shares_of_borders_are_those_of_pairs_of_neighbours():
+def test_between_pieces_are_the_pairs_of_neighbours_and_the_steps_from_one_to_the_other():
     labels = torch.tensor([[[0, 0, 1], [2, 2, 1]]])
-    expected = torch.tensor([[0, 1 / 3, 2 / 3], [1 / 2, 0, 1 / 2], [2 / 3, 1 / 3, 0]])
-    torch.testing.assert_close(border_shares(labels, 3)[0], expected)
+    lab = torch.zeros(1, 3, 2, 3)
+    lab[0, 0] = torch.tensor([[0.1, 0.2, 0.6], [0.5, 0.4, 0.7]])
+    found = borders(lab, labels, 3)[0]
+    assert found[..., 0].tolist() == [[0, 1, 2], [1, 0, 1], [2, 1, 0]]
+    steps = torch.tensor([[0.0, -0.4, -0.3], [0.4, 0.0, 0.3], [0.3, -0.3, 0.0]])
+    torch.testing.assert_close(found[..., 1], steps)
+    torch.testing.assert_close(found[..., 4], steps.abs())
+    assert not found[..., 2:4].any()
+
+
+def joined(lab, labels, count, left):
+    """The same as `merge` by plain loops, of one picture."""
+    lab = lab.numpy() * np.array([1, 1.28, 1.28])[:, None, None]
+    labels = labels.numpy().copy()
+    while len(np.unique(labels)) > left:
+        pairs = set()
+        for a, b in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
+            pairs |= {tuple(sorted(p)) for p in zip(a.flat, b.flat, strict=True) if p[0] != p[1]}
+        costs = {}
+        for i, j in sorted(pairs):
+            x, y = lab[:, labels == i], lab[:, labels == j]
+            weight = x.shape[1] * y.shape[1] / (x.shape[1] + y.shape[1])
+            costs[i, j] = weight * ((x.mean(1) - y.mean(1)) ** 2).sum()
+        i, j = min(costs, key=costs.get)
+        labels[labels == j] = i
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+
+
+def test_pieces_are_joined_as_by_plain_loops_each_picture_by_itself():
+    lab = LAB.from_rgb(picture(2, 24))
+    labels = superpixels(lab, 4)
+    labels[1][labels[1] > 11] = 0  # of which some are empty
+    found = merge(lab, labels, 16, 9)
+    for one, plain, own in zip(lab, labels, found, strict=True):
+        assert np.array_equal(own, joined(one, plain, 16, 9))
+
+
+def test_where_few_enough_pieces_are_there_none_are_joined():
+    labels = torch.tensor([[[0, 3], [0, 5]]])
+    assert merge(torch.rand(1, 3, 2, 2), labels, 6, 4).tolist() == [[[0, 1], [0, 2]]]
 
 
 def test_a_finder_says_the_same_of_a_picture_in_any_batch(trunk):
