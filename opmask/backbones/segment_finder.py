@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from opmask.backbones.attention import SelfAttention
+from opmask.backbones.attention import HEAD_WIDTH, SelfAttention
 from opmask.backbones.imagenet import Trunk
 from opmask.backbones.merging import merge
 from opmask.backbones.statistics import STATISTICS, borders, piece_statistics
@@ -99,7 +99,7 @@ class SegmentFinder(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(SelfAttention(width) for _ in range(depth))
         self.borders = nn.Sequential(
-            nn.Linear(6, 32), nn.SiLU(), nn.Linear(32, self.blocks[0].heads)
+            nn.Linear(6, 32), nn.SiLU(), nn.Linear(32, width // HEAD_WIDTH)
         )
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, 1)
