@@ -127,15 +127,15 @@ class SegmentFinder(nn.Module):
         lab, count = LAB.from_rgb(rgb), self.count
         # Found at half the size, which is precise enough for a quarter of the work.
         half = F.avg_pool2d(lab, 2)
-        labels = merge(half, superpixels(half, self.side), self.side**2, count)
-        labels = labels.repeat_interleave(2, 1).repeat_interleave(2, 2)
+        coarse = merge(half, superpixels(half, self.side), self.side**2, count)
+        labels = coarse.repeat_interleave(2, 1).repeat_interleave(2, 2)
         tokens = [piece_statistics(rgb, lab, labels, count)]
         for feature in trunk(rgb.to(next(trunk.parameters()).dtype)):
             means = feature_means(feature.float(), labels, count)
             tokens.append(torch.cat([means, feature.float().mean((2, 3))[:, None]], 1))
         inside, _ = mean_of_each(told, labels, count)
         inside = torch.cat([inside, told.mean((2, 3))[:, None]], 1)
-        return Pieces(labels, torch.cat(tokens, -1), inside, borders(lab, labels, count))
+        return Pieces(labels, torch.cat(tokens, -1), inside, borders(half, coarse, count))
 
     def logits(self, pieces: Pieces) -> Tensor:
         r"""How likely it is that each piece was changed, as logits, with shape :math:`(B, n)`."""

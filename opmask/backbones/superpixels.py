@@ -11,7 +11,7 @@ from torch import Tensor
 
 __all__ = ["feature_means", "mean_of_each", "places_of", "superpixels"]
 
-ROUNDS = 4
+ROUNDS = 3
 FAR = 1e4  # from everything, as the centres of pieces beyond the border are
 
 
