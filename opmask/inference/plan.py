@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from opmask.files.photo import Photo
 from opmask.files.reading import shorten
 from opmask.inference.edit import LARGEST_MASK, Adjustment, Edit, Source, check_number
-from opmask.inference.refine import check_refine, refined
+from opmask.inference.refine import refined
 from opmask.inference.regions import shrink, to_plane
 from opmask.retouch.pil import as_photo, as_pil
 from opmask.retouch.pixels import Picture, profile_of, shrink_photo, to_stored
@@ -185,7 +185,10 @@ def _check(model: OperatorMaskWrapper, guided: bool) -> None:
 
 def check_options(strength: float | str, work_size: int, refine: bool | str = "auto") -> None:
     """Raises unless :func:`harmonize` takes these."""
-    check_refine(refine)
+    if isinstance(refine, str) and refine != "auto":
+        raise ValueError(f"'refine' must be 'auto', True or False, got {refine!r}.")
+    if not isinstance(refine, bool | str):
+        raise TypeError(f"'refine' must be 'auto', True or False, got {type(refine).__name__}.")
     if isinstance(strength, str):
         if strength != "auto":
             raise ValueError(f"'strength' must be 'auto' or a number, got {strength!r}.")

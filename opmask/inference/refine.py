@@ -16,7 +16,7 @@ from torch import Tensor
 
 from opmask.wrapper import OperatorMaskWrapper
 
-__all__ = ["check_refine", "is_rough", "refined", "refined_region"]
+__all__ = ["is_rough", "refined", "refined_region"]
 
 EMPTY = "the model finds nothing to refine in the region, which is taken as it is."
 """What is said where the gate stays shut."""
@@ -80,14 +80,6 @@ def is_rough(region: Tensor) -> bool:
     four = padded[:, 1:, 1:] + padded[:, :-1, 1:] + padded[:, 1:, :-1] + padded[:, :-1, :-1]
     turns = ((four == 1) | (four == 3)).sum()
     return bool(turns == 4 or length >= STRAIGHT * turns)  # four turns are one box of any size
-
-
-def check_refine(refine: bool | str) -> None:
-    """Raises unless :func:`opmask.plan` takes it."""
-    if isinstance(refine, str) and refine != "auto":
-        raise ValueError(f"'refine' must be 'auto', True or False, got {refine!r}.")
-    if not isinstance(refine, bool | str):
-        raise TypeError(f"'refine' must be 'auto', True or False, got {type(refine).__name__}.")
 
 
 def refined(
