@@ -94,6 +94,18 @@ def test_a_painted_area_confines_a_change(opened, tmp_path):
     assert abs((edited - photo)[:, 60:]).mean() < 30
 
 
+def test_a_rough_area_is_refined_and_shown(opened):
+    opened.click("[data-mode=brush]")
+    opened.drag(".frame", (0.1, 0.1), (0.45, 0.9))
+    opened.wait("!document.querySelector('.match').disabled")
+    area = "document.querySelector('canvas.area').toDataURL()"
+    painted = opened.js(area)
+    opened.click(".refine input")
+    changes(opened, lambda: opened.click(".match"))
+    opened.wait(f"{area} !== {json.dumps(painted)}")
+    assert opened.js("document.querySelector('.stage').dataset.scope") == "area"
+
+
 def test_a_mask_tells_where_and_its_region_is_picked(opened, tmp_path):
     mask = np.zeros((60, 80), np.uint8)
     mask[:, :40] = 255
