@@ -30,6 +30,12 @@ SIZE = 128
 LARGEST = 6.0
 """Deviations from the mean beyond which a statistic counts as so many."""
 
+NOISE = 0.1
+"""What is added to statistics in training, in their deviations."""
+
+BLIND = 0.25
+"""The share of pictures of which the features are withheld in training."""
+
 
 class Pieces(NamedTuple):
     r"""The pieces of pictures.
@@ -85,7 +91,7 @@ class SegmentFinder(nn.Module):
         depth: int = 4,
         side: int = 14,
         count: int = 96,
-        dropout: float = 0.1,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.side, self.count = side, count
@@ -142,8 +148,10 @@ class SegmentFinder(nn.Module):
         tokens = (pieces.tokens - self.mean.float()) / self.deviation.float()
         tokens = tokens.clamp(-LARGEST, LARGEST)
         if self.training:
-            tokens = tokens + 0.1 * torch.randn_like(tokens)
+            tokens = tokens + NOISE * torch.randn_like(tokens)
         own, features = tokens[..., :STATISTICS], tokens[..., STATISTICS:]
+        if self.training:
+            features = features * (torch.rand_like(features[:, :1, :1]) >= BLIND)
         lengths = pieces.borders[..., 0]
         shares = lengths / lengths.sum(-1, keepdim=True).clamp_min(1)
         told = torch.cat([pieces.told, _around(pieces.told, shares)], -1)

@@ -29,7 +29,7 @@ class Hyperparameters:
     finding: int = flag(
         1500, "steps in which the finder alone learns, before the others", type=at_least(0)
     )
-    steps: int = flag(5000, "how many steps for all else", type=at_least(1))
+    steps: int = flag(4000, "how many steps for all else", type=at_least(1))
     batch_size: int = flag(32, "composites in a step of up to 128 px", type=at_least(1))
     sizes: tuple[int, ...] = flag(
         (64, 96),
@@ -63,7 +63,7 @@ class Hyperparameters:
     inside: float = flag(0.5, "the weight of the loss inside the region, once more", type=float)
     gate: float = flag(0.08, "the weight of what the gate says of the region", type=float)
     refined: float = flag(
-        0.5, "the share of rough regions that are refined by the gate first", type=share
+        0.25, "the share of rough regions that are refined by the gate first", type=share
     )
     relative: float = flag(
         0.02, "the weight of the logarithm of the error of each region", type=float
