@@ -89,7 +89,7 @@ def relative_error(image: Tensor, batch: Batch) -> Tensor:
 
 
 class Validation:
-    """Scores the averaged weights now and then, and keeps those that do best."""
+    """Scores the averaged weights now and then, and keeps those that do best, and the last."""
 
     def __init__(self, photos: Packed, recipe: Hyperparameters, options: Options) -> None:
         self.photos, self.options = photos, options
@@ -99,6 +99,8 @@ class Validation:
     def __call__(self, run: Run) -> str | None:
         if run.step == CHECK_STEP:
             warn_if_still(run)
+        if run.step % self.options.save_every == 0:
+            opmask.save(run.average.module, run.out / "last.safetensors", half=True)
         if run.step < run.steps and run.step % self.options.validate_every:
             return None
         if self.scores is None:
@@ -166,6 +168,8 @@ def main() -> None:
     terms = partial(loss_terms, model, recipe=recipe)
     run = begin(options.out, model, recipe.steps, terms, draw, COLUMNS, recipe, options)
     if options.compile:
+        if recipe.finding:  # whose loop over pieces would take minutes to compile
+            model.backbone.finder.forward = torch.compiler.disable(model.backbone.finder.forward)
         model.backbone.compile()
     validation = Validation(packed["validation"], recipe, options)
     train(run, "train", options.save_every, validation)
