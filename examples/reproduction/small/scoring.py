@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from opmask import OperatorMaskWrapper
+from opmask import LAB, OperatorMaskWrapper
 from opmask.datasets import REGION_PROMPTS, region_prompt
 from opmask.metrics import psnr_from_mse
 from opmask.perturb import (
@@ -52,6 +52,9 @@ class Row(NamedTuple):
         before: The MSE of the composite, in levels of 255.
         after: The MSE of the output.
         foreground: The share of the image that was changed.
+        lightness: The mean L* of what was changed, in the photo.
+        kind: The kind of change, see `kinds.draw_kind`.
+        by: Who made the output: the model, or one of `rivals.RIVALS`.
     """
 
     name: str
@@ -60,11 +63,22 @@ class Row(NamedTuple):
     before: float
     after: float
     foreground: float
+    lightness: float
+    kind: str = "mixed"
+    by: str = "model"
 
     @property
     def decibels(self) -> float:
         """By how much PSNR rises."""
         return psnr(self.after) - psnr(self.before)
+
+
+class Traits(NamedTuple):
+    """What a composite is like; see `Row`."""
+
+    changed: str
+    foreground: float
+    lightness: float
 
 
 class Scene(NamedTuple):
@@ -74,6 +88,8 @@ class Scene(NamedTuple):
     made: CompositeBatch
     regions: Tensor
     prompts: dict[str, Tensor]
+    kind: str
+    traits: list[Traits]
 
 
 def scenes(
@@ -91,10 +107,11 @@ def scenes(
         regions = torch.stack([applied.region_map(label_map) for applied, label_map in pairs])
         generator = torch.Generator().manual_seed(sample_seed(SEED, 1, start))
         given = {
-            kind: region_prompt(regions, [kind] * len(places), generator=generator)
-            for kind in prompts
+            prompt: region_prompt(regions, [prompt] * len(places), generator=generator)
+            for prompt in prompts
         }
-        yield Scene([photos.names[place] for place in places], made, regions, given)
+        names = [photos.names[place] for place in places]
+        yield Scene(names, made, regions, given, kind, describe(made))
 
 
 @torch.no_grad()
@@ -106,13 +123,15 @@ def score(
     size: int | None = None,
     treated: bool = False,
     kind: str = "mixed",
+    untouched: bool = True,
     device: str = "cpu",
 ) -> list[Row]:
     """The rows of all images; masks are predicted at `size`, and applied at full size.
 
     Composites that are treated are compressed as a whole, some after resampling or noise. The
     photo stays what it was, and untouched ones are not scored again. What was done to photos is
-    said by `kind`, see `kinds.draw_kind`.
+    said by `kind`, see `kinds.draw_kind`; the photos themselves are the same for every kind, and
+    scored if `untouched`.
     """
     rows = []
     generator = torch.Generator().manual_seed(SEED)
@@ -120,10 +139,8 @@ def score(
     for scene in tqdm(scenes(photos, prompts, kind), "score", total, leave=False, disable=None):
         made = scene.made
         shown = treat(made.composite, 1.0, generator) if treated else made.composite
-        changed = [family(applied) for applied in made.applied]
-        foreground = made.region.mean((1, 2, 3)).tolist()
         tried = {name: (shown, prompt) for name, prompt in scene.prompts.items()}
-        if not treated:
+        if untouched and not treated:
             tried["untouched"] = made.real, None
         outputs = {
             name: output.cpu()
@@ -131,13 +148,21 @@ def score(
             for name, output in retouch(model, image.to(device), prompt, size, given).items()
         }
         for given, output in outputs.items():
-            before = squared_error(made.real if "untouched" in given else shown, made.real)
-            after = squared_error(output, made.real)
-            numbers = changed, before.tolist(), after.tolist(), foreground
-            rows += [
-                Row(name, given, *row) for name, *row in zip(scene.names, *numbers, strict=True)
-            ]
+            image = made.real if "untouched" in given else shown
+            rows += rows_of(scene, given, image, output)
     return rows
+
+
+def rows_of(
+    scene: Scene, prompt: str, image: Tensor, output: Tensor, by: str = "model"
+) -> list[Row]:
+    """The rows of the outputs that were made of a batch of images."""
+    before = squared_error(image, scene.made.real).tolist()
+    after = squared_error(output, scene.made.real).tolist()
+    return [
+        Row(name, prompt, traits.changed, *errors, *traits[1:], scene.kind, by)
+        for name, traits, *errors in zip(scene.names, scene.traits, before, after, strict=True)
+    ]
 
 
 def retouch(
@@ -164,6 +189,14 @@ def squared_error(output: Tensor, real: Tensor) -> Tensor:
 def psnr(mse: Errors) -> Errors:
     """In dB, at most BEST; of one MSE or of each in an array."""
     return np.minimum(BEST, psnr_from_mse(mse))
+
+
+def describe(made: CompositeBatch) -> list[Traits]:
+    """What is known of each composite."""
+    light = (LAB.from_rgb(made.real)[:, :1] * made.region).sum((1, 2, 3))
+    lightness = 100 * light / made.region.sum((1, 2, 3))
+    numbers = made.region.mean((1, 2, 3)).tolist(), lightness.tolist()
+    return [Traits(family(a), *n) for a, *n in zip(made.applied, *numbers, strict=True)]
 
 
 def family(applied: PerturbationRecord) -> str:
