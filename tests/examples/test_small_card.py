@@ -1,3 +1,4 @@
+import csv
 import sys
 from functools import partial
 
@@ -7,9 +8,9 @@ import torch
 from PIL import Image
 from reproduction.small import calibrate, card, pool
 from reproduction.small.calibrate import STRENGTHS, ImageRegions
+from reproduction.small.kinds import KINDS
 from reproduction.small.network import build, fast_precision
 from reproduction.small.scoring import Row, scenes
-from reproduction.small.tables import line, share_interval, source, tables
 
 import opmask
 
@@ -18,12 +19,6 @@ def found(gains, confidence=0.8, error=100.0, untouched=False, groups=("mixed",)
     """An image with one found region, whose error falls in proportion to the strength."""
     regions = [(confidence, 0.5, np.array(STRENGTHS) * gains)]
     return ImageRegions(untouched, error, groups, {t: regions for t in calibrate.THRESHOLDS})
-
-
-def row(
-    prompt="exact", before=100.0, after=50.0, name="photos/kodak/1.jpg", changed="photo filter"
-):
-    return Row(name, prompt, changed, before, after, 0.2)
 
 
 @pytest.fixture
@@ -141,47 +136,6 @@ def test_a_gate_that_is_open_everywhere_is_one_region():
     assert [len(found) for found in made.regions.values()] == [1] * len(calibrate.THRESHOLDS)
 
 
-def test_shares_are_of_means_and_intervals_contain_them():
-    share, low, high = share_interval([row(), row(before=300.0, after=30.0)])
-    assert share == pytest.approx(80 / 400)
-    assert low == pytest.approx(0.1)
-    assert high == pytest.approx(0.5)
-
-
-def test_a_line_of_a_table_says_what_is_left_and_what_psnr_gains():
-    assert line("x", [row()]) == (
-        "| x | 1 | 100.0 | 0.500 [0.500, 0.500] | +3.01 [+3.01, +3.01] | 100% / 0% |"
-    )
-    assert "50.00 [50.00, 50.00] (MSE)" in line("x", [row("untouched", 0.0)])
-
-
-def test_a_table_counts_what_got_better_and_what_lost_more_than_half_a_db():
-    after = (90.0, 99.0, 101.0, 120.0, 130.0)
-    assert line("x", [row(after=value) for value in after]).endswith("| 40% / 40% |")
-
-
-def test_photos_are_told_apart_by_their_folders():
-    assert source(row()) == "kodak"
-    assert source(row(name="scenes/images/training/a.jpg")) == "scenes"
-    text = tables({"validation": [row(), row("auto"), row("untouched", 0.0)]})
-    assert "### By source: exact" in text
-    assert text.count("| kodak | 1 |") == 2
-
-
-def test_the_auc_is_the_share_of_pairs_in_the_right_order():
-    scores, truth = torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([False, False, True, True])
-    assert card.auc(scores, truth) == pytest.approx(0.75)
-
-
-def test_masks_act_behind_their_gate(model):
-    image = torch.rand(1, 3, 32, 32)
-    masks = {name: torch.full((1, 1, 32, 32), 0.4) for name in model.retoucher.ranges}
-    acting = card.effective(model, image, masks)
-    plain = opmask.lab_retoucher()
-    assert list(acting) == list(plain.ranges)
-    torch.testing.assert_close(plain(image, acting), model.retoucher(image, masks))
-
-
 def test_no_more_than_so_many_photos_of_a_folder_are_taken(listed_photos):
     packed = pool.pack(pool.Pool(listed_photos, "train", size=32), listed_photos / "packed")
     assert card.limited(packed, 4).names == packed.names[:4]
@@ -224,11 +178,32 @@ def test_the_card_holds_a_calibrated_model_tables_and_pictures(listed_photos, mo
     loaded = opmask.load(root / "card" / "small.safetensors")
     assert isinstance(loaded.calibration, opmask.Calibration)
     text = (root / "card" / "tables.md").read_text()
-    assert all(f"### {split}" in text for split in card.SPLITS)
-    assert "| untouched auto | 3 |" in text
+    for split in card.SPLITS:
+        assert f"### At a glance: {split}" in text
+        assert f"### {split}, light" in text
+    assert text.count("| untouched auto | 3 |") == len(card.SPLITS)  # once, not for each kind
     compressed = text.split("### validation, compressed")[1]
     assert "| exact | 3 |" in compressed
     assert "untouched" not in compressed
+    assert "### By source: auto" in (root / "card" / "sources.md").read_text()
     for name in "panel", "worst", "calibration":
         with Image.open(root / "card" / f"{name}.png") as picture:
             assert min(picture.size) > 200
+
+
+@pytest.mark.slow
+def test_every_score_is_in_a_file(listed_photos, model):
+    packed = pool.pack(pool.Pool(listed_photos, "train", size=32), listed_photos / "packed")
+    rows = card.score_all(model, packed.subset(range(2)), 32)
+    card.write_csv(listed_photos / "scores.csv", {"validation": rows})
+    with (listed_photos / "scores.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(rows)
+    assert {line["kind"] for line in lines} == {"mixed", *KINDS}
+    assert [float(line["after"]) for line in lines[:3]] == [row.after for row in rows[:3]]
+
+
+def test_what_a_model_made_worst_is_not_what_rivals_did():
+    row = Row("a.jpg", "exact", "light", 10.0, 20.0, 0.2, 50.0)
+    others = row._replace(name="b.jpg", after=90.0, by="Reinhard"), row._replace(kind="light")
+    assert card.worst([*others, row._replace(name="c.jpg", prompt="auto")]) == ["c.jpg"]
