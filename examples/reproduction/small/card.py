@@ -43,11 +43,12 @@ WRITTEN = (
     *("calibration.png", "panel.png", "worst.png"),
 )
 READING = f"""\
-Cells are the share of the composites' MSE that is left, and by how many dB PSNR rises, with its
-95 % interval (bootstrap over photos). Below the kinds of change stand the composites of all kinds:
-by their own PSNR, by the share of the photo that was changed, and those whose region is darker
-than L* {DARK:.0f} in the photo. To the right of the model stand Reinhard's colour transfer, a
-quarter of it, and histogram matching, given the exact region."""
+At a glance: cells are the share of the composites' MSE that is left, and by how many dB PSNR
+rises, with its 95 % interval (bootstrap over photos). First stand the kinds of change; then the
+composites of all kinds by their own PSNR, by the share of the photo that was changed, and those
+whose region is darker than L* {DARK:.0f} in the photo. On the left is the model, given a region or
+told nothing; on the right are Reinhard's colour transfer, the same at a quarter of its strength,
+and histogram matching, given the exact region."""
 
 
 def limited(photos: Packed, count: int) -> Packed:
@@ -153,7 +154,7 @@ def report(
     at_a_glance = (f"### At a glance: {split}\n\n{glance(some)}" for split, some in rows.items())
     return "\n\n".join(
         [
-            *(str(model.calibration), *at_a_glance, READING, tables(rows)),
+            *(str(model.calibration), READING, *at_a_glance, tables(rows)),
             *("### validation, compressed", table("given", treated, given)),
             *("### Where, on validation", gates(model, validation, size)),
             *("### Masks, on validation", mask_errors(model, validation, size)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+import opmask
 from opmask import LAB, OperatorMaskWrapper
 from opmask.datasets import REGION_PROMPTS, region_prompt
 from opmask.metrics import psnr_from_mse
@@ -178,6 +180,13 @@ def retouch(
         masks = model.retoucher.edit(masks, strength=0.0, region=distrust)
         made[AUTO[kind]] = model.retoucher(image, masks)
     return made
+
+
+def with_the_box(paths: Sequence[Path]) -> Iterator[tuple[str, OperatorMaskWrapper]]:
+    """The model in the box, and then others, by the names that tables give them."""
+    yield "in the box", opmask.load()
+    for path in paths:
+        yield str(path), opmask.load(path)
 
 
 def squared_error(output: Tensor, real: Tensor) -> Tensor:

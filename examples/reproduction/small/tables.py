@@ -33,7 +33,7 @@ COLUMNS = {
     "scribbles": ("model", "scribbles"),
     "told nothing": ("model", "auto"),
     "Reinhard, exact": ("Reinhard", "exact"),
-    "a quarter of it": ("Reinhard, a quarter", "exact"),
+    "Reinhard / 4, exact": ("Reinhard, a quarter", "exact"),
     "histogram, exact": ("histogram", "exact"),
 }
 """The columns of `glance`: who made the outputs, and what was given."""
