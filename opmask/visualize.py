@@ -101,6 +101,7 @@ def save_panel(
     *,
     limit: float | None = None,
     caption: str = "offset from the identity",
+    cell: int = CELL,
 ) -> None:
     r"""Draw samples side by side: a row for each sample, a column for each image and mask.
 
@@ -113,6 +114,7 @@ def save_panel(
         limit: The distance from the identity at which the colours of all masks end, in mask
             units. By default the largest in each column.
         caption: What stands below the colour bars: what the masks hold, and their unit.
+        cell: The longer side of an image, in pixels.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -134,7 +136,7 @@ def save_panel(
         for line, mask in zip(cells, masks, strict=True):
             line.append(mask_to_rgb(mask[None], 0.0, limits[-1])[0])
     titles = [*rows[0].images, *rows[0].masks]
-    write_figure(_panel(cells, titles, limits, caption), Path(path))
+    write_figure(_panel(cells, titles, limits, caption, cell), Path(path))
 
 
 def save_curves(
@@ -224,10 +226,11 @@ def _panel(
     titles: Sequence[str],
     limits: Sequence[float],
     caption: str,
+    longer: int,
 ) -> Figure:
     """Lay the `cells` out on a canvas of exact pixels; the last columns are the masks."""
     first_mask = len(titles) - len(limits)
-    sizes = [[_size(cell) for cell in line] for line in cells]
+    sizes = [[_size(cell, longer) for cell in line] for line in cells]
     heights = [max(height for height, _ in line) for line in sizes]
     widths = [max(COLUMN, *(size[1] for size in column)) for column in zip(*sizes, strict=True)]
     lefts = [GAP]
@@ -246,24 +249,24 @@ def _panel(
     for top, line, line_sizes in zip(tops, cells, sizes, strict=False):
         for left, column, cell, size in zip(lefts, widths, line, line_sizes, strict=True):
             centered = left + (column - size[1]) // 2
-            _picture(_axes(figure, centered, top, size[1], size[0]), cell)
+            enlarged = max(cell.shape[1:]) <= longer
+            _picture(_axes(figure, centered, top, size[1], size[0]), cell, enlarged)
     for left, width, limit in zip(lefts[first_mask:], widths[first_mask:], limits, strict=True):
         _bar(_axes(figure, left, tops[-1], width, BAR), limit, caption)
     return figure
 
 
-def _size(cell: Tensor) -> tuple[int, int]:
+def _size(cell: Tensor, longer: int) -> tuple[int, int]:
     """The height and width at which to show an image, in pixels."""
-    scale = CELL / max(cell.shape[1:])
+    scale = longer / max(cell.shape[1:])
     return round(scale * cell.shape[1]), round(scale * cell.shape[2])
 
 
-def _picture(axes: Axes, image: Tensor) -> None:
+def _picture(axes: Axes, image: Tensor, enlarged: bool) -> None:
     # A diverged model must not cost its user the panel: NaN is black.
     pixels = image.detach().float().cpu().nan_to_num(0).clamp(0, 1)
     pixels = pixels.expand(3, -1, -1).permute(1, 2, 0)
     # Enlarged pixels stay squares; only a reduction is smoothed.
-    enlarged = max(image.shape[1:]) <= CELL
     axes.imshow(pixels.numpy(), interpolation="nearest" if enlarged else "hanning", aspect="auto")
     axes.set_axis_off()
 

@@ -87,6 +87,13 @@ def test_a_panel_enlarges_pixels_to_sharp_squares(tmp_path):
         np.testing.assert_array_equal(panel[top : top + CELL, LEFT : LEFT + CELL], expected)
 
 
+def test_images_are_shown_as_large_as_is_wanted(tmp_path):
+    save_panel([row(64)], tmp_path / "panel.png", cell=192)
+    shown = read(tmp_path / "panel.png")[TOP : TOP + 192, LEFT : LEFT + 192]
+    expected = (row(64).images["real"] * 255).round().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(shown[1::3, 1::3], expected)
+
+
 def test_a_panel_has_a_column_for_each_title_and_a_row_for_each_sample(tmp_path):
     save_panel([row(64)], tmp_path / "one.png")
     save_panel([row(64), row(32), row(128)], tmp_path / "three.png")
