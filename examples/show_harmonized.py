@@ -95,7 +95,8 @@ def panel_row(model: opmask.OperatorMaskWrapper, example: Example) -> PanelRow:
     images["given nothing"] = opmask.harmonize(model, example.composite)
     region = (example.regions > 0)[None].float()
     shown = {**images, **example.photo, "region": region}
-    return squares(shown)
+    longer = max(example.composite.shape)
+    return PanelRow({title: on_square(image, longer) for title, image in shown.items()})
 
 
 def guided_row(models: Mapping[str, opmask.OperatorMaskWrapper], example: Example) -> PanelRow:
@@ -104,19 +105,13 @@ def guided_row(models: Mapping[str, opmask.OperatorMaskWrapper], example: Exampl
     shown = {"composite": example.composite, "region": outlined(example.composite, changed)}
     for title, model in models.items():
         shown[title] = opmask.harmonize(model, example.composite, region=changed)
-    return squares({**shown, **example.photo})
+    return PanelRow({**shown, **example.photo})
 
 
 def outlined(image: Tensor, region: Tensor) -> Tensor:
     """An image (3, H, W) with a line around a region (1, H, W), `bool`."""
     line = F.max_pool2d(region.float(), LINE, stride=1, padding=LINE // 2).bool() & ~region
     return torch.where(line, torch.tensor(OUTLINE)[:, None, None] / 255, image)
-
-
-def squares(images: Mapping[str, Tensor]) -> PanelRow:
-    """Images of one size on squares, so that those of all rows stand below each other."""
-    longer = max(max(image.shape) for image in images.values())
-    return PanelRow({title: on_square(image, longer) for title, image in images.items()})
 
 
 def on_square(image: Tensor, side: int) -> Tensor:

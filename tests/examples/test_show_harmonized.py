@@ -85,7 +85,7 @@ def test_models_are_judged_beside_each_other_given_the_region(folder):
     assert list(row.images) == ["composite", "region", "a", "b"]
     region = (example.regions > 0)[None]
     made = opmask.harmonize(model, example.composite, region=region)
-    torch.testing.assert_close(row.images["a"][:, :43], made)
+    torch.testing.assert_close(row.images["a"], made)
 
 
 def test_composites_fill_sheets(checkpoint, folder, capsys):

@@ -40,6 +40,6 @@ def test_small_regions_are_left_alone_where_there_are_large_ones():
 
 def test_scores_are_said_by_kind(packed):
     scenes = [next(scoring.scenes(packed, (), kind)) for kind in ("mixed", *kinds.KINDS)]
-    changed = [{scoring.family(record) for record in scene.made.applied} for scene in scenes]
+    changed = [{kinds.family(record) for record in scene.made.applied} for scene in scenes]
     assert changed[2:] == [{"transfer"}, {"light"}]
     assert changed[1] <= {"photo filter", "photo filter, scaling"}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from opmask import LAB
 from opmask.perturb import (
+    CSS_FILTERS,
     DEFAULT,
     ColorTransfer,
     Light,
@@ -89,3 +90,12 @@ def kind_seed(kind: str, seed: int, place: int) -> int:
     """A seed of its own for each kind and photo; `mixed` has those of older tables."""
     number = 0 if kind == "mixed" else 2 + KINDS.index(kind)
     return sample_seed(seed, number, place)
+
+
+def family(applied: PerturbationRecord) -> str:
+    """With what the first region of a composite was changed."""
+    first, *more = applied.regions[0].perturbations
+    if isinstance(first, ColorTransfer | Light):
+        return "transfer" if isinstance(first, ColorTransfer) else "light"
+    kind = "CSS filter" if first.name in CSS_FILTERS else "photo filter"
+    return f"{kind}, scaling" if more else kind

@@ -20,18 +20,9 @@ import opmask
 from opmask import LAB, OperatorMaskWrapper
 from opmask.datasets import REGION_PROMPTS, region_prompt
 from opmask.metrics import psnr_from_mse
-from opmask.perturb import (
-    CSS_FILTERS,
-    ColorTransfer,
-    CompositeBatch,
-    Light,
-    PerturbationRecord,
-    collate,
-    composite,
-    sample_seed,
-)
+from opmask.perturb import CompositeBatch, collate, composite, sample_seed
 from reproduction.small.batches import treat
-from reproduction.small.kinds import draw_kind, kind_seed
+from reproduction.small.kinds import draw_kind, family, kind_seed
 from reproduction.small.network import fast_precision
 from reproduction.small.pool import Packed
 
@@ -206,15 +197,6 @@ def describe(made: CompositeBatch) -> list[Traits]:
     lightness = 100 * light / made.region.sum((1, 2, 3))
     numbers = made.region.mean((1, 2, 3)).tolist(), lightness.tolist()
     return [Traits(family(a), *n) for a, *n in zip(made.applied, *numbers, strict=True)]
-
-
-def family(applied: PerturbationRecord) -> str:
-    """With what the first region of a composite was changed."""
-    first, *more = applied.regions[0].perturbations
-    if isinstance(first, ColorTransfer | Light):
-        return "transfer" if isinstance(first, ColorTransfer) else "light"
-    kind = "CSS filter" if first.name in CSS_FILTERS else "photo filter"
-    return f"{kind}, scaling" if more else kind
 
 
 def mean(values: Sequence[float]) -> float:

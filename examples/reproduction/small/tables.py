@@ -20,7 +20,7 @@ from opmask.markdown import markdown_row, markdown_table
 from opmask.metrics import Interval, bootstrap
 from opmask.metrics.results import BINS
 from reproduction.small.kinds import KINDS
-from reproduction.small.scoring import Row, psnr
+from reproduction.small.scoring import Row, gain, psnr
 
 WORSE = -0.5  # dB; what loses more counts as made worse
 BANDS = (0.0, 26.0, 32.0, 38.0, 100.0)  # dB; the PSNR of composites
@@ -156,7 +156,7 @@ def glance_cell(rows: Sequence[Row], by: str, prompt: str) -> str:
     chosen = [row for row in rows if (row.by, row.prompt) == (by, prompt)]
     if not chosen:
         return "–"
-    return f"{share_interval(chosen).mean:.2f}, {decibels(chosen):+.2f}"
+    return f"{gain(chosen).share:.2f}, {decibels(chosen):+.2f}"
 
 
 # --- by source ---
