@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ from opmask.files.photo import Photo
 from opmask.files.reading import shorten
 from opmask.inference.edit import LARGEST_MASK, Adjustment, Edit, Source, check_number
 from opmask.inference.refine import refined
-from opmask.inference.regions import shrink, to_plane
+from opmask.inference.regions import shrink, to_plane, within
 from opmask.retouch.pil import as_photo, as_pil
 from opmask.retouch.pixels import Picture, profile_of, shrink_photo, to_stored
 from opmask.wrapper import OperatorMaskWrapper
@@ -236,9 +235,8 @@ def _plans(
     if given is not None:
         given = refined(network, small, given, refine, working)
     masks = network.predict(small, given, size=working)
-    if given is not None:  # nothing is changed but the region, and what its soft edge touches
-        near = F.max_pool2d((given != 0).float(), 3, stride=1, padding=1)
-        masks = model.retoucher.edit(masks, strength=0, region=1 - near)
+    if given is not None:
+        masks = within(model.retoucher, masks, given)
     predicted = {name: mask.half() for name, mask in masks.items()}
     for name, mask in predicted.items():
         if not mask.isfinite().all():

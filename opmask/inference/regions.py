@@ -5,6 +5,8 @@ Data flow: `region of any kind -> to_plane -> float plane -> shrink -> model`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,8 +15,9 @@ from torch import Tensor
 
 from opmask.files.exif import upright
 from opmask.files.regions import soft, to_region
+from opmask.retouch import Retoucher
 
-__all__ = ["shrink", "to_plane"]
+__all__ = ["shrink", "to_plane", "within"]
 
 SLACK = 2  # pixels by which a side may differ between sizes of the same aspect ratio, and
 SHARE = 0.2  # the most of a side that this may be, so that a pixel does not fit every photo
@@ -61,6 +64,29 @@ def shrink(plane: Tensor, size: tuple[int, int]) -> Tensor:
     weight = F.interpolate(known, size, mode="area")
     total = F.interpolate(plane * known, size, mode="area")
     return torch.where(weight > 0, total / weight, -1.0)
+
+
+def within(retoucher: Retoucher, masks: Mapping[str, Tensor], region: Tensor) -> dict[str, Tensor]:
+    r"""Masks that change nothing but a region, and what its soft edge touches.
+
+    Args:
+        retoucher: Whose masks they are.
+        masks: The masks by name, each with shape :math:`(B, 1, H, W)`.
+        region: What was told, with the same shape: 1 inside, 0 outside, soft between, -1 unknown.
+
+    Returns:
+        The masks, at their identity where nothing is to be changed.
+
+    Example:
+        >>> from opmask import lab_retoucher
+        >>> retoucher, region = lab_retoucher(), torch.zeros(1, 1, 1, 5)
+        >>> region[..., 0] = 1
+        >>> masks = {name: torch.full((1, 1, 1, 5), 0.5) for name in retoucher.ranges}
+        >>> within(retoucher, masks, region)["l_add"].flatten().tolist()
+        [0.5, 0.5, 0.0, 0.0, 0.0]
+    """
+    near = F.max_pool2d((region != 0).float(), 3, stride=1, padding=1)
+    return retoucher.edit(masks, strength=0, region=1 - near)
 
 
 def _plane(region: Image.Image | np.ndarray | Tensor) -> Tensor:

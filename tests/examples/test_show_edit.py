@@ -10,7 +10,7 @@ import opmask
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    opmask.save(build(8, None), tmp_path / "model.safetensors")
+    opmask.save(build(8, "none"), tmp_path / "model.safetensors")
     return ["--model", str(tmp_path / "model.safetensors")]
 
 

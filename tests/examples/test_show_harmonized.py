@@ -10,7 +10,7 @@ import opmask
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    opmask.save(build(8, None), tmp_path / "model.safetensors")
+    opmask.save(build(8, "none"), tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
 
 
@@ -36,7 +36,7 @@ def folder(tmp_path):
 
 def test_a_row_has_a_column_for_everything_given():
     example = next(show_harmonized.samples(64))
-    row = show_harmonized.panel_row(build(8, None), example)
+    row = show_harmonized.panel_row(build(8, "none"), example)
     given = ["given the region", "given a box", "given nothing"]
     assert list(row.images) == ["composite", *given, "photo", "region"]
     torch.testing.assert_close(
@@ -50,7 +50,7 @@ def test_composites_of_a_folder_are_made_small_and_put_on_squares(folder):
     assert first.composite.shape == (3, 43, 64)
     assert first.regions.float().mean() == pytest.approx(0.5, abs=0.02)
     assert not second.regions.any()
-    row = show_harmonized.panel_row(build(8, None), first)
+    row = show_harmonized.panel_row(build(8, "none"), first)
     assert {tuple(image.shape[1:]) for image in row.images.values()} == {(64, 64)}
     assert (row.images["composite"][:, 43:] == 1).all()
 
@@ -79,9 +79,9 @@ def test_regions_are_outlined_from_the_outside():
 
 def test_models_are_judged_beside_each_other_given_the_region(folder):
     example = next(show_harmonized.composites_in(folder, 64))
-    model = build(8, None)
+    model = build(8, "none")
     torch.nn.init.normal_(model.backbone.out.weight)
-    row = show_harmonized.guided_row({"a": model, "b": build(8, None)}, example)
+    row = show_harmonized.guided_row({"a": model, "b": build(8, "none")}, example)
     assert list(row.images) == ["composite", "region", "a", "b"]
     region = (example.regions > 0)[None]
     made = opmask.harmonize(model, example.composite, region=region)

@@ -13,7 +13,7 @@ import opmask
 
 @pytest.fixture
 def model():
-    model = build(8, None).eval()
+    model = build(8, "none").eval()
     torch.nn.init.normal_(model.backbone.out.weight)
     return model
 
@@ -54,7 +54,7 @@ def test_each_kind_has_a_line_about_the_gate(packed, model):
 
 
 def test_masks_at_the_identity_are_as_far_off_as_the_identity(packed):
-    text = locating.mask_errors(build(8, None).eval(), packed, 32)
+    text = locating.mask_errors(build(8, "none").eval(), packed, 32)
     assert text.count("(100%)") == 2 * len(opmask.lab_retoucher().ranges)
 
 

@@ -85,7 +85,7 @@ def test_labels_are_found_by_their_names(data_root):
 def test_a_model_that_does_nothing_leaves_skin_as_the_change_made_it(packed, monkeypatch):
     monkeypatch.setattr(people, "HINTS", ("exact", "unknown"))
     monkeypatch.setattr(people, "KINDS", ("light",))
-    rows = people.skins(build(8, None).eval(), packed, SKIN)
+    rows = people.skins(build(8, "none").eval(), packed, SKIN)
     for row in rows:
         assert row.after == pytest.approx(row.before, abs=0.1)
     changed = {row.changed for row in rows if row.before != row.real}

@@ -21,7 +21,7 @@ def test_composites_are_as_light_as_what_was_changed_in_scikit_images_lab(packed
 
 
 def test_rows_say_the_kind_of_change_and_photos_are_scored_where_wanted(packed):
-    model = build(8, None).eval()
+    model = build(8, "none").eval()
     rows = scoring.score(model, packed, ("exact",), kind="light", untouched=False)
     assert {(row.kind, row.prompt, row.by) for row in rows} == {("light", "exact", "model")}
     with_photos = scoring.score(model, packed, ("exact",), kind="light")
@@ -39,7 +39,23 @@ def test_rows_hold_the_errors_of_both_images(packed):
 
 
 def test_the_model_in_the_box_stands_first(tmp_path):
-    opmask.save(build(8, None), tmp_path / "other.safetensors")
+    opmask.save(build(8, "none"), tmp_path / "other.safetensors")
     models = dict(scoring.with_the_box([tmp_path / "other.safetensors"]))
     assert list(models) == ["in the box", str(tmp_path / "other.safetensors")]
     assert models["in the box"].calibration is not None
+
+
+@pytest.mark.parametrize("hint", ["exact", "boxes", "scribbles", "unknown"])
+def test_outputs_are_those_of_harmonize(packed, hint):
+    (scene,) = scoring.scenes(packed, (hint,))
+    model = build(8, "none").eval()
+    torch.nn.init.normal_(model.backbone.out.weight)
+    model.calibration = opmask.Calibration(0.3, (0.5,), (0.6,), refines=True)
+    image, prompt = scene.made.composite, scene.prompts[hint]
+    told, strength = (None, 1.0) if hint == "unknown" else (prompt, "auto")
+    expected = opmask.harmonize(model, image, region=told, strength=strength)
+    made = scoring.retouch(model, image, prompt, 32, hint)
+    torch.testing.assert_close(made[hint], expected, atol=0.03, rtol=0)
+    if hint == "unknown":
+        auto = opmask.harmonize(model, image)
+        torch.testing.assert_close(made["auto"], auto, atol=0.03, rtol=0)

@@ -44,7 +44,7 @@ def test_differences_are_means_over_the_region_in_levels(monkeypatch):
 
 def test_a_model_that_does_nothing_is_steady(folder):
     composites = list(steady.read_pasted(folder / "real_composites", 1))
-    found = steady.steadiness(build(8, None).eval(), composites, (16, 64))
+    found = steady.steadiness(build(8, "none").eval(), composites, (16, 64))
     assert found == {(0, 16): [0.0], (0, 64): [], (16, 64): []}
 
 
@@ -59,7 +59,7 @@ def test_models_stand_beside_each_other_in_a_table():
 
 def test_the_command_compares_with_the_model_in_the_box(folder, monkeypatch, capsys):
     monkeypatch.setattr(steady, "FOLDERS", {"real_composites": 1})
-    opmask.save(build(8, None), folder / "model.safetensors")
+    opmask.save(build(8, "none"), folder / "model.safetensors")
     model = str(folder / "model.safetensors")
     steady.main([model, "--data", str(folder), "--sizes", "32", "16"])
     heading, _, *_, row = capsys.readouterr().out.splitlines()[2:-1]

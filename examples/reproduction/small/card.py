@@ -16,6 +16,7 @@ if __name__ == "__main__":
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -27,7 +28,7 @@ from opmask.files import replacing
 from opmask.metrics import write_scores
 from opmask.visualize import PanelRow, new_figure, save_panel, write_figure
 from reproduction.flags import add_overwrite, check_files
-from reproduction.small.calibrate import ImageRegions, find_regions, fit
+from reproduction.small.calibrate import ImageRegions, find_regions, fit, refines
 from reproduction.small.kinds import KINDS
 from reproduction.small.locating import gates, mask_errors
 from reproduction.small.pool import Packed
@@ -180,7 +181,8 @@ def main() -> None:
     validation = photos["validation"]
     model = opmask.load(trained)
     found = find_regions(model, validation, size=args.size)
-    model.calibration = fit(found)
+    rough = refines(model, validation, size=args.size)
+    model.calibration = replace(fit(found), refines=rough)
     opmask.save(model, args.out / "small.safetensors", half=True)
     model = opmask.load(args.out / "small.safetensors")  # what is scored is what is shipped
     rows = {split: score_all(model, some, args.size) for split, some in photos.items()}

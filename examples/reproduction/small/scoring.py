@@ -19,6 +19,8 @@ from tqdm import tqdm
 import opmask
 from opmask import LAB, OperatorMaskWrapper
 from opmask.datasets import REGION_PROMPTS, region_prompt
+from opmask.inference.refine import refined
+from opmask.inference.regions import within
 from opmask.metrics import psnr_from_mse
 from opmask.perturb import CompositeBatch, collate, composite, sample_seed
 from reproduction.small.batches import treat
@@ -161,10 +163,17 @@ def rows_of(
 def retouch(
     model: OperatorMaskWrapper, image: Tensor, prompt: Tensor | None, size: int | None, kind: str
 ) -> dict[str, Tensor]:
-    """What the model makes of images; if nothing is given, also as far as it can be trusted."""
-    given = None if prompt is None else prompt.to(image.device)
+    """What `opmask.harmonize` makes of images at full strength; if nothing is given, also at "auto".
+
+    In the precision of training, in batches, and on the device of the images.
+    """
+    told = None if prompt is None else prompt.to(image.device)
     with fast_precision(image.device):
-        masks = model.predict(image, given, size=size)
+        if told is not None:
+            told = refined(model, image, told, "auto", size)
+        masks = model.predict(image, told, size=size)
+    if told is not None:
+        masks = within(model.retoucher, masks, told)
     made = {kind: model.retoucher(image, masks)}
     if kind in AUTO and model.calibration is not None:
         distrust = 1 - model.calibration.strengths(masks["gate"])
