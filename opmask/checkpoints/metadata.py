@@ -137,12 +137,13 @@ class HeadAbout(Struct, frozen=True):
     geometry: GeometryAbout
 
 
-class CalibrationAbout(Struct, frozen=True):
-    """The fields of :class:`opmask.Calibration`."""
+class CalibrationAbout(Struct, frozen=True, omit_defaults=True):
+    """The fields of :class:`opmask.Calibration`; `refines` is younger than files that lack it."""
 
     threshold: Share
     confidence: Annotated[tuple[Share, ...], Meta(min_length=1, max_length=1000)]
     strength: Annotated[tuple[Share, ...], Meta(min_length=1, max_length=1000)]
+    refines: bool = False
 
 
 class DirectAbout(Struct, frozen=True, tag_field="kind", tag="DirectRGB"):
