@@ -163,7 +163,7 @@ def rows_of(
 def retouch(
     model: OperatorMaskWrapper, image: Tensor, prompt: Tensor | None, size: int | None, kind: str
 ) -> dict[str, Tensor]:
-    """What `opmask.harmonize` makes of images at full strength; if nothing is given, also at "auto".
+    """What `opmask.harmonize` makes of images at strength 1; if nothing is given, also at "auto".
 
     In the precision of training, in batches, and on the device of the images.
     """
