@@ -33,7 +33,7 @@ from opmask.perturb.resize import resize_nearest
 from reproduction.flags import existing
 from reproduction.small.kinds import KINDS
 from reproduction.small.pool import SPLITS, Packed, listed
-from reproduction.small.scoring import BATCH, scenes, with_the_box
+from reproduction.small.scoring import AUTO, BATCH, scenes, with_the_box
 from reproduction.small.tables import mean
 
 FOLDER = "people"  # of the photos and of the names of their labels; those of `val` are private
@@ -55,7 +55,7 @@ class Skin(NamedTuple):
         name: The photo's file.
         changed: What was changed: `skin`, `another region` or `nothing`.
         kind: How, see `kinds.draw_kind`.
-        given: What the model was given.
+        given: What the model was given; `auto` is nothing.
         real: The colour of the skin in the photo.
         before: That in the composite.
         after: That in the output.
@@ -129,7 +129,7 @@ def skins(model: OperatorMaskWrapper, people: Packed, label: int) -> list[Skin]:
     for place in range(0, len(people), BATCH):  # the photos, which nobody changed
         some = slice(place, place + BATCH)
         real = people.images[some] / 255
-        said = people.names[some], "nothing", "untouched", "unknown"
+        said = people.names[some], "nothing", "untouched", AUTO["unknown"]
         rows += skin_rows(*said, seen[some], real, real, opmask.harmonize(model, real))
     skin_of = dict(zip(people.names, seen, strict=True))
     for changed, where in ("skin", seen), ("another region", ~seen):
@@ -139,7 +139,7 @@ def skins(model: OperatorMaskWrapper, people: Packed, label: int) -> list[Skin]:
                 for hint, prompt in scene.prompts.items():
                     told = None if hint == "unknown" else prompt
                     output = opmask.harmonize(model, made.composite, region=told)
-                    said = scene.names, changed, kind, hint
+                    said = scene.names, changed, kind, AUTO.get(hint, hint)
                     rows += skin_rows(*said, skin, made.real, made.composite, output)
     return rows
 
@@ -171,7 +171,7 @@ def line(title: Sequence[str], rows: Sequence[Skin]) -> list[object]:
 def table(rows: Sequence[Skin]) -> str:
     """The rows by what was changed and what was given, and where it was skin also by kind."""
     titles = (
-        *("changed", "how", "given", "photos", "hue off before, degrees", "after"),
+        *("changed", "how", "given", "images", "hue off before, degrees", "after"),
         *("chroma off before", "after", "chroma of the photo's", "greyed"),
     )
     lines = []
