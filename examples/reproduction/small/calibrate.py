@@ -96,14 +96,14 @@ def regions_of_image(
     untouched: bool, groups: tuple[str, ...], gate: Tensor, errors: Tensor, region: Tensor
 ) -> ImageRegions:
     pixels = errors[0].numel()
+    each = torch.cat([gate, region, errors]).flatten(1).T.double().contiguous()
     regions = {}
     for threshold in THRESHOLDS:
         _, labels = connected_regions(gate[None] > threshold).unique(return_inverse=True)
         flat, count = labels.flatten(), int(labels.max()) + 1
-        sizes = flat.bincount(minlength=count)
-        confidence = flat.bincount(gate.flatten().double(), count) / sizes
-        share = flat.bincount(region.flatten().double(), count) / sizes
-        sums = torch.stack([flat.bincount(e.flatten().double(), count) for e in errors], 1)
+        sums = each.new_zeros(count, each.shape[1]).index_add_(0, flat, each)
+        confidence, share = (sums[:, :2] / flat.bincount(minlength=count)[:, None]).T
+        sums = sums[:, 2:]
         gains = ((sums[:, :1] - sums) / pixels).numpy()
         outside = bool((gate <= threshold).any())  # then the first label is no region
         regions[threshold] = list(zip(confidence.tolist(), share.tolist(), gains, strict=True))[
