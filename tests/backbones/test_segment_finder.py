@@ -169,6 +169,29 @@ def test_where_few_enough_pieces_are_there_none_are_joined():
     assert merge(torch.rand(1, 3, 2, 2), labels, 6, 4).tolist() == [[[0, 1], [0, 2]]]
 
 
+class Joining(torch.nn.Module):
+    def forward(self, lab, labels):
+        return merge(lab, labels, 16, 9)
+
+
+def test_in_a_graph_pieces_are_joined_in_one_loop(tmp_path):
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    lab = LAB.from_rgb(picture(3, 24))
+    labels = superpixels(lab, 4)
+    labels[1][labels[1] > 8] = 0
+    file, free = tmp_path / "joining.onnx", {0: torch.export.Dim.DYNAMIC}
+    inputs, sizes = (lab[:2], labels[:2]), (free, free)
+    net = Joining().eval()
+    torch.onnx.export(net, inputs, file, dynamo=True, dynamic_shapes=sizes, verbose=False)
+    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    names = [x.name for x in session.get_inputs()]
+    (found,) = session.run(None, dict(zip(names, (lab.numpy(), labels.numpy()), strict=True)))
+    assert np.array_equal(found, merge(lab, labels, 16, 9))
+    kinds = [node.op_type for node in onnx.load(file).graph.node]
+    assert len({"Scan", "Loop"} & {*kinds}) == 1
+    assert kinds.count("ArgMin") == 0  # it is inside
+
+
 def test_a_finder_says_the_same_of_a_picture_in_any_batch(trunk):
     image, told = picture(3, 64), -torch.ones(3, 1, 64, 64)
     together = finder()(image, told, trunk)

@@ -234,6 +234,18 @@ def test_the_smallest_size_is_told_and_right(path):
 
 
 @pytest.mark.slow
+def test_a_network_that_finds_what_was_changed_by_pieces_is_exported(path):
+    network = RegionUNet(4, 7, width=8, trunk="lite0", finder=True)
+    model = trained(OperatorMaskWrapper(network, region=True, multiple_of=16))
+    torch.nn.init.normal_(network.finder.out.weight)
+    to_onnx(model, path, parts="predictor")
+    inputs = smooth_image(1, 90, 70), -torch.ones(1, 1, 90, 70)
+    with torch.no_grad():
+        expected = model.predict(*inputs)
+    torch.testing.assert_close(run(path, *inputs), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("work_size", [48, (40, 56)])
 def test_a_model_with_a_working_size_is_exported_for_one_size(work_size, path):
     network = SmallUNet(width=8)
