@@ -138,12 +138,13 @@ class HeadAbout(Struct, frozen=True):
 
 
 class CalibrationAbout(Struct, frozen=True, omit_defaults=True):
-    """The fields of :class:`opmask.Calibration`; `refines` is younger than files that lack it."""
+    """The fields of :class:`opmask.Calibration`; older files lack the last two."""
 
     threshold: Share
     confidence: Annotated[tuple[Share, ...], Meta(min_length=1, max_length=1000)]
     strength: Annotated[tuple[Share, ...], Meta(min_length=1, max_length=1000)]
     refines: bool = False
+    limit: Annotated[float, Meta(ge=1)] | None = None
 
 
 class DirectAbout(Struct, frozen=True, tag_field="kind", tag="DirectRGB"):

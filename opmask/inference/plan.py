@@ -10,6 +10,7 @@ render -> photo`.
 from __future__ import annotations
 
 import copy
+import warnings
 from itertools import chain
 from typing import TypeVar
 
@@ -76,6 +77,8 @@ def plan(
             as it is, with a warning. What came of it is the edit's `region`.
         strength: A factor on the distance of every mask from its identity, so that the output
             moves from the input by about as much: 0 changes nothing, 1 does what the model says.
+            At most what its calibration allows (`model.calibration.limit`), which is taken of
+            more, with a warning.
             "auto" is 1 where a region is given; where the model had to find it, it is what
             the model's calibration says of each found region, and 1 without a calibration. It is
             the edit's first adjustment, so that it can be undone.
@@ -259,12 +262,26 @@ def _first_adjustment(
 ) -> tuple[Adjustment, ...]:
     """The strength of a plan as an adjustment; none where it is 1."""
     if strength != "auto":
-        return () if strength == 1 else (Adjustment(strength=float(strength)),)
+        allowed = _within_limit(model, float(strength))
+        return () if allowed == 1 else (Adjustment(strength=allowed),)
     if told or model.calibration is None or "gate" not in masks:
         return ()
     # Back to the identity, by as much as the found region is not trusted.
     doubt = 1 - model.calibration.strengths(masks["gate"].float())
     return (Adjustment(strength=0.0, region=doubt.half()),)
+
+
+def _within_limit(model: OperatorMaskWrapper, strength: float) -> float:
+    """The strength, or what the model's calibration allows."""
+    limit = None if model.calibration is None else model.calibration.limit
+    if limit is None or strength <= limit:
+        return strength
+    warnings.warn(
+        f"{limit:g} is taken for a strength of {strength:g}: beyond it, results of this model "
+        "were found worse than the photo, or of another hue.",
+        stacklevel=6,
+    )
+    return limit
 
 
 def for_inference(model: M) -> M:

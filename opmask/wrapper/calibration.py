@@ -10,6 +10,7 @@ Data flow: `gate -> connected regions -> mean gate of each -> strength of each`,
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -29,7 +30,7 @@ FEATHER = 5
 
 @dataclass(frozen=True)
 class Calibration:
-    r"""Which strength to apply to a region that a model found by itself.
+    r"""How far a model is to be trusted: with regions that it finds by itself, and with more.
 
     A region is found where the mask `gate` is above `threshold`; pixels that touch, also by a
     corner, are one region. Its confidence is the mean of the gate over it. Strengths are linear
@@ -42,6 +43,8 @@ class Calibration:
         strength: The strength at each knot, in :math:`[0, 1]`.
         refines: Whether the gate was found fit to make regions that are told roughly finer, as
             :func:`opmask.plan` then does by itself.
+        limit: The largest strength that :func:`opmask.plan` applies, at least 1: beyond it results
+            were found worse than the photo as it is, or of another hue. None: any.
 
     Raises:
         ValueError: If a value is out of its range, the knots do not ascend, there is none, or
@@ -62,6 +65,7 @@ class Calibration:
     confidence: tuple[float, ...]
     strength: tuple[float, ...]
     refines: bool = False
+    limit: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < 1:
@@ -76,6 +80,9 @@ class Calibration:
                 f"'strength' must hold one value for each of the {len(self.confidence)} knots of "
                 f"'confidence', got {len(self.strength)}."
             )
+
+        if self.limit is not None and not 1 <= self.limit < math.inf:
+            raise ValueError(f"'limit' must be None, or finite and at least 1, got {self.limit}.")
 
     @torch.no_grad()
     def strengths(self, gate: Tensor) -> Tensor:

@@ -313,10 +313,10 @@ def test_a_weight_too_large_for_half_precision_is_refused(tmp_path):
         opmask.save(model, tmp_path / "half.safetensors", half=True)
 
 
-@pytest.mark.parametrize("refines", [False, True])
-def test_the_calibration_comes_back(tmp_path, refines):
+@pytest.mark.parametrize("younger", [{}, {"refines": True}, {"limit": 1.5}])
+def test_the_calibration_comes_back(tmp_path, younger):
     model = small()
-    model.calibration = opmask.Calibration(0.25, (0.3, 0.7), (0.0, 0.9), refines)
+    model.calibration = opmask.Calibration(0.25, (0.3, 0.7), (0.0, 0.9), **younger)
     opmask.save(model, tmp_path / "model.safetensors")
     assert opmask.load(tmp_path / "model.safetensors").calibration == model.calibration
     opmask.save(small(), tmp_path / "model.safetensors")

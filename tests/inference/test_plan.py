@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -206,6 +207,16 @@ def test_strength_is_a_factor_on_the_change(strength):
     assert red_of(shift(), strength=strength) == pytest.approx(strength * TANH, abs=HALF)
     half_open = gated(1.0, 0.0)
     assert red_of(half_open, strength=strength) == pytest.approx(strength * TANH / 2, abs=HALF)
+
+
+@pytest.mark.parametrize(("limit", "taken"), [(None, 2.0), (1.5, 1.5), (2.0, 2.0)])
+def test_no_strength_is_larger_than_the_calibration_allows(limit, taken, recwarn):
+    model = shift()
+    model.calibration = replace(TRUST, limit=limit)
+    assert red_of(model, strength=2) == pytest.approx(taken * TANH, abs=HALF)
+    said = [str(w.message) for w in recwarn]
+    assert len(said) == (taken < 2)
+    assert all(text.startswith("1.5 is taken for a strength of 2: beyond it") for text in said)
 
 
 def test_a_closed_gate_stays_closed_at_any_strength():

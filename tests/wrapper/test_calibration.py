@@ -128,6 +128,7 @@ def test_a_gate_of_another_shape_is_refused(shape):
         ((0.5, (0.5, 0.5), (0.0, 1.0)), "'confidence' must hold ascending knots, got (0.5, 0.5)."),
         ((0.5, (0.6, 0.5), (0.0, 1.0)), "'confidence' must hold ascending knots, got (0.6, 0.5)."),
         ((0.5, (0.5,), (0.0, 1.0)), "'strength' must hold one value for each of the 1 knots of"),
+        ((0.5, (0.5,), (1.0,), False, 0.9), "'limit' must be None, or finite and at least 1, got"),
     ],
 )
 def test_values_out_of_order_or_range_are_refused(arguments, message):

@@ -30,6 +30,8 @@ from opmask.visualize import PanelRow, new_figure, save_panel, write_figure
 from reproduction.flags import add_overwrite, check_files
 from reproduction.small.calibrate import ImageRegions, find_regions, fit, refines
 from reproduction.small.kinds import KINDS
+from reproduction.small.limits import Outcomes, limit, outcomes
+from reproduction.small.limits import table as strength_table
 from reproduction.small.locating import gates, mask_errors
 from reproduction.small.pool import Packed
 from reproduction.small.rivals import score_rivals
@@ -148,7 +150,11 @@ def worst(rows: Sequence[Row]) -> list[str]:
 
 
 def report(
-    model: OperatorMaskWrapper, rows: dict[str, list[Row]], validation: Packed, size: int
+    model: OperatorMaskWrapper,
+    rows: dict[str, list[Row]],
+    strengths: Outcomes,
+    validation: Packed,
+    size: int,
 ) -> str:
     """All tables but those by source, what matters most first."""
     treated = score(model, validation, ("unknown", "exact"), size=size, treated=True)
@@ -157,6 +163,7 @@ def report(
         [
             *(str(model.calibration), READING, *at_a_glance, tables(rows)),
             *("### validation, compressed", table("given", treated, given)),
+            *("### Strengths, on validation, given the region", strength_table(strengths)),
             *("### Where, on validation", gates(model, validation, size)),
             *("### Masks, on validation", mask_errors(model, validation, size)),
         ]
@@ -182,13 +189,14 @@ def main() -> None:
     model = opmask.load(trained)
     found = find_regions(model, validation, size=args.size)
     rough = refines(model, validation, size=args.size)
-    model.calibration = replace(fit(found), refines=rough)
+    strengths = outcomes(model, validation, size=args.size)
+    model.calibration = replace(fit(found), refines=rough, limit=limit(strengths))
     opmask.save(model, args.out / "small.safetensors", half=True)
     model = opmask.load(args.out / "small.safetensors")  # what is scored is what is shipped
     rows = {split: score_all(model, some, args.size) for split, some in photos.items()}
     write_csv(args.out / "scores.csv", rows)
     texts = {
-        "tables.md": report(model, rows, validation, args.size),
+        "tables.md": report(model, rows, strengths, validation, args.size),
         "sources.md": sources([row for some in rows.values() for row in some]),
     }
     for name, text in texts.items():
