@@ -123,7 +123,8 @@ def explain(
             save_region_of(document, save_region)
         if panel is not None:
             save_panel(found, panel)
-    typer.echo(_as_json(photo, found) if as_json else "\n".join([*notes, *found.sentences]))
+    said = _as_json(photo, found, notes) if as_json else "\n".join([*notes, *found.sentences])
+    typer.echo(said)
 
 
 def edit_file(
@@ -257,13 +258,13 @@ def _refusing_in_json(photo: Path, wanted: bool) -> Iterator[None]:
         raise
 
 
-def _as_json(photo: Path, found: Explanation) -> str:
+def _as_json(photo: Path, found: Explanation, notes: list[str]) -> str:
     regions = [
         {"box": r.box, "share": r.share, "change": r.change, "sentence": r.sentence}
         for r in found.regions
     ]
     clipped = found.clipped.float().mean().item()
-    about = {"photo": str(photo), "sentences": found.sentences}
+    about = {"photo": str(photo), "sentences": found.sentences, "notes": notes}
     return json.dumps({**about, "regions": regions, "clipped": clipped})
 
 

@@ -92,6 +92,8 @@ def test_a_refined_region_is_said_written_and_taken_as_it_is(run, tmp_path):
     told = ["photo.png", "--model", "blue.safetensors", "--box", "15,5,45,35"]
     _, said, _ = run("explain", *told, "--refine", "--save-region", "r.png", "--panel", "p.png")
     assert said.startswith("The region was refined, to 10% of the photo.\nRegion 1 (10% of")
+    found = json.loads(run("explain", *told, "--refine", "--json")[1])
+    assert [*found["notes"], *found["sentences"]] == said.splitlines()
     assert np.array_equal(levels("r.png") > 127, blue[..., 2] > 0)
     for name, how in ("a", [*told, "--refine"]), ("b", [*told[:3], "--region", "r.png"]):
         assert run("harmonize", *how, "-o", f"{name}.png")[0] == 0
