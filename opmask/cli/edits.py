@@ -72,8 +72,8 @@ def explain(
     save_region: Annotated[
         Path | None,
         typer.Option(
-            help="A picture to write of the region that the masks are for, such as a refined one; "
-            "--region takes it.",
+            help="A PNG to write of the region that the masks are for, such as a refined one: "
+            "--region takes it; with --strokes if its ground is transparent, which is unknown.",
         ),
     ] = None,
     strength: options.Strength = "auto",
@@ -92,8 +92,8 @@ def explain(
     planning = region, told, amount, model, work_size, device
     if edit is not None and planning != (None, options.RegionOptions(), "auto", None, 256, None):
         raise ValueError(
-            "'--edit' must not go with a region, --strength, --model, --work-size or --device: it "
-            "is planned already."
+            "'--edit' must not go with a region (--region, --box, ...), --strength, --model, "
+            "--work-size or --device: it is planned already."
         )
     if force and edit is None:
         raise ValueError("'--force' must go with --edit, a saved edit of another photo.")
@@ -237,12 +237,13 @@ def paste(
         check_out(composite, save_composite, "--save-composite")
     network = load_model(model, guided=True).to(find_device(device))
     settings = Settings(strength=amount, work_size=work_size, region=EXACT)
-    edit = make_plan(network, composite, region, settings, [])
+    notes: list[str] = []
+    edit = make_plan(network, composite, region, settings, notes)
     write(edit, composite, Job(background, None, out, save_edits, panel))
     if save_composite is not None:
         write_photo(composite, save_composite)
     height, width = composite.size
-    notes = [*photo.remarks, *lost]
+    notes += [*photo.remarks, *lost]
     said = [f"Written: {out} ({width}x{height}).", *edit.explain(composite).sentences, *notes]
     typer.echo(" ".join(said))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -83,7 +84,7 @@ def harmonize_jobs(jobs: Sequence[Job], settings: Settings, report: Report) -> N
             notes = [f"{path} was there, and stays." for path in job.kept]
             edit = make_plan(network, photo, area, settings, notes)
             after = write(edit, photo, job, compile=settings.compile)
-            _report(report, job, photo, after, area, [*notes, *photo.remarks, *lost])
+            _report(report, job, photo, after, edit.region, [*notes, *photo.remarks, *lost])
         except EXPECTED as error:
             report.failed(job, error)
 
@@ -243,6 +244,8 @@ def find_device(name: str | None) -> torch.device:
 def save_region_of(edit: Edit, path: Path) -> None:
     """Draws the region that an edit is for, white inside and black outside, as large as its photo.
 
+    What is unknown is transparent, as in pictures of strokes.
+
     Raises:
         ValueError: If it is for none.
     """
@@ -250,10 +253,15 @@ def save_region_of(edit: Edit, path: Path) -> None:
         raise ValueError(
             "'--save-region' must go with a region, or an edit that was planned for one."
         )
-    plane = resize(edit.region.float().clamp_min(0), edit.source.size)
-    picture = Image.fromarray(to_levels(plane)[0, 0].cpu().numpy())
+    region, size = edit.region.float(), edit.source.size
+    plane = resize(region.clamp_min(0), size)
+    levels = to_levels(plane)[0, 0].cpu().numpy()
+    if (region < 0).any():
+        known = F.interpolate((region >= 0).float(), size)[0, 0] > 0
+        white = np.where(levels > 127, 255, 0)
+        levels = np.stack([white, 255 * known.cpu().numpy()], -1).astype(np.uint8)
     with replacing(path) as temporary:
-        picture.save(temporary)
+        Image.fromarray(levels).save(temporary)
 
 
 def save_panel(explanation: Explanation, path: Path) -> None:

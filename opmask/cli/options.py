@@ -34,7 +34,10 @@ Alpha = Annotated[
 ]
 Box = Annotated[
     list[str] | None,
-    typer.Option(metavar="X0,Y0,X1,Y1", help="A box that was changed, in pixels; repeatable."),
+    typer.Option(
+        metavar="X0,Y0,X1,Y1",
+        help="A box that was changed, in pixels; the last two are just outside. Repeatable.",
+    ),
 ]
 Invert = Annotated[
     bool, typer.Option("--invert", help="The region is what was NOT changed: turn it around.")
@@ -49,7 +52,11 @@ Refine = Annotated[
     ),
 ]
 Strength = Annotated[
-    str, typer.Option(help="How much of the change to apply: auto, or a number from 0 on.")
+    str,
+    typer.Option(
+        help="How much of the change to apply: auto, or a number from 0 on. A model may have a "
+        "largest one."
+    ),
 ]
 Model = Annotated[
     Path | None, typer.Option(help="A checkpoint. Default: the one that comes with opmask.")

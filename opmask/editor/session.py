@@ -163,7 +163,7 @@ class Session:
         return photo.remarks
 
     def open_region(self, path: Path) -> None:
-        """Plans anew, told by a mask where the photo was changed.
+        """Plans anew, told by a mask where the photo was changed; it is taken as it is.
 
         Args:
             path: A picture of the region, see :func:`opmask.plan`.
@@ -171,7 +171,8 @@ class Session:
         Raises:
             ValueError: If it cannot be read, does not fit, or the model takes none.
         """
-        self._plan_again(plan(self.model, self.photo, region=open_picture(path)))
+        edit = plan(self.model, self.photo, region=open_picture(path), refine=False)
+        self._plan_again(edit)
 
     def match_area(self, refine: bool = False) -> tuple[str, ...]:
         """Plans anew, told that the chosen area is what was changed.

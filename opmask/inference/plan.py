@@ -10,7 +10,6 @@ render -> photo`.
 from __future__ import annotations
 
 import copy
-import warnings
 from itertools import chain
 from typing import TypeVar
 
@@ -22,8 +21,9 @@ from torch import Tensor, nn
 from opmask.files.photo import Photo
 from opmask.files.reading import shorten
 from opmask.inference.edit import LARGEST_MASK, Adjustment, Edit, Source, check_number
-from opmask.inference.refine import refined
+from opmask.inference.refine import refined, to_refine
 from opmask.inference.regions import shrink, to_plane, within
+from opmask.inference.warning import warn
 from opmask.retouch.pil import as_photo, as_pil
 from opmask.retouch.pixels import Picture, profile_of, shrink_photo, to_stored
 from opmask.wrapper import OperatorMaskWrapper
@@ -74,7 +74,8 @@ def plan(
             changed, and masks are predicted for that. "auto": where the region is rough, boxes or
             strokes (:func:`opmask.inference.refine.is_rough`), by models that were found fit for
             it (`model.calibration.refines`). If the model finds nothing there, the region is taken
-            as it is, with a warning. What came of it is the edit's `region`.
+            as it is, with a warning. What came of it is the edit's `region`. Where nothing is told
+            to be inside, there is nothing to refine.
         strength: A factor on the distance of every mask from its identity, so that the output
             moves from the input by about as much: 0 changes nothing, 1 does what the model says.
             At most what its calibration allows (`model.calibration.limit`), which is taken of
@@ -93,8 +94,8 @@ def plan(
         TypeError: If `model` predicts no masks, or `image`, `region`, `refine`, `strength` or
             `work_size` is of another kind or data type.
         ValueError: If a mode, shape, range or size is another one, the sizes of region and photo
-            do not fit, the model is blind and a region is given, it is to refine and has no gate,
-            or its weights or masks are not finite.
+            do not fit, the model is blind and a region is given, it is to refine one and has no
+            gate, or its weights or masks are not finite.
 
     Example:
         >>> import opmask
@@ -189,7 +190,7 @@ def check_options(strength: float | str, work_size: int, refine: bool | str = "a
     """Raises unless :func:`harmonize` takes these."""
     if isinstance(refine, str) and refine != "auto":
         raise ValueError(f"'refine' must be 'auto', True or False, got {refine!r}.")
-    if not isinstance(refine, bool | str):
+    if not isinstance(refine, bool | np.bool_ | str):
         raise TypeError(f"'refine' must be 'auto', True or False, got {type(refine).__name__}.")
     if isinstance(strength, str):
         if strength != "auto":
@@ -229,14 +230,16 @@ def _plans(
     size = fit_longer_side(full, work_size)
     device = next(model.backbone.parameters()).device
     small = torch.cat([shrink_photo(one, size, profile) for one in stored]).to(device)
-    given = None
+    given, chosen = None, []
     if region is not None:
-        given = shrink(to_plane(region, full, len(stored)).to(device), size)
+        told_plane = to_plane(region, full, len(stored)).to(device)
+        chosen = to_refine(model, told_plane, refine)
+        given = shrink(told_plane, size)
     network = for_inference(model)
     # A size of the model's own, height and width, is the one that its network was made for.
     working = None if isinstance(model.size, tuple) else size
     if given is not None:
-        given = refined(network, small, given, refine, working)
+        given = refined(network, small, given, chosen, working)
     masks = network.predict(small, given, size=working)
     if given is not None:
         masks = within(model.retoucher, masks, given)
@@ -276,10 +279,9 @@ def _within_limit(model: OperatorMaskWrapper, strength: float) -> float:
     limit = None if model.calibration is None else model.calibration.limit
     if limit is None or strength <= limit:
         return strength
-    warnings.warn(
+    warn(
         f"{limit:g} is taken for a strength of {strength:g}: beyond it, results of this model "
-        "were found worse than the photo, or of another hue.",
-        stacklevel=6,
+        "were found worse than the photo, or of another hue."
     )
     return limit
 

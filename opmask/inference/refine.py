@@ -3,26 +3,32 @@ r"""Rough regions made finer: of a box or a few strokes, the part that a model s
 What people draw is quickly drawn. A model with a gate was trained to tell which part of it was
 changed: its gate, within what was told, is the region that masks are then predicted for.
 
-Data flow: `small photo, region -> model -> gate -> refined_region -> model -> masks`.
+Data flow: `region -> to_refine`, and `small photo, region -> model -> gate -> refined_region ->
+model -> masks`.
 """
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from opmask.inference.warning import warn
 from opmask.wrapper import OperatorMaskWrapper
 
-__all__ = ["is_rough", "refined", "refined_region"]
+__all__ = ["is_rough", "refined", "refined_region", "to_refine"]
 
 EMPTY = "the model finds nothing to refine in the region, which is taken as it is."
 """What is said where the gate stays shut."""
 
-STRAIGHT = 8.0
-"""The mean length of the straight runs of an outline from which it is one of boxes, in pixels."""
+SHORT, SHORT_SHARE = 2, 1 / 64
+"""Pixels, and a share of the longer side, up to which a straight piece of an outline is short."""
+
+UNEVEN = 0.3
+"""The share of short pieces above which an outline is a thing's. Of 92 unions of boxes it was up
+to 0.25 (95 % of them), of 207 outlines of things from 0.33 on."""
 
 
 def refined_region(gate: Tensor, region: Tensor) -> Tensor:
@@ -51,16 +57,17 @@ def refined_region(gate: Tensor, region: Tensor) -> Tensor:
 
 
 def is_rough(region: Tensor) -> bool:
-    r"""Whether a region was quickly drawn: of boxes, or with unknown parts.
+    r"""Whether a region was quickly drawn: of boxes, or by strokes on unknown ground.
 
-    Outlines of boxes run straight for long, those of things turn after a pixel or two.
+    Outlines of boxes are straight for long; those of things turn after a pixel or two somewhere,
+    whatever their size. What of an outline lies at the border of the photo is not looked at.
 
     Args:
-        region: The region, with shape :math:`(1, h, w)`: 1 inside, 0 outside, soft between, -1
-            unknown.
+        region: The region at the size at which it was told, with shape :math:`(1, h, w)`: 1
+            inside, 0 outside, soft between, -1 unknown.
 
     Returns:
-        Whether it is. One that is inside everywhere, outside everywhere or all unknown is not.
+        Whether it is. One that is inside everywhere, or nowhere, is not.
 
     Example:
         >>> box = torch.zeros(1, 32, 32)
@@ -71,60 +78,80 @@ def is_rough(region: Tensor) -> bool:
     """
     if (region < 0).any():
         return bool((region > 0).any())
-    inside = (region > 0.5).int()
-    if inside.all() or not inside.any():
+    # Where it begins: farther in, soft edges round corners off.
+    inside = (region[0] > 0.05).cpu().numpy()
+    lengths = np.concatenate([_runs(inside), _runs(inside.T)])
+    if not lengths.size:
         return False
-    padded = F.pad(inside, (1, 1, 1, 1))
-    length = padded.diff(dim=1).abs().sum() + padded.diff(dim=2).abs().sum()
-    # Of the four pixels around a point of the grid one or three are inside where outlines turn.
-    four = padded[:, 1:, 1:] + padded[:, :-1, 1:] + padded[:, 1:, :-1] + padded[:, :-1, :-1]
-    turns = ((four == 1) | (four == 3)).sum()
-    return bool(turns == 4 or length >= STRAIGHT * turns)  # four turns are one box of any size
+    short = lengths <= max(SHORT, max(inside.shape) * SHORT_SHARE)
+    return bool(lengths.size <= 4 or short.mean() <= UNEVEN)  # four are one box of any size
+
+
+def _runs(inside: np.ndarray) -> np.ndarray:
+    """The lengths of the straight pieces of an outline that run along rows."""
+    steps = np.pad(np.diff(inside.astype(np.int8), axis=0), ((0, 0), (0, 1))).ravel()
+    starts = np.flatnonzero(np.diff(steps, prepend=0))
+    lengths = np.diff(np.append(starts, steps.size))
+    return lengths[steps[starts] != 0]
+
+
+def to_refine(model: OperatorMaskWrapper, region: Tensor, wanted: bool | str) -> list[bool]:
+    r"""Which regions of a batch are to be made finer.
+
+    Args:
+        model: The model.
+        region: What was told, at the size at which it was, with shape :math:`(B, 1, h, w)`: 1
+            inside, 0 outside, soft between, -1 unknown.
+        wanted: As `refine` of :func:`opmask.plan`.
+
+    Returns:
+        Of each whether it is. One of which no part is inside never is.
+
+    Raises:
+        ValueError: If `wanted` is true and the model has no gate.
+    """
+    able = "gate" in model.retoucher.ranges
+    if wanted == "auto":
+        able = able and model.calibration is not None and model.calibration.refines
+        return [able and is_rough(one) for one in region]
+    if wanted and not able:
+        raise ValueError(
+            "'refine' must be False or 'auto' for a model without a mask 'gate', which says where."
+        )
+    return [bool(wanted and (one > 0).any()) for one in region]
 
 
 def refined(
     model: OperatorMaskWrapper,
     image: Tensor,
     region: Tensor,
-    wanted: bool | str,
+    chosen: Sequence[bool],
     size: int | tuple[int, int] | None,
 ) -> Tensor:
-    r"""The regions of a batch, finer where that is wanted and the model finds something.
+    r"""The regions of a batch, some of them finer if the model finds something.
 
     Args:
-        model: The model, in evaluation mode.
+        model: The model, with a gate, in evaluation mode.
         image: The photos, with shape :math:`(B, 3, h, w)`, sRGB in :math:`[0, 1]`.
         region: What was told, with shape :math:`(B, 1, h, w)`: 1 inside, 0 outside, soft between,
             -1 unknown.
-        wanted: As `refine` of :func:`opmask.plan`.
+        chosen: Which are to be made finer, see :func:`to_refine`.
         size: At which the model works, see :meth:`opmask.OperatorMaskWrapper.predict`.
 
     Returns:
-        The regions, with the shape of `region`.
-
-    Raises:
-        ValueError: If `wanted` is true and the model has no gate.
+        The regions, with the shape of `region`. Where nothing is found within boxes, or around
+        strokes, they are as they were, and a warning says so.
     """
-    some = torch.tensor(_places(model, region, wanted), device=region.device, dtype=torch.int64)
-    if not some.numel():
+    places = torch.tensor(chosen, device=region.device).nonzero()[:, 0]
+    if not places.numel():
         return region
-    told = region[some]
-    finer = refined_region(model.predict(image[some], told, size=size)["gate"].float(), told)
-    found = (finer > 0.5).flatten(1).any(1)
+    told = region[places]
+    gate = model.predict(image[places], told, size=size)["gate"].float()
+    finer = refined_region(gate, told)
+    some_unknown = (told < 0).flatten(1).any(1)[:, None, None, None]
+    open_to_it = torch.where(some_unknown, told < 0, told > 0)
+    found = ((finer > 0.5) & open_to_it).flatten(1).any(1)
     if not found.all():
-        warnings.warn(EMPTY, stacklevel=5)
+        warn(EMPTY)
     finer = torch.where(found[:, None, None, None], finer, told)
-    return region.index_copy(0, some, finer)
-
-
-def _places(model: OperatorMaskWrapper, region: Tensor, wanted: bool | str) -> list[int]:
-    """The places in a batch of the regions that are to be made finer."""
-    if wanted is True and "gate" not in model.retoucher.ranges:
-        raise ValueError(
-            "'refine' must be False or 'auto' for a model without a mask 'gate', which says where."
-        )
-    if wanted == "auto":
-        able = model.calibration is not None and model.calibration.refines
-        return [i for i, one in enumerate(region) if able and is_rough(one)]
-    told = (region > 0).flatten(1).any(1).tolist()
-    return [i for i, some in enumerate(told) if wanted and some]
+    return region.index_copy(0, places, finer)

@@ -266,7 +266,8 @@ def _moment(
     strength: float | str,
     work_size: int,
 ) -> Moment:
-    edit = plan(model, frame, region=region, strength=strength, work_size=work_size)
+    # Refined one by one, the regions of frames would differ.
+    edit = plan(model, frame, region=region, refine=False, strength=strength, work_size=work_size)
     if not isinstance(edit, Edit):
         raise ValueError("'frames' must be one image each, got a batch.")
     masks = torch.cat([*edit.masks(effective=True).values()], 1)

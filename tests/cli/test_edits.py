@@ -101,6 +101,30 @@ def test_a_refined_region_is_said_written_and_taken_as_it_is(run, tmp_path):
     assert (levels("a.png")[..., 2] != blue[..., 2]).sum() <= 20 * 12
 
 
+def test_strokes_are_written_as_strokes(run, tmp_path):
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save("photo.png")
+    blue_finder(tmp_path / "blue.safetensors")
+    strokes = np.zeros((40, 60, 2), np.uint8)
+    strokes[10:20, 10:30] = 255, 255
+    strokes[30:35, 5:50, 1] = 255
+    Image.fromarray(strokes).save("strokes.png")
+    told = ["photo.png", "--model", "blue.safetensors", "--strokes", "--region"]
+    assert run("explain", *told, "strokes.png", "--save-region", "r.png")[0] == 0
+    assert np.array_equal(levels("r.png"), strokes)
+
+
+def test_all_of_a_photo_is_selected_unless_it_was_refined(run, tmp_path):
+    blue = np.zeros((40, 60, 3), np.uint8)
+    blue[10:30, 20:32, 2] = 255
+    Image.fromarray(blue).save("photo.png")
+    blue_finder(tmp_path / "blue.safetensors")
+    told = ["photo.png", "--model", "blue.safetensors", "--box", "0,0,60,40", "-o", "b.png"]
+    assert "all of it is selected" in run("harmonize", *told)[1]
+    said = run("harmonize", *told, "--refine", "--overwrite")[1]
+    assert "The region was refined, to 10% of the photo." in said
+    assert "selected" not in said
+
+
 def test_a_region_in_which_nothing_is_found_is_taken_as_it_is(run, tmp_path):
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save("photo.png")
     blue_finder(tmp_path / "blue.safetensors")
@@ -112,6 +136,10 @@ def test_a_region_in_which_nothing_is_found_is_taken_as_it_is(run, tmp_path):
 def test_there_must_be_a_region_to_refine_or_to_write(run, saved):
     _, _, error = run("harmonize", "photo.png", "-o", "b.png", "--refine")
     assert "'--refine' must go with a region" in error
+    opmask.save(OperatorMaskWrapper(SmallUNet(4, width=8), region=True), "plain.safetensors")
+    told = ["photo.png", "--box", "1,1,9,9", "-o", "b.png", "--model", "plain.safetensors"]
+    _, _, error = run("harmonize", *told, "--refine")
+    assert error.startswith("opmask: '--refine' must not be given for a model without a mask")
     _, _, error = run("explain", "photo.png", "--save-region", "r.png")
     assert "'--save-region' must go with a region, or an edit that was planned for one." in error
 

@@ -217,6 +217,7 @@ def test_no_strength_is_larger_than_the_calibration_allows(limit, taken, recwarn
     said = [str(w.message) for w in recwarn]
     assert len(said) == (taken < 2)
     assert all(text.startswith("1.5 is taken for a strength of 2: beyond it") for text in said)
+    assert all(w.filename.endswith("tests/inference/test_plan.py") for w in recwarn)
 
 
 def test_a_closed_gate_stays_closed_at_any_strength():

@@ -56,6 +56,12 @@ def two_boxes():
     return torch.from_numpy(boxes_region([(4, 4, 30, 30), (20, 20, 60, 50)], (64, 64)))
 
 
+def hill(height=256, width=256):
+    """Below a long and gentle slope: an outline of long pieces and small steps."""
+    top = 100 + (torch.arange(width) / 40).sin() * 9
+    return (torch.arange(height)[:, None] > top).float()
+
+
 ROUGH = {
     "a box": (BOX, True),
     "overlapping boxes": (two_boxes(), True),
@@ -63,7 +69,14 @@ ROUGH = {
     "a box with soft edges": (torch.nn.functional.avg_pool2d(BOX[None], 3, 1, 1)[0], True),
     "a few pixels": (BOX[::9, ::9], True),
     "strokes": (strokes(), True),
+    "half of the photo": ((torch.arange(64) < 20).float().expand(64, 64), True),
+    "black strokes alone": (strokes().clamp(max=0), False),
     "a disc": (photo()[1], False),
+    "a disc told at a sixteenth of the size": (
+        photo()[1].repeat_interleave(16, 0).repeat_interleave(16, 1)[:, :900],
+        False,
+    ),
+    "a hill": (hill(), False),
     "all": (torch.ones(64, 64), False),
     "nothing": (torch.zeros(64, 64), False),
     "unknown": (torch.full((64, 64), -1.0), False),
@@ -139,14 +152,31 @@ def test_soft_edges_stay_soft():
     torch.testing.assert_close(finer, 0.8 * told)
 
 
+def test_strokes_around_which_nothing_is_found_are_taken_as_they_are():
+    with pytest.warns(UserWarning, match="finds nothing to refine"):
+        edit = opmask.plan(finder(), torch.zeros(3, 64, 64), region=strokes())
+    assert torch.equal(edit.region[0, 0].float(), strokes())
+
+
+def test_a_region_is_judged_at_the_size_at_which_it_was_told():
+    model, (_, disc) = finder(), photo()
+    large = torch.zeros(3, 640, 640)
+    edit = opmask.plan(model, large, region=disc, work_size=640)
+    assert len(model.backbone.regions) == 1
+    assert edit.region.shape[-1] == 640
+
+
 def test_a_model_without_a_gate_cannot_refine():
     model = OperatorMaskWrapper(opmask.backbones.SmallUNet(4, width=8), region=True).eval()
+    model.calibration = REFINES
     opmask.plan(model, photo()[0], region=BOX)
     with pytest.raises(ValueError, match="'refine' must be False or 'auto' for a model without"):
         opmask.plan(model, photo()[0], region=BOX, refine=True)
 
 
-@pytest.mark.parametrize(("refine", "error"), [("yes", ValueError), (1, TypeError)])
+@pytest.mark.parametrize(
+    ("refine", "error"), [("yes", ValueError), (1, TypeError), (None, TypeError)]
+)
 def test_refine_is_yes_no_or_auto(refine, error):
     with pytest.raises(error, match="'refine' must be 'auto', True or False, got"):
         opmask.plan(finder(), photo()[0], region=BOX, refine=refine)

@@ -20,12 +20,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from opmask import Calibration, OperatorMaskWrapper
-from opmask.inference.refine import refined_region
 from opmask.wrapper.calibration import connected_regions
 from reproduction.small.kinds import KINDS
 from reproduction.small.network import fast_precision
 from reproduction.small.pool import Packed
-from reproduction.small.scoring import BATCH, psnr, scenes, squared_error
+from reproduction.small.scoring import BATCH, psnr, retouch, scenes, squared_error
 
 THRESHOLDS = (0.0, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
 STRENGTHS = tuple(np.linspace(0, 1, 11).round(1).tolist())
@@ -118,16 +117,15 @@ def refines(model: OperatorMaskWrapper, photos: Packed, *, size: int, device: st
     gained = []
     for kind in tqdm(("mixed", *KINDS), "refining", leave=False, disable=None):
         for scene in scenes(photos, ROUGH, kind):
-            image, real = scene.made.composite.to(device), scene.made.real.to(device)
-            for told in scene.prompts.values():
-                told = told.to(device)
-                with fast_precision(device):
-                    masks = model.predict(image, told, size=size)
-                    finer = refined_region(masks["gate"].float(), told)
-                    again = model.predict(image, finer, size=size)
-                after = (squared_error(model.retoucher(image, m), real) for m in (masks, again))
-                first, second = (psnr(mse.cpu().numpy()) for mse in after)
-                gained.append(second - first)
+            image = scene.made.composite.to(device)
+            for given, told in scene.prompts.items():
+                made = (
+                    retouch(model, image, told, size, given, refine)[given].cpu()
+                    for refine in (False, True)
+                )
+                errors = (squared_error(output, scene.made.real) for output in made)
+                as_told, finer = (psnr(mse.numpy()) for mse in errors)
+                gained.append(finer - as_told)
     return surely(np.concatenate(gained)) > 0
 
 

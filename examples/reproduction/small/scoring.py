@@ -19,7 +19,7 @@ from tqdm import tqdm
 import opmask
 from opmask import LAB, OperatorMaskWrapper
 from opmask.datasets import REGION_PROMPTS, region_prompt
-from opmask.inference.refine import refined
+from opmask.inference.refine import refined, to_refine
 from opmask.inference.regions import within
 from opmask.metrics import psnr_from_mse
 from opmask.perturb import CompositeBatch, collate, composite, sample_seed
@@ -161,7 +161,12 @@ def rows_of(
 
 
 def retouch(
-    model: OperatorMaskWrapper, image: Tensor, prompt: Tensor | None, size: int | None, kind: str
+    model: OperatorMaskWrapper,
+    image: Tensor,
+    prompt: Tensor | None,
+    size: int | None,
+    kind: str,
+    refine: bool | str = "auto",
 ) -> dict[str, Tensor]:
     """What `opmask.harmonize` makes of images at strength 1; if nothing is given, also at "auto".
 
@@ -170,7 +175,7 @@ def retouch(
     told = None if prompt is None else prompt.to(image.device)
     with fast_precision(image.device):
         if told is not None:
-            told = refined(model, image, told, "auto", size)
+            told = refined(model, image, told, to_refine(model, told, refine), size)
         masks = model.predict(image, told, size=size)
     if told is not None:
         masks = within(model.retoucher, masks, told)
