@@ -5,7 +5,7 @@ r"""Show the pieces among which a model finds what was changed.
 
 From left to right: a composite, of the free photographs that come with scikit-image; the pieces
 that :class:`opmask.backbones.segment_finder.SegmentFinder` divides it into; where it finds that
-something was changed, told nothing; a box; what it finds in there; and what was changed.
+something was changed, told nothing; boxes; what it finds in them; and what was changed.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def panel_row(network: RegionUNet, example: Example) -> PanelRow:
                 image,
             ),
             "found, told nothing": found,
-            "a box": image * (SHADED + (1 - SHADED) * boxes[0]),
-            "found, told the box": found_inside,
+            "boxes": image * (SHADED + (1 - SHADED) * boxes[0]),
+            "found, told the boxes": found_inside,
             "what was changed": changed,
         }
     )

@@ -89,7 +89,7 @@ def relative_error(image: Tensor, batch: Batch) -> Tensor:
 
 
 class Validation:
-    """Scores the averaged weights now and then, and keeps those that do best, and the last."""
+    """Scores the averaged weights now and then, and keeps those that do best."""
 
     def __init__(self, photos: Packed, recipe: Hyperparameters, options: Options) -> None:
         self.photos, self.options = photos, options
@@ -99,8 +99,6 @@ class Validation:
     def __call__(self, run: Run) -> str | None:
         if run.step == CHECK_STEP:
             warn_if_still(run)
-        if run.step % self.options.save_every == 0:
-            opmask.save(run.average.module, run.out / "last.safetensors", half=True)
         if run.step < run.steps and run.step % self.options.validate_every:
             return None
         if self.scores is None:
@@ -113,6 +111,11 @@ class Validation:
             opmask.save(model, run.out / "model.safetensors")
         write_json(run.out / "validation.json", self.scores)
         return ", ".join(f"{name} {value:.3f}" for name, value in self.scores[-1].items())
+
+
+def save_last(run: Run) -> None:
+    """Writes the averaged weights as they are, so that an interrupted run leaves a model."""
+    opmask.save(run.average.module, run.out / "last.safetensors", half=True)
 
 
 def warn_if_still(run: Run) -> None:
@@ -149,6 +152,8 @@ def find(
 
 def main() -> None:
     options, recipe = parse(__doc__.splitlines()[0])
+    torch.manual_seed(options.seed)
+    model = build(recipe.width, recipe.trunk, options.weights, finder=recipe.finding > 0)
     folder = options.photos or options.out / "photos"
     names = ("train", "validation")
     pools = {name: Pool(options.data, name, size=SIDE) for name in names}
@@ -157,10 +162,9 @@ def main() -> None:
     shares = settings.pop("mix")  # each is a setting of its own
     settings |= {**shares, "clear": options.clear, "seed": options.seed}
     settings["weights"] = options.weights and options.weights.name
-    open_run(options.out, {k: str(v) for k, v in settings.items()}, resume=options.resume)
-    torch.manual_seed(options.seed)
+    settings = {name: str(value) for name, value in settings.items()}
+    open_run(options.out, settings, resume=options.resume, whole=True)
     photos = gather(packed["train"], recipe.scenes, clear=options.clear)
-    model = build(recipe.width, recipe.trunk, options.weights, finder=recipe.finding > 0)
     model = model.to(options.device, memory_format=torch.channels_last)
     if recipe.finding:
         find(model, photos, recipe, options)
@@ -172,7 +176,7 @@ def main() -> None:
             model.backbone.finder.forward = torch.compiler.disable(model.backbone.finder.forward)
         model.backbone.compile()
     validation = Validation(packed["validation"], recipe, options)
-    train(run, "train", options.save_every, validation)
+    train(run, "train", options.save_every, validation, save_last)
 
 
 if __name__ == "__main__":

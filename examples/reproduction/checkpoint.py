@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -72,8 +73,12 @@ def describe_photos(photos: Photos) -> str:
     return f"{len(photos)}, checksum of names {sha256(names.encode()).hexdigest()[:16]}"
 
 
-def open_run(folder: Path, settings: dict[str, str], *, resume: bool) -> None:
-    """Opens a new run folder or, on resuming, one whose settings agree."""
+def open_run(folder: Path, settings: dict[str, str], *, resume: bool, whole: bool = False) -> None:
+    """Opens a new run folder or, on resuming, one whose settings agree.
+
+    What a run has no settings of yet, such as another model, may begin now, unless all of its
+    settings belong together, as a whole.
+    """
     path = folder / "settings.json"
     if path.exists() and not resume:
         raise SystemExit(
@@ -83,7 +88,11 @@ def open_run(folder: Path, settings: dict[str, str], *, resume: bool) -> None:
     if files := [p.name for p in found if p.is_file() and not p.name.startswith(".")]:
         raise SystemExit(f"{folder} holds {files[0]}, but no run. Give another --out.")
     before = read_settings(path) if path.exists() else {}
-    # A model that was not trained before has no settings there yet.
+    if whole and before and (unknown := [name for name in settings if name not in before]):
+        raise SystemExit(
+            f"--resume needs the settings of the run in {folder}, which is of an older version, "
+            f"without {', '.join(unknown)}. Begin a new run, with another --out."
+        )
     changed = [name for name in settings if before.get(name, settings[name]) != settings[name]]
     changes = {name: f"{name} was {before[name]}, is {settings[name]}" for name in changed}
     if refused := [text for name, text in changes.items() if name not in MAY_CHANGE]:
@@ -119,7 +128,10 @@ def load_state(folder: Path, parts: dict[str, Any]) -> int:
     path = folder / "checkpoint" / "state.pt"
     if not path.exists():
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise SystemExit(f"{path} cannot be read, it is damaged: {error}") from error
     if state.keys() != {*parts, "step"}:
         raise SystemExit(
             f"{path} is of another configuration: it holds {sorted(state)}, this run has "

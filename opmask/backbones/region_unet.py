@@ -64,7 +64,7 @@ class RegionUNet(nn.Module):
             helps, and last the region: 1 inside, 0 outside, soft between, -1 unknown.
         out_channels: The number of output channels. They are 0 until the network is trained: with
             :class:`opmask.OutputHead` masks start at the identity.
-        width: The number of channels at half resolution, a multiple of 8; the levels below have
+        width: The number of channels at half resolution, a multiple of 4; the levels below have
             2, 4 and 8 times as many.
         trunk: Whose features the encoder also gets: `"lite0"`, EfficientNet-Lite0's, or
             `"alexnet"`, AlexNet's; nobody's if `None`. Their weights, which stay as they are, are
@@ -76,7 +76,7 @@ class RegionUNet(nn.Module):
     Input height and width must be multiples of 16, and at least 32.
 
     Raises:
-        ValueError: If `trunk` is something else, or there is none for a finder.
+        ValueError: If `width` or `trunk` is something else, or there is no trunk for a finder.
 
     References:
         | ImageNet Classification with Deep Convolutional Neural Networks (Krizhevsky et al., 2012)
@@ -100,6 +100,8 @@ class RegionUNet(nn.Module):
         finder: bool = False,
     ) -> None:
         super().__init__()
+        if width < 4 or width % 4:
+            raise ValueError(f"'width' must be a multiple of 4, got {width}.")
         kind = _trunk_named(trunk)
         self.arguments = {
             "in_channels": in_channels,

@@ -67,6 +67,9 @@ class SegmentFinder(nn.Module):
         count: How many pieces they are joined into.
         dropout: The share of the channels that are dropped in training.
 
+    Raises:
+        ValueError: If `width` is something else, or there are fewer superpixels than pieces.
+
     References:
         | SLIC Superpixels Compared to State-of-the-Art Superpixel Methods (Achanta et al., 2012)
         | Attention Is All You Need (Vaswani et al., 2017)
@@ -94,6 +97,10 @@ class SegmentFinder(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        if width < HEAD_WIDTH or width % HEAD_WIDTH:
+            raise ValueError(f"'width' must be a multiple of {HEAD_WIDTH}, got {width}.")
+        if not 0 < count <= side**2:
+            raise ValueError(f"'count' must be from 1 to {side**2}, side by side, got {count}.")
         self.side, self.count = side, count
         self.register_buffer("mean", torch.zeros(STATISTICS + features))
         self.register_buffer("deviation", torch.ones(STATISTICS + features))

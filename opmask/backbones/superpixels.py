@@ -28,7 +28,7 @@ def superpixels(lab: Tensor, side: int) -> Tensor:
 
     Returns:
         The number of the superpixel of each pixel, ``int64``, with shape :math:`(B, H, W)`, from 0
-        to :math:`side^2 - 1`. Some may be empty, and a few are in several parts.
+        to :math:`side^2 - 1`. Some may be empty, and many are in several parts.
 
     References:
         SLIC Superpixels Compared to State-of-the-Art Superpixel Methods (Achanta et al., 2012)
@@ -98,8 +98,8 @@ def feature_means(features: Tensor, labels: Tensor, count: int) -> Tensor:
 
     Args:
         features: The features, with shape :math:`(B, C, h, w)`.
-        labels: The number of the piece of each pixel, with shape :math:`(B, H, W)`, height and
-            width multiples of those of the features.
+        labels: The number of the piece of each pixel, with shape :math:`(B, H, W)`; pixels count
+            for the feature that lies where they do.
         count: How many pieces :math:`n` there are.
 
     Returns:

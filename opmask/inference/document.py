@@ -184,7 +184,7 @@ def _build(about: EditAbout, retoucher: Retoucher, tensors: dict[str, Tensor]) -
         adjustments.append(Adjustment(a.name, a.strength, a.offset, region))
     region = tensors["region"] if about.region else None
     if region is not None:
-        _check_values("region", region, -1.0, 1.0)
+        _check_values("region", region.masked_fill(region == -1, 0.0), 0.0, 1.0)
     return Edit(masks, retoucher, source, tuple(adjustments), region)
 
 

@@ -13,6 +13,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ class Calibration:
     Raises:
         ValueError: If a value is out of its range, the knots do not ascend, there is none, or
             there are not as many strengths.
+        TypeError: If a value is no number, or `refines` neither true nor false.
 
     Example:
         >>> calibration = Calibration(0.3, confidence=(0.4, 0.8), strength=(0.0, 1.0))
@@ -68,6 +70,11 @@ class Calibration:
     limit: float | None = None
 
     def __post_init__(self) -> None:
+        numbers = (self.threshold, *self.confidence, *self.strength, self.limit or 1)
+        if not all(isinstance(x, Real) and not isinstance(x, bool) for x in numbers):
+            raise TypeError(f"a calibration must hold numbers, got {self}.")
+        if not isinstance(self.refines, bool | np.bool_):
+            raise TypeError(f"'refines' must be True or False, got {self.refines!r}.")
         if not 0 <= self.threshold < 1:
             raise ValueError(f"'threshold' must lie in [0, 1), got {self.threshold}.")
         for name, values in ("confidence", self.confidence), ("strength", self.strength):

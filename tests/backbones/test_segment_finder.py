@@ -249,6 +249,18 @@ def test_a_unet_hands_what_is_found_to_all_that_follows():
     assert (net(x) - before).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"width": 48}, "'width' must be a multiple of 32, got 48."),
+        ({"side": 4, "count": 17}, "'count' must be from 1 to 16, side by side, got 17."),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SegmentFinder(8, **arguments)
+
+
 def test_a_finder_needs_a_trunk():
     with pytest.raises(ValueError, match="'trunk' must be a network for a finder, got None"):
         RegionUNet(4, 2, trunk=None, finder=True)

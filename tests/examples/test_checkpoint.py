@@ -43,6 +43,24 @@ def test_every_setting_that_changed_is_named(tmp_path):
         checkpoint.open_run(tmp_path, {"seed": "1", "lr of om": "0.2", "size": "32"}, resume=True)
 
 
+def test_settings_that_a_run_lacks_are_new_or_those_of_an_older_version(tmp_path):
+    checkpoint.open_run(tmp_path, {"seed": "0"}, resume=False)
+    checkpoint.open_run(tmp_path, {"seed": "0", "lr of om": "0.1"}, resume=True)
+    with pytest.raises(SystemExit, match="of an older version, without eps, gate"):
+        checkpoint.open_run(tmp_path, {"eps": "1", "gate": "2"}, resume=True, whole=True)
+    checkpoint.open_run(tmp_path, {"lr of om": "0.1"}, resume=True, whole=True)
+
+
+def test_a_damaged_state_is_named(tmp_path):
+    parts = {"model": nn.Linear(2, 2)}
+    checkpoint.save_state(tmp_path, parts, 3)
+    path = tmp_path / "checkpoint" / "state.pt"
+    for size in len(path.read_bytes()) // 2, 0:
+        path.write_bytes(path.read_bytes()[:size])
+        with pytest.raises(SystemExit, match=r"state\.pt cannot be read, it is damaged: "):
+            checkpoint.load_state(tmp_path, parts)
+
+
 def test_a_moved_data_root_is_said_and_allowed(tmp_path, capsys):
     checkpoint.open_run(tmp_path, {"data": "/a", "photos": "7, checksum x"}, resume=False)
     checkpoint.open_run(tmp_path, {"data": "/b", "photos": "7, checksum x"}, resume=True)

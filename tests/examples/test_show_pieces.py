@@ -35,7 +35,7 @@ def test_a_row_holds_pieces_and_what_is_found_told_nothing_and_told_a_box(networ
     assert [p.shape[-2:] for p in pictures.values()] == 6 * [(64, 64)]
     assert pictures["what was changed"].sum() == 32 * 16
     assert (pictures["pieces"] != pictures["composite"]).any()
-    bright = (pictures["a box"] == pictures["composite"]).all(0).float()
+    bright = (pictures["boxes"] == pictures["composite"]).all(0).float()
     assert bright[16:48, 32:48].mean() > 0.7 > 0.5 > bright.mean()
 
 

@@ -56,12 +56,3 @@ def test_each_kind_has_a_line_about_the_gate(packed, model):
 def test_masks_at_the_identity_are_as_far_off_as_the_identity(packed):
     text = locating.mask_errors(build(8, "none").eval(), packed, 32)
     assert text.count("(100%)") == 2 * len(opmask.lab_retoucher().ranges)
-
-
-def test_masks_act_behind_their_gate(model):
-    image = torch.rand(1, 3, 32, 32)
-    masks = {name: torch.full((1, 1, 32, 32), 0.4) for name in model.retoucher.ranges}
-    acting = locating.effective(model, image, masks)
-    plain = opmask.lab_retoucher()
-    assert list(acting) == list(plain.ranges)
-    torch.testing.assert_close(plain(image, acting), model.retoucher(image, masks))

@@ -115,6 +115,10 @@ SPOILED = {
     "precision": (lambda a, t: mask(t, t["mask.l_add"].float()), "must be in half precision"),
     "not finite": (lambda a, t: mask(t, t["mask.l_add"] * torch.inf), "must lie in"),
     "out of range": (lambda a, t: mask(t, t["mask.l_add"] + 3), r"must lie in \[-1.0, 1.0\]"),
+    "unknown by half": (
+        lambda a, t: t.update(region=0 * t["mask.l_add"] - 0.5) or a.update(region=True),
+        r"'region' must lie in \[0.0, 1.0\]",
+    ),
     "region": (lambda a, t: t["region.1"].fill_(2), r"'region.1' must lie in \[0.0, 1.0\]"),
 }
 

@@ -136,6 +136,21 @@ def test_values_out_of_order_or_range_are_refused(arguments, message):
         Calibration(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("0.3", (0.5,), (1.0,)), "a calibration must hold numbers, got Calibration(threshold="),
+        ((0.3, (0.5,), (True,)), "a calibration must hold numbers"),
+        ((0.3, (0.5,), (1.0,), False, "2"), "a calibration must hold numbers"),
+        ((0.3, (0.5,), (1.0,), "no"), "'refines' must be True or False, got 'no'."),
+        ((0.3, (0.5,), (1.0,), None), "'refines' must be True or False, got None."),
+    ],
+)
+def test_values_of_another_kind_are_refused(arguments, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        Calibration(*arguments)
+
+
 def test_the_ends_of_the_ranges_are_allowed():
     assert Calibration(0, (0, 1), (1, 0)).strength == (1, 0)
 

@@ -27,7 +27,7 @@ from opmask import OperatorMaskWrapper
 from opmask.files import replacing
 from opmask.metrics import write_scores
 from opmask.visualize import PanelRow, new_figure, save_panel, write_figure
-from reproduction.flags import add_overwrite, check_files
+from reproduction.flags import add_overwrite, at_least, check_files
 from reproduction.small.calibrate import ImageRegions, find_regions, fit, refines
 from reproduction.small.kinds import KINDS
 from reproduction.small.limits import Outcomes, limit, outcomes
@@ -129,10 +129,9 @@ def draw_calibration(
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
     axes.plot(*zip(*means, strict=True), "o-", label="share of its pixels that were changed")
-    axes.step(
+    axes.plot(
         [0, *calibration.confidence, 1],
         np.interp([0, *calibration.confidence, 1], calibration.confidence, calibration.strength),
-        where="mid",
         label="strength that is applied",
     )
     axes.set(xlabel="confidence: mean gate over a found region", xlim=(0, 1), ylim=(0, 1.02))
@@ -176,7 +175,9 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="the photos, made small")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
     parser.add_argument("--size", type=int, default=256, help="at which masks are predicted")
-    parser.add_argument("--every", type=int, default=1, help="take only every so many photos")
+    parser.add_argument(
+        "--every", type=at_least(1), default=1, help="take only every so many photos"
+    )
     add_overwrite(parser)
     args = parser.parse_args()
     trained = args.run / "model.safetensors"

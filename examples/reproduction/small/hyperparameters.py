@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -17,7 +18,9 @@ from reproduction.flags import (
     existing,
     flag,
     given,
+    positive,
     share,
+    weight,
 )
 from reproduction.small.batches import Mix
 
@@ -38,7 +41,7 @@ class Hyperparameters:
         nargs="*",
     )
     until: tuple[float, ...] = flag(
-        (0.5, 0.8), "the share of the steps after which each size ends", type=float, nargs="*"
+        (0.5, 0.8), "the share of the steps after which each size ends", type=share, nargs="*"
     )
     last: tuple[int, ...] = flag(
         (96, 128, 192, 256),
@@ -50,23 +53,23 @@ class Hyperparameters:
     trunk: str = flag(
         "lite0", "whose features the network also gets", choices=("lite0", "alexnet", "none")
     )
-    width: int = flag(32, "the width of RegionUNet", type=at_least(1))
+    width: int = flag(32, "the width of RegionUNet, a multiple of 4", type=at_least(4))
     lr: float = flag(
         2e-3,
         "AdamW's highest learning rate, after a short rise; then it falls to 0 along a cosine",
-        type=float,
+        type=positive,
     )
-    matrix_lr: float = flag(0.02, "Muon's, for matrices", type=float)
-    decay: float = flag(1e-3, "AdamW's weight decay", type=float)
-    ema: float = flag(0.998, "the decay of the averaged weights", type=float)
-    eps: float = flag(0.05, "of the Charbonnier loss, in units of RGB in [0, 1]", type=float)
-    inside: float = flag(0.5, "the weight of the loss inside the region, once more", type=float)
-    gate: float = flag(0.08, "the weight of what the gate says of the region", type=float)
+    matrix_lr: float = flag(0.02, "Muon's, for matrices", type=positive)
+    decay: float = flag(1e-3, "AdamW's weight decay", type=weight)
+    ema: float = flag(0.998, "the decay of the averaged weights", type=share)
+    eps: float = flag(0.05, "of the Charbonnier loss, in units of RGB in [0, 1]", type=positive)
+    inside: float = flag(0.5, "the weight of the loss inside the region, once more", type=weight)
+    gate: float = flag(0.08, "the weight of what the gate says of the region", type=weight)
     refined: float = flag(
         0.25, "the share of rough regions that are refined by the gate first", type=share
     )
     relative: float = flag(
-        0.02, "the weight of the logarithm of the error of each region", type=float
+        0.02, "the weight of the logarithm of the error of each region", type=weight
     )
     mix: Mix = field(default_factory=Mix)
 
@@ -76,6 +79,12 @@ class Hyperparameters:
                 "'--until' must say of each of '--sizes' when it ends, of the last one only if "
                 f"'--last' follows, got {len(self.until)} for {len(self.sizes)}."
             )
+        if any(a >= b for a, b in pairwise(self.until)):
+            raise ValueError(f"'--until' must ascend, got {self.until}.")
+        if self.finding and self.trunk == "none":
+            raise ValueError("'--finding' must be 0 with '--trunk none': a finder needs features.")
+        if not sum(self.mix.prompts):
+            raise ValueError("'--prompts' must hold a share above 0, got zeros alone.")
 
     def shape(self, step: int) -> tuple[int, int]:
         """How many composites a step has, and their height and width, in pixels.

@@ -87,7 +87,7 @@ def mask_errors(model: OperatorMaskWrapper, photos: Packed, size: int) -> str:
         fitted = fit_masks(lab_retoucher(), image, scene.made.real, scene.regions)
         identity = lab_retoucher().identity(image)
         for given, prompt in scene.prompts.items():
-            acting = effective(model, image, model.predict(image, prompt, size=size))
+            acting = model.retoucher.effective(model.predict(image, prompt, size=size))
             for name, error in mask_error(acting, fitted, identity, region).items():
                 kept = errors.setdefault(given, {}).setdefault(name, [])
                 kept.append(torch.stack([error.error, error.identity]))
@@ -97,15 +97,3 @@ def mask_errors(model: OperatorMaskWrapper, photos: Packed, size: int) -> str:
         listed = ", ".join(f"{n} {m[0]:.3f} ({m[0] / m[1]:.0%})" for n, m in means.items())
         lines.append(f"Mask error, {given} (share of the identity's): {listed}")
     return "\n\n".join(lines)
-
-
-def effective(
-    model: OperatorMaskWrapper, image: Tensor, masks: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """The masks as they act, behind their gate."""
-    identity = model.retoucher.identity(image)
-    return {
-        name: identity[name].lerp(mask, masks["gate"])
-        for name, mask in masks.items()
-        if name != "gate"
-    }

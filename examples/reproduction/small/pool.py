@@ -120,7 +120,10 @@ class Packed:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if not (self.folder / CONTENT).is_file():
-            raise FileNotFoundError(f"{folder} holds no photos: {CONTENT} is missing.")
+            raise FileNotFoundError(
+                f"{folder} holds no photos: {CONTENT} is missing. Make it with "
+                f"python -m reproduction.small.pool --data ROOT --out {self.folder.parent}."
+            )
         content = read_content(self.folder)
         self.names: list[str] = content["photos"]
         done = complete(self.folder, content)

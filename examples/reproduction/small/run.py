@@ -157,9 +157,17 @@ def advance(run: Run, seed: int, batch: Batch) -> None:
 
 
 def train(
-    run: Run, title: str, save_every: int, after: Callable[[Run], str | None] = lambda run: None
+    run: Run,
+    title: str,
+    save_every: int,
+    after: Callable[[Run], str | None] = lambda run: None,
+    saved: Callable[[Run], None] = lambda run: None,
 ) -> None:
-    """All steps that are left; `after` each of them something may be done, and said."""
+    """All steps that are left.
+
+    `after` each of them something may be done, and said; and when the state was `saved`, more may
+    be written.
+    """
     progress = tqdm(read_batches(run), title, run.steps, initial=run.step, disable=None)
     with Interrupt() as interrupt, progress:
         for seed, batch in progress:
@@ -167,6 +175,7 @@ def train(
             if interrupt.asked or run.step == run.steps or run.step % save_every == 0:
                 run.log.write()
                 save_state(run.out, run.parts, run.step)
+                saved(run)
             if said := after(run):
                 progress.write(said)
             if interrupt.asked:

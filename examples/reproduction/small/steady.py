@@ -108,7 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("models", type=existing, nargs="*", help="checkpoints")
     parser.add_argument("--data", type=existing, required=True, help="the root of the photographs")
     parser.add_argument("--sizes", type=at_least(16), nargs="+", default=SIZES, help="in pixels")
-    parser.add_argument("--every", type=int, default=1, help="take only every so many composites")
+    parser.add_argument(
+        "--every", type=at_least(1), default=1, help="take only every so many composites"
+    )
     args = parser.parse_args(arguments)
     models = dict(with_the_box(args.models))
     for name, count in FOLDERS.items():
