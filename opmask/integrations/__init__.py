@@ -1,0 +1,1 @@
+"""opmask within other programs. None of them is needed to import what is here."""
