@@ -35,6 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "visualize": {"color", "operators", "retouch", "wrapper"},
     "study": {"backbones", "wrapper", "checkpoints", "inference", "visualize"},
     "editor": {"color", "operators", "retouch", "wrapper", "inference", "visualize"},
+    "integrations": {"checkpoints", "inference", "wrapper"},
 }
 """What each room may import, the bottom aside."""
 
