@@ -46,10 +46,15 @@ CHECK_STEP, STILL = 200, 0.995  # the share of the untrained loss that is left w
 COLUMNS = ("loss", "pixel", "untrained", "gate")
 
 
-def loss_terms(model: OperatorMaskWrapper, batch: Batch, recipe: Hyperparameters) -> Terms:
+def loss_terms(
+    model: OperatorMaskWrapper, batch: Batch, step: int, recipe: Hyperparameters
+) -> Terms:
     """The terms of the loss, weighted; in half precision where only the network is concerned."""
+    early = recipe.finding > 0 and step < recipe.alone * recipe.steps
+    model.backbone.consults = recipe.finding > 0 and not early
+    share = 0.0 if early else recipe.refined
     with fast_precision(batch.composite.device):
-        masks = model.predict(batch.composite, refined_prompt(model, batch, recipe.refined))
+        masks = model.predict(batch.composite, refined_prompt(model, batch, share))
     image = model.retoucher(batch.composite, masks)
     error = charbonnier(image, batch.real, recipe.eps, "none") - recipe.eps
     gate = masks["gate"].float().clamp(1e-4, 1 - 1e-4)
@@ -104,6 +109,7 @@ class Validation:
         if self.scores is None:
             self.scores = read_scores(run.out, run.step - 1)
         model, prompts = run.average.module.eval(), ("exact", "unknown")
+        model.backbone.consults = run.network.backbone.consults
         rows = score(model, self.photos, prompts, size=self.size, device=self.options.device)
         found = summarize(rows)
         self.scores.append({"step": run.step, **found, "rank": rank(found)})

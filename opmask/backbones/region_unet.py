@@ -18,10 +18,12 @@ from torch import Tensor, nn
 
 from opmask.backbones.attention import SelfAttention
 from opmask.backbones.imagenet import AlexNet, Lite0
-from opmask.backbones.segment_finder import SegmentFinder
+from opmask.backbones.segment_finder import COMPARED, SegmentFinder
 from opmask.backbones.small_unet import _block
 
 __all__ = ["RegionUNet"]
+
+HIDDEN = 128  # channels between the statistics of a region and what comes of them
 
 TRUNKS: dict[str, type[AlexNet | Lite0]] = {"alexnet": AlexNet, "lite0": Lite0}
 
@@ -36,19 +38,31 @@ def _trunk_named(trunk: str | bool | None) -> type[AlexNet | Lite0] | None:
 
 
 class _Comparison(nn.Module):
-    """Tells every place what is inside the region on average, and what is outside."""
+    """Tells every place what is inside the region on average, and what is outside.
 
-    def __init__(self, channels: int) -> None:
+    Also what the statistics of both are, if there are any.
+    """
+
+    def __init__(self, channels: int, statistics: int) -> None:
         super().__init__()
         self.guess = nn.Conv2d(channels, 1, 1)
         self.mlp = nn.Sequential(
             nn.Linear(2 * channels, channels), nn.SiLU(), nn.Linear(channels, 2 * channels)
         )
+        self.statistics = (
+            nn.Sequential(
+                nn.Linear(statistics, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 2 * channels)
+            )
+            if statistics
+            else None
+        )
 
-    def forward(self, x: Tensor, region: Tensor, known: Tensor) -> Tensor:
+    def forward(self, x: Tensor, region: Tensor, known: Tensor, seen: Tensor | None) -> Tensor:
         inside = known * region + (1 - known) * self.guess(x).sigmoid()
-        means = torch.cat([_average(x, inside), _average(x, 1 - inside)], 1)
-        within, around = self.mlp(means)[..., None, None].chunk(2, 1)
+        told = self.mlp(torch.cat([_average(x, inside), _average(x, 1 - inside)], 1))
+        if self.statistics is not None and seen is not None:
+            told = told + self.statistics(seen.to(told.dtype))
+        within, around = told[..., None, None].chunk(2, 1)
         return x + inside * within + (1 - inside) * around
 
 
@@ -74,6 +88,10 @@ class RegionUNet(nn.Module):
             the pieces of the picture, first says where it was changed. It needs a trunk.
 
     Input height and width must be multiples of 16, and at least 32.
+
+    Attributes:
+        consults: Whether the finder is asked. If not, nothing counts as found where the region is
+            unknown, and the network works with what it is told alone, in less time.
 
     Raises:
         ValueError: If `width` or `trunk` is something else, or there is no trunk for a finder.
@@ -123,10 +141,11 @@ class RegionUNet(nn.Module):
         if finder and not found:
             raise ValueError("'trunk' must be a network for a finder, got None. Name one.")
         self.finder = SegmentFinder(sum(found)) if finder else None
+        self.consults = finder
         self.hints = nn.ModuleList(
             nn.Conv2d(a, b, 1, bias=False) for a, b in zip(found, widths[1:], strict=False)
         )
-        self.compare = _Comparison(widths[-1])
+        self.compare = _Comparison(widths[-1], COMPARED if finder else 0)
         self.look = nn.Sequential(*(SelfAttention(widths[-1]) for _ in range(3)))
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1, bias=False) for a, b in reversed(pairs))
         self.fuse = nn.ModuleList(_block(a, a, padding="replicate") for a, _ in reversed(pairs))
@@ -156,11 +175,15 @@ class RegionUNet(nn.Module):
         """Maps (B, in_channels, H, W) to (B, out_channels, H, W)."""
         image, region = x[:, :3], x[:, -1:]
         known = (region >= 0).to(x.dtype)
-        planes = torch.cat([x[:, :-1], known, known * region], 1)
+        planes, seen = torch.cat([x[:, :-1], known, known * region], 1), None
         if self.finder is not None:
-            found = self.finder(image, region, self.trunk).sigmoid()
-            planes = torch.cat([planes, found.to(planes.dtype)], 1)
-        skips, x = self._encode(planes, image, known, known * region)
+            if self.consults:
+                found = self.finder(image, region, self.trunk).sigmoid().to(planes.dtype)
+            else:
+                found = torch.where(region >= 0, region, 0.0)
+            planes = torch.cat([planes, found], 1)
+            seen = self.finder.compare(image, torch.where(region >= 0, region, found))
+        skips, x = self._encode(planes, image, known, known * region, seen)
         for up, fuse, skip in zip(self.up, self.fuse, reversed(skips), strict=True):
             # 1x1 before enlarging: the same result for a quarter of the work.
             x = fuse(skip + F.interpolate(up(x), scale_factor=2, mode="bilinear"))
@@ -168,7 +191,7 @@ class RegionUNet(nn.Module):
         return self.out(self.fine(torch.cat([planes, x], 1)))
 
     def _encode(
-        self, planes: Tensor, image: Tensor, known: Tensor, region: Tensor
+        self, planes: Tensor, image: Tensor, known: Tensor, region: Tensor, seen: Tensor | None
     ) -> tuple[list[Tensor], Tensor]:
         features = self.trunk(image) if self.trunk else []
         x = self.stem(planes)
@@ -180,6 +203,6 @@ class RegionUNet(nn.Module):
                 hint = self.hints[level](features[level])
                 x = x + F.interpolate(hint, x.shape[-2:], mode="bilinear")
         small = [F.adaptive_avg_pool2d(plane, x.shape[-2:]) for plane in (region, known)]
-        x = self.compare(x, *small)
+        x = self.compare(x, *small, seen)
         tokens = self.look(x.flatten(2).transpose(1, 2))
         return skips, tokens.transpose(1, 2).unflatten(2, x.shape[-2:])

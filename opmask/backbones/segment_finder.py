@@ -27,6 +27,9 @@ __all__ = ["Pieces", "SegmentFinder"]
 SIZE = 128
 """Height and width at which pictures are looked at, whatever theirs are."""
 
+COMPARED = 3 * STATISTICS
+"""How many numbers :meth:`SegmentFinder.compare` gives."""
+
 LARGEST = 6.0
 """Deviations from the mean beyond which a statistic counts as so many."""
 
@@ -149,6 +152,27 @@ class SegmentFinder(nn.Module):
         inside, _ = mean_of_each(told, labels, count)
         inside = torch.cat([inside, told.mean((2, 3))[:, None]], 1)
         return Pieces(labels, torch.cat(tokens, -1), inside, borders(half, coarse, count))
+
+    @torch.no_grad()
+    def compare(self, image: Tensor, inside: Tensor) -> Tensor:
+        r"""The statistics of a region as a whole, beside those of what is around it.
+
+        Args:
+            image: The pictures, with shape :math:`(B, 3, H, W)`, RGB in :math:`[0, 1]`.
+            inside: How much of each pixel is inside, with shape :math:`(B, 1, H, W)`.
+
+        Returns:
+            The statistics of what is inside by more than half, of the rest, and their difference,
+            on one scale, with shape :math:`(B, 3 \cdot 87)`.
+        """
+        planes = torch.cat([image, inside], 1).float()
+        if planes.shape[-2:] != (SIZE, SIZE):
+            planes = F.interpolate(planes, (SIZE, SIZE), mode="bilinear", antialias=True)
+        rgb, labels = planes[:, :3].clamp(0, 1), (planes[:, 3] > 0.5).long()
+        found = piece_statistics(rgb, LAB.from_rgb(rgb), labels, 2)[:, :2]
+        scaled = (found - self.mean[:STATISTICS].float()) / self.deviation[:STATISTICS].float()
+        around, within = scaled.clamp(-LARGEST, LARGEST).unbind(1)
+        return torch.cat([within, around, within - around], 1)
 
     def logits(self, pieces: Pieces) -> Tensor:
         r"""How likely it is that each piece was changed, as logits, with shape :math:`(B, n)`."""

@@ -249,6 +249,29 @@ def test_a_unet_hands_what_is_found_to_all_that_follows():
     assert (net(x) - before).abs().max() > 1e-3
 
 
+def test_a_region_is_compared_with_its_surroundings():
+    image = torch.cat([picture(1, 128) * 0.3, picture(1, 128) * 0.3 + 0.5], 3)[..., ::2]
+    inside = torch.zeros(1, 1, 128, 128)
+    inside[..., 64:] = 0.9
+    found = finder().compare(image, inside).view(3, STATISTICS)
+    lab = LAB.from_rgb(image)
+    expected = [lab[..., 64:].mean((0, 2, 3)), lab[..., :64].mean((0, 2, 3))]
+    torch.testing.assert_close(found[0, :3], expected[0], atol=0.02, rtol=0)
+    torch.testing.assert_close(found[1, :3], expected[1], atol=0.02, rtol=0)
+    torch.testing.assert_close(found[2], found[0] - found[1])
+
+
+def test_a_finder_that_is_not_consulted_is_not_asked(monkeypatch):
+    net = RegionUNet(4, 2, width=8, trunk="lite0", finder=True).eval()
+    torch.nn.init.normal_(net.out.weight)
+    x = torch.cat([picture(2, 64), -torch.ones(2, 1, 64, 64)], 1)
+    x[1, 3] = 1.0
+    asked = net(x)
+    net.consults = False
+    monkeypatch.setattr(SegmentFinder, "forward", None)
+    assert (net(x) - asked).abs().amax((1, 2, 3)).min() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

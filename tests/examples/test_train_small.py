@@ -12,6 +12,7 @@ from reproduction.small.batches import Mix, make_batch
 from reproduction.small.hyperparameters import rate
 
 import opmask
+from opmask.backbones.segment_finder import SegmentFinder
 from opmask.datasets import SyntheticScenes
 
 QUICK = [
@@ -126,6 +127,29 @@ def test_a_finder_learns_first_and_is_resumed_too(run, monkeypatch):
     assert (whole["backbone.finder.deviation"] != 1).any()
 
 
+def test_the_finder_is_not_asked_at_first(run, monkeypatch):
+    asked = []
+    forward = SegmentFinder.forward
+
+    def noticed(self, image, region, trunk):
+        asked.append(region)
+        return forward(self, image, region, trunk)
+
+    steps = []
+
+    def advance(learner_run, *batch):
+        before = len(asked)
+        plain(learner_run, *batch)
+        if learner_run.out.name == "run":
+            steps.append(len(asked) > before)
+
+    plain = small_run.advance
+    monkeypatch.setattr(small_run, "advance", advance)
+    monkeypatch.setattr(SegmentFinder, "forward", noticed)
+    run("--finding", "1", "--trunk", "lite0", "--alone", "0.5", "--refined", "0")
+    assert steps == [False, False, True, True]
+
+
 def test_a_run_with_other_settings_is_not_resumed(run):
     run()
     with pytest.raises(SystemExit, match=r"eps was 0\.05, is 0\.1"):
@@ -205,9 +229,9 @@ def test_a_gradient_that_is_not_finite_ends_the_run(run, monkeypatch):
 
 def test_sizes_grow_and_the_rate_rises_and_falls():
     recipe = train_small.Hyperparameters(steps=1000)
-    assert [recipe.shape(step) for step in (0, 499, 500)] == [(32, 64), (32, 64), (32, 96)]
+    assert [recipe.shape(step) for step in (0, 699, 700)] == [(32, 64), (32, 64), (32, 96)]
     last = [(32, 96), (32, 128), (14, 192), (8, 256), (32, 96)]
-    assert [recipe.shape(step) for step in range(800, 805)] == last
+    assert [recipe.shape(step) for step in range(900, 905)] == last
     assert rate(0, 1000) == pytest.approx(0.01)
     assert rate(500, 1000) == pytest.approx(0.5)
     assert rate(999, 1000) < 1e-5

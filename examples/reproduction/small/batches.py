@@ -48,7 +48,7 @@ class Mix:
     """
 
     prompts: tuple[float, ...] = flag(
-        (0.25, 0.3, 0.15, 0.2, 0.1),
+        (0.2, 0.35, 0.15, 0.2, 0.1),
         f"shares of the region prompts: {', '.join(REGION_PROMPTS)}",
         type=share,
         nargs=len(REGION_PROMPTS),

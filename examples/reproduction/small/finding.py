@@ -36,7 +36,7 @@ def begin_finding(
         options.out / "finder",
         network.finder,
         recipe.finding,
-        lambda batch: terms(network, batch),
+        lambda batch, step: terms(network, batch),
         draw,
         COLUMNS,
         recipe,

@@ -32,7 +32,12 @@ class Hyperparameters:
     finding: int = flag(
         1500, "steps in which the finder alone learns, before the others", type=at_least(0)
     )
-    steps: int = flag(4000, "how many steps for all else", type=at_least(1))
+    steps: int = flag(8000, "how many steps for all else", type=at_least(1))
+    alone: float = flag(
+        0.6,
+        "the share of these steps, the first, in which the finder is not asked: half the time",
+        type=share,
+    )
     batch_size: int = flag(32, "composites in a step of up to 128 px", type=at_least(1))
     sizes: tuple[int, ...] = flag(
         (64, 96),
@@ -41,7 +46,7 @@ class Hyperparameters:
         nargs="*",
     )
     until: tuple[float, ...] = flag(
-        (0.5, 0.8), "the share of the steps after which each size ends", type=share, nargs="*"
+        (0.7, 0.9), "the share of the steps after which each size ends", type=share, nargs="*"
     )
     last: tuple[int, ...] = flag(
         (96, 128, 192, 256),

@@ -41,7 +41,7 @@ class Run:
     Attributes:
         out: The folder of its log and its checkpoint.
         network: Of which all parameters learn that are not frozen.
-        terms: The terms of the loss on a batch.
+        terms: The terms of the loss on a batch, at a step.
         draw: The seed of a step and its batch.
         steps: How many there are.
         learners: The optimisers by name.
@@ -52,7 +52,7 @@ class Run:
 
     out: Path
     network: nn.Module
-    terms: Callable[[Batch], Terms]
+    terms: Callable[[Batch, int], Terms]
     draw: Callable[[int], tuple[int, Batch]]
     steps: int
     learners: dict[str, Learner]
@@ -72,7 +72,7 @@ def begin(
     out: Path,
     network: nn.Module,
     steps: int,
-    terms: Callable[[Batch], Terms],
+    terms: Callable[[Batch, int], Terms],
     draw: Callable[[int], tuple[int, Batch]],
     columns: tuple[str, ...],
     recipe: Hyperparameters,
@@ -140,7 +140,7 @@ def read_batches(run: Run) -> Iterator[tuple[int, Batch]]:
 def advance(run: Run, seed: int, batch: Batch) -> None:
     """One step, on a batch that follows from a seed, as all that is random does."""
     torch.manual_seed(seed)
-    terms = run.terms(batch)
+    terms = run.terms(batch, run.step)
     loss = torch.stack(list(terms.loss.values())).sum()
     loss.backward()
     if not torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0).isfinite():
