@@ -62,14 +62,21 @@ class Settings:
     compile: bool = False
 
 
-def harmonize_jobs(jobs: Sequence[Job], settings: Settings, report: Report) -> None:
+def harmonize_jobs(
+    jobs: Sequence[Job],
+    settings: Settings,
+    report: Report,
+    network: OperatorMaskWrapper | None = None,
+) -> None:
     """Harmonizes photos; one that fails is reported, and the others go on.
+
+    The model is loaded when it is needed, unless there is a `network` already.
 
     Raises:
         ValueError: If the settings are refused, which holds for all photos.
     """
     check_options(settings.strength, settings.work_size)
-    place, network = find_device(settings.device), None
+    place = find_device(settings.device)
     for job in tqdm(jobs, unit="photo", disable=None if len(jobs) > 1 else True):
         try:
             photo = open_photo(job.photo, settings.max_pixels)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 T = TypeVar("T")
+
+Engine = Callable[[Callable[[int], Any], Sequence[int]], Iterable[Any]]
+"""What computes a function of numbers, on many machines say, and gives results in their order."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,14 @@ class _Tasks(Dataset[T], Generic[T]):
 
 
 def run(
-    function: Callable[[int], T], numbers: Sequence[int], workers: int, title: str
+    function: Callable[[int], T], numbers: Sequence[int], workers: int | Engine, title: str
 ) -> Iterable[T]:
     r"""Computes a function, with a progress bar where there is a terminal.
 
     Args:
         function: What to compute; defined at module level, so that it pickles.
         numbers: Its arguments, one a call.
-        workers: How many processes share the calls; 0 is this one alone.
+        workers: How many processes share the calls; 0 is this one alone. Or an engine of your own.
         title: What the progress bar says.
 
     Returns:
@@ -47,7 +50,11 @@ def run(
     Example:
         >>> list(run(abs, [-2, 1], 0, "numbers"))
         [2, 1]
+        >>> list(run(abs, [-2, 1], map, "numbers"))
+        [2, 1]
     """
+    if not isinstance(workers, int):
+        return tqdm(workers(function, numbers), title, len(numbers), disable=None)
     # A generator of its own, or the global one would be drawn from.
     loader = DataLoader(
         _Tasks(function, numbers),

@@ -26,7 +26,7 @@ from opmask.datasets.benchmark.lines import Header
 from opmask.datasets.benchmark.manifest import LARGEST, write_manifest
 from opmask.datasets.benchmark.triptych import is_whole_png, write_triptych
 from opmask.datasets.pairs import PhotoFiles
-from opmask.datasets.workers import run
+from opmask.datasets.workers import Engine, run
 from opmask.files import check_regular, explaining, is_leftover, remove_leftovers
 from opmask.files.locking import LOCK, locked
 from opmask.perturb import PRESETS, Settings
@@ -44,7 +44,7 @@ def build_benchmark(
     config: BenchmarkConfig,
     *,
     images: bool = False,
-    workers: int = 0,
+    workers: int | Engine = 0,
     settings: Settings | None = None,
     perturbations: Sequence[Callable[..., Any]] = (),
 ) -> Benchmark:
@@ -67,7 +67,9 @@ def build_benchmark(
         out: The folder to write: new, empty, or that of a build with the same arguments.
         config: What the benchmark is made of.
         images: Whether to write the pictures.
-        workers: How many processes share the work; 0 is this one alone.
+        workers: How many processes share the work; 0 is this one alone. Or what shares it
+            otherwise, on many machines say: a function that gets a function and numbers, and gives
+            the results in their order (``examples/build_benchmark_with_ray.py``).
         settings: Settings of your own, for instance with a policy. The manifest says in what they
             differ from those that `config` names. Default: those.
         perturbations: Those of your own that `settings` draw, each as the function or class
@@ -201,7 +203,7 @@ def _identity(header: Header) -> dict[str, Any]:
     return asdict(header.config) | own
 
 
-def _write_images(benchmark: Benchmark, folder: Path, workers: int) -> None:
+def _write_images(benchmark: Benchmark, folder: Path, workers: int | Engine) -> None:
     missing = [
         number
         for number, entry in enumerate(benchmark.entries)

@@ -21,7 +21,7 @@ from opmask.datasets.benchmark.manifest import read_line, sha256
 from opmask.datasets.benchmark.recompression import draw_recompression
 from opmask.datasets.pairs import PhotoFiles
 from opmask.datasets.photos import BrokenPhotoError, UnlabelledPhotoError
-from opmask.datasets.workers import run
+from opmask.datasets.workers import Engine, run
 from opmask.files.reading import whole_lines
 from opmask.perturb import Settings, draw, sample_seed
 
@@ -61,7 +61,7 @@ def make_entries(
     settings: Settings,
     *,
     perturbations: Sequence[Callable[..., Any]],
-    workers: int,
+    workers: int | Engine,
 ) -> tuple[Header, list[Entry]]:
     r"""Makes an entry for each photo that can be used, but for those made before.
 
@@ -72,7 +72,7 @@ def make_entries(
         names: Their files, see :func:`relative_names`.
         settings: How samples are drawn.
         perturbations: Those that `settings` may draw besides opmask's.
-        workers: How many processes share the work; 0 is this one alone.
+        workers: As for :func:`opmask.datasets.build_benchmark`.
 
     Returns:
         What :func:`opmask.datasets.benchmark.manifest.write_manifest` takes.
