@@ -33,7 +33,7 @@ def kill_midway(command, folder, pattern, count):
 
 
 def run(command):
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 def same(one, other):
