@@ -25,12 +25,14 @@ def start(address: str | None) -> None:
         SystemExit: If Ray is not installed, or the cluster does not answer.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    here = {} if address else {"include_dashboard": False}
     try:
         import ray
     except ImportError as error:
         raise SystemExit("Ray is not installed. Run: pip install 'opmask[ray]'") from error
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **here)
     except (ConnectionError, ValueError) as error:
         raise SystemExit(
             f"'--address' must be that of a cluster, got {address}: {error}"
