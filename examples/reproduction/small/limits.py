@@ -21,6 +21,7 @@ from reproduction.small.network import fast_precision
 from reproduction.small.pool import Packed
 from reproduction.small.scoring import mean, scenes, squared_error
 
+TURN = 1.0  # degrees, by which hues may be farther from the photo's than at strength 1
 STRENGTHS = (0.0, 0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 3.0)
 
 
@@ -82,11 +83,11 @@ def hue_turns(output: Tensor, real: Tensor, region: Tensor) -> Tensor:
 
 
 def limit(found: Outcomes) -> float:
-    """The largest strength from 1 on up to which no kind ends worse than it was, nor turned."""
+    """The largest strength from 1 on up to which no kind ends worse than it was, or turns."""
     allowed = 1.0
     for strength in STRENGTHS[STRENGTHS.index(1.0) :]:
         kinds = found.values()
-        if any(k[strength].share > 1 or k[strength].turn > k[0.0].turn for k in kinds):
+        if any(k[strength].share > 1 or k[strength].turn > k[1.0].turn + TURN for k in kinds):
             break
         allowed = strength
     return allowed
