@@ -229,9 +229,12 @@ def test_a_gradient_that_is_not_finite_ends_the_run(run, monkeypatch):
 
 def test_sizes_grow_and_the_rate_rises_and_falls():
     recipe = train_small.Hyperparameters(steps=1000)
-    assert [recipe.shape(step) for step in (0, 699, 700)] == [(32, 64), (32, 64), (32, 96)]
+    assert [recipe.shape(step) for step in (0, 599, 600, 800)] == [
+        *((32, 64), (32, 64)),
+        *((32, 96), (32, 128)),
+    ]
     last = [(32, 96), (32, 128), (14, 192), (8, 256), (32, 96)]
-    assert [recipe.shape(step) for step in range(900, 905)] == last
+    assert [recipe.shape(step) for step in range(920, 925)] == last
     assert rate(0, 1000) == pytest.approx(0.01)
     assert rate(500, 1000) == pytest.approx(0.5)
     assert rate(999, 1000) < 1e-5

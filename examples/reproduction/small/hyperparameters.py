@@ -40,13 +40,16 @@ class Hyperparameters:
     )
     batch_size: int = flag(32, "composites in a step of up to 128 px", type=at_least(1))
     sizes: tuple[int, ...] = flag(
-        (64, 96),
+        (64, 96, 128),
         "height and width of the images, in pixels, one after the other",
         type=at_least(16),
         nargs="*",
     )
     until: tuple[float, ...] = flag(
-        (0.7, 0.9), "the share of the steps after which each size ends", type=share, nargs="*"
+        (0.6, 0.8, 0.92),
+        "the share of the steps after which each size ends",
+        type=share,
+        nargs="*",
     )
     last: tuple[int, ...] = flag(
         (96, 128, 192, 256),
