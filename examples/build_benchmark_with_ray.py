@@ -21,10 +21,11 @@ from pathlib import Path
 from reproduction.flags import at_least, existing
 from reproduction.on_ray import Engine, start
 
+from opmask.cli.benchmark import SPLITS
 from opmask.datasets import ADE20K, LIP
 from opmask.datasets.benchmark import BenchmarkConfig, build_benchmark
 
-KINDS = {"ade20k": (ADE20K, "validation"), "lip": (LIP, "val")}
+KINDS = {"ade20k": ADE20K, "lip": LIP}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--address", help="of a cluster, such as ray://head:10001")
     args = parser.parse_args(arguments)
     root, out = args.root.resolve(), args.out.resolve()  # for processes elsewhere
-    kind, split = KINDS[args.data]
+    kind, split = KINDS[args.data], SPLITS[args.data]
     config = BenchmarkConfig(kind.__name__, split, args.seed, size=args.size)
     start(args.address)
     began = time.monotonic()

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from opmask.cli.errors import describe
 from opmask.cli.harmonizing import Settings, find_device, harmonize_jobs, load_model
 from opmask.cli.photos import Job, find_jobs
-from opmask.cli.reporting import Report
+from opmask.cli.reporting import Report, naming
 from opmask.files import replacing
 
 EDITS, FAILED = "edits", "failed.txt"
@@ -46,8 +46,7 @@ class Quiet(Report):
         pass
 
     def failed(self, job: Job, error: Exception) -> None:
-        line = describe(error)
-        self.reasons.append(line if str(job.photo) in line else f"{job.photo}: {line}")
+        self.reasons.append(naming(job.photo, describe(error)))
 
 
 class Harmonizer:

@@ -111,6 +111,11 @@ def guided_row(models: Mapping[str, opmask.OperatorMaskWrapper], example: Exampl
 def outlined(image: Tensor, region: Tensor) -> Tensor:
     """An image (3, H, W) with a line around a region (1, H, W), `bool`."""
     line = F.max_pool2d(region.float(), LINE, stride=1, padding=LINE // 2).bool() & ~region
+    return with_lines(image, line)
+
+
+def with_lines(image: Tensor, line: Tensor) -> Tensor:
+    """An image (3, H, W) with lines (1, H, W), `bool`, in the colour of outlines."""
     return torch.where(line, torch.tensor(OUTLINE)[:, None, None] / 255, image)
 
 

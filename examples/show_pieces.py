@@ -19,14 +19,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from reproduction.flags import add_overwrite, check_files, files_of
-from show_harmonized import SIZE, Example, samples
+from show_harmonized import SIZE, Example, samples, with_lines
 from torch import Tensor
 from tqdm import tqdm
 
 import opmask
 from opmask.backbones import RegionUNet
 from opmask.datasets import region_prompt
-from opmask.inference.panel import OUTLINE
 from opmask.visualize import PanelRow, save_panel
 
 SHADED = 0.4  # how bright is what lies outside of a box
@@ -40,19 +39,18 @@ def panel_row(network: RegionUNet, example: Example) -> PanelRow:
     boxes = region_prompt(
         example.regions[None], ["boxes"], generator=torch.Generator().manual_seed(0)
     )
-    nothing = torch.full_like(boxes, -1.0)
-    pieces = finder.pieces(image[None], nothing, network.trunk)
+    size = image.shape[1], image.shape[2]
+    pieces, found_inside = (
+        finder.pieces(image[None], told, network.trunk)
+        for told in (torch.full_like(boxes, -1.0), boxes)
+    )
     found, found_inside = (
-        finder(image[None], told, network.trunk)[0].sigmoid() for told in (nothing, boxes)
+        finder.paint(finder.logits(p), p.labels, size)[0].sigmoid() for p in (pieces, found_inside)
     )
     return PanelRow(
         {
             "composite": image,
-            "pieces": torch.where(
-                borders(pieces.labels, image.shape[-1]),
-                torch.tensor(OUTLINE)[:, None, None] / 255,
-                image,
-            ),
+            "pieces": with_lines(image, borders(pieces.labels, image.shape[-1])),
             "found, told nothing": found,
             "boxes": image * (SHADED + (1 - SHADED) * boxes[0]),
             "found, told the boxes": found_inside,

@@ -51,7 +51,7 @@ def loss_terms(
 ) -> Terms:
     """The terms of the loss, weighted; in half precision where only the network is concerned."""
     early = recipe.finding > 0 and step < recipe.alone * recipe.steps
-    model.backbone.consults = recipe.finding > 0 and not early
+    model.backbone.consults = not early
     share = 0.0 if early else recipe.refined
     with fast_precision(batch.composite.device):
         masks = model.predict(batch.composite, refined_prompt(model, batch, share))

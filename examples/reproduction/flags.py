@@ -45,6 +45,12 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that are there")
 
 
+def add_every(parser: argparse.ArgumentParser, what: str = "photos") -> None:
+    parser.add_argument(
+        "--every", type=at_least(1), default=1, help=f"take only every so many {what}"
+    )
+
+
 # --- kinds of values ---
 
 

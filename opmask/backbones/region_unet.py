@@ -90,8 +90,9 @@ class RegionUNet(nn.Module):
     Input height and width must be multiples of 16, and at least 32.
 
     Attributes:
-        consults: Whether the finder is asked. If not, nothing counts as found where the region is
-            unknown, and the network works with what it is told alone, in less time.
+        consults: Whether the finder, if there is one, is asked. If not, nothing counts as found
+            where the region is unknown, and the network works with what it is told alone, in less
+            time.
 
     Raises:
         ValueError: If `width` or `trunk` is something else, or there is no trunk for a finder.
@@ -141,7 +142,7 @@ class RegionUNet(nn.Module):
         if finder and not found:
             raise ValueError("'trunk' must be a network for a finder, got None. Name one.")
         self.finder = SegmentFinder(sum(found)) if finder else None
-        self.consults = finder
+        self.consults = True
         self.hints = nn.ModuleList(
             nn.Conv2d(a, b, 1, bias=False) for a, b in zip(found, widths[1:], strict=False)
         )
@@ -175,15 +176,15 @@ class RegionUNet(nn.Module):
         """Maps (B, in_channels, H, W) to (B, out_channels, H, W)."""
         image, region = x[:, :3], x[:, -1:]
         known = (region >= 0).to(x.dtype)
-        planes, seen = torch.cat([x[:, :-1], known, known * region], 1), None
+        told = known * region
+        planes, seen = torch.cat([x[:, :-1], known, told], 1), None
         if self.finder is not None:
+            found = told
             if self.consults:
                 found = self.finder(image, region, self.trunk).sigmoid().to(planes.dtype)
-            else:
-                found = torch.where(region >= 0, region, 0.0)
             planes = torch.cat([planes, found], 1)
-            seen = self.finder.compare(image, torch.where(region >= 0, region, found))
-        skips, x = self._encode(planes, image, known, known * region, seen)
+            seen = self.finder.compare(image, told + (1 - known) * found)
+        skips, x = self._encode(planes, image, known, told, seen)
         for up, fuse, skip in zip(self.up, self.fuse, reversed(skips), strict=True):
             # 1x1 before enlarging: the same result for a quarter of the work.
             x = fuse(skip + F.interpolate(up(x), scale_factor=2, mode="bilinear"))

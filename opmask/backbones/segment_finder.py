@@ -136,9 +136,7 @@ class SegmentFinder(nn.Module):
             The pieces.
         """
         known = (region >= 0).float()
-        planes = torch.cat([image.float(), known * region, known * (1 - region)], 1)
-        if planes.shape[-2:] != (SIZE, SIZE):
-            planes = F.interpolate(planes, (SIZE, SIZE), mode="bilinear", antialias=True)
+        planes = _small(torch.cat([image.float(), known * region, known * (1 - region)], 1))
         rgb, told = planes[:, :3].clamp(0, 1), planes[:, 3:]
         lab, count = LAB.from_rgb(rgb), self.count
         # Found at half the size, which is precise enough for a quarter of the work.
@@ -165,19 +163,15 @@ class SegmentFinder(nn.Module):
             The statistics of what is inside by more than half, of the rest, and their difference,
             on one scale, with shape :math:`(B, 3 \cdot 87)`.
         """
-        planes = torch.cat([image, inside], 1).float()
-        if planes.shape[-2:] != (SIZE, SIZE):
-            planes = F.interpolate(planes, (SIZE, SIZE), mode="bilinear", antialias=True)
+        planes = _small(torch.cat([image, inside], 1).float())
         rgb, labels = planes[:, :3].clamp(0, 1), (planes[:, 3] > 0.5).long()
         found = piece_statistics(rgb, LAB.from_rgb(rgb), labels, 2)[:, :2]
-        scaled = (found - self.mean[:STATISTICS].float()) / self.deviation[:STATISTICS].float()
-        around, within = scaled.clamp(-LARGEST, LARGEST).unbind(1)
+        around, within = self._scaled(found).unbind(1)
         return torch.cat([within, around, within - around], 1)
 
     def logits(self, pieces: Pieces) -> Tensor:
         r"""How likely it is that each piece was changed, as logits, with shape :math:`(B, n)`."""
-        tokens = (pieces.tokens - self.mean.float()) / self.deviation.float()
-        tokens = tokens.clamp(-LARGEST, LARGEST)
+        tokens = self._scaled(pieces.tokens)
         if self.training:
             tokens = tokens + NOISE * torch.randn_like(tokens)
         own, features = tokens[..., :STATISTICS], tokens[..., STATISTICS:]
@@ -196,6 +190,12 @@ class SegmentFinder(nn.Module):
         for block in self.blocks:
             x = block(x, bias)
         return self.out(self.norm(x))[:, :-1, 0]
+
+    def _scaled(self, tokens: Tensor) -> Tensor:
+        """Statistics, and features if there are any, on one scale."""
+        count = tokens.shape[-1]
+        scaled = (tokens - self.mean[:count].float()) / self.deviation[:count].float()
+        return scaled.clamp(-LARGEST, LARGEST)
 
     def _bias(self, between: Tensor) -> Tensor:
         """By how much more a piece looks at those that it touches, (B, heads, n + 1, n + 1)."""
@@ -218,6 +218,13 @@ class SegmentFinder(nn.Module):
         """The logits of pieces as a plane (B, 1, H, W)."""
         plane = logits.gather(1, labels.flatten(1)).unflatten(1, (1, *labels.shape[1:]))
         return F.interpolate(plane, size, mode="bilinear")
+
+
+def _small(planes: Tensor) -> Tensor:
+    """Planes at the size at which pictures are looked at."""
+    if planes.shape[-2:] == (SIZE, SIZE):
+        return planes
+    return F.interpolate(planes, (SIZE, SIZE), mode="bilinear", antialias=True)
 
 
 def _around(values: Tensor, shares: Tensor) -> Tensor:

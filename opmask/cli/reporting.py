@@ -84,8 +84,8 @@ class Report:
         line = describe(error)
         if self.as_json:
             self._json(job, "failed", error=line)
-        if self.total > 1 and str(job.photo) not in line:
-            line = f"{job.photo}: {line}"
+        if self.total > 1:
+            line = naming(job.photo, line)
         _echo(f"opmask: {line}", to_errors=True)
 
     def end(self) -> None:
@@ -102,6 +102,11 @@ class Report:
         region = None if job.region is None else str(job.region)
         about = {"photo": str(job.photo), "region": region, "out": str(job.out)}
         _echo(json.dumps({**about, "status": status, **facts}))
+
+
+def naming(photo: Path, line: str) -> str:
+    """A line about a photo that names it."""
+    return line if str(photo) in line else f"{photo}: {line}"
 
 
 def _echo(line: str, *, to_errors: bool = False) -> None:

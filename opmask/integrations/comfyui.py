@@ -21,18 +21,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from opmask.checkpoints.native import load
 from opmask.inference import Edit, plan
 from opmask.wrapper import OperatorMaskWrapper
+from opmask.wrapper.model import resize
 
 __all__ = [
     "NODE_CLASS_MAPPINGS",
     "NODE_DISPLAY_NAME_MAPPINGS",
     "EditMask",
     "Harmonize",
+    "ModelNode",
     "PredictMasks",
     "Retouch",
 ]
@@ -49,8 +50,8 @@ class _Node:
     FUNCTION = "run"
 
 
-class _Planning(_Node):
-    """The inputs of the nodes that run a model."""
+class ModelNode(_Node):
+    """What the nodes that run a model have in common."""
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
@@ -66,20 +67,6 @@ class _Planning(_Node):
             },
         }
 
-
-class PredictMasks(_Planning):
-    r"""Predicts the operator masks that harmonize pictures: :func:`opmask.plan`.
-
-    Example:
-        >>> image = torch.rand(2, 48, 64, 3)
-        >>> edits, said = PredictMasks().run(image)
-        >>> len(edits), edits[0].size
-        (2, (48, 64))
-    """
-
-    RETURN_TYPES: ClassVar = (EDITS, "STRING")
-    RETURN_NAMES: ClassVar = ("edits", "explanation")
-
     def run(
         self,
         image: Tensor,
@@ -88,7 +75,7 @@ class PredictMasks(_Planning):
         refine: str = "auto",
         work_size: int = 256,
         checkpoint: str = "",
-    ) -> tuple[list[Edit], str]:
+    ) -> tuple[Any, ...]:
         r"""Runs the model.
 
         Args:
@@ -102,7 +89,7 @@ class PredictMasks(_Planning):
             checkpoint: A model's file; the model in the box if empty.
 
         Returns:
-            An edit for each picture, and in words what they do.
+            What the node makes of the edits.
 
         Raises:
             ValueError: If something has another shape or range; the message says what is wanted.
@@ -123,11 +110,34 @@ class PredictMasks(_Planning):
             )
             assert isinstance(edit, Edit)  # of one picture
             edits.append(edit)
+        return self._made(image, pictures, edits)
+
+    def _made(self, image: Tensor, pictures: Tensor, edits: list[Edit]) -> tuple[Any, ...]:
+        """What comes out of the node."""
+        raise NotImplementedError
+
+
+class PredictMasks(ModelNode):
+    r"""Predicts the operator masks that harmonize pictures: :func:`opmask.plan`.
+
+    An edit for each picture comes out, and in words what they do.
+
+    Example:
+        >>> image = torch.rand(2, 48, 64, 3)
+        >>> edits, said = PredictMasks().run(image)
+        >>> len(edits), edits[0].size
+        (2, (48, 64))
+    """
+
+    RETURN_TYPES: ClassVar = (EDITS, "STRING")
+    RETURN_NAMES: ClassVar = ("edits", "explanation")
+
+    def _made(self, image: Tensor, pictures: Tensor, edits: list[Edit]) -> tuple[list[Edit], str]:
         told = (edit.explain(p).sentences for edit, p in zip(edits, pictures, strict=True))
         return edits, "\n\n".join("\n".join(sentences) for sentences in told)
 
 
-class Harmonize(_Planning):
+class Harmonize(ModelNode):
     """Harmonizes pictures: predicts the masks and applies them.
 
     Example:
@@ -139,17 +149,7 @@ class Harmonize(_Planning):
 
     RETURN_TYPES: ClassVar = ("IMAGE",)
 
-    def run(
-        self,
-        image: Tensor,
-        mask: Tensor | None = None,
-        strength: str | float = "auto",
-        refine: str = "auto",
-        work_size: int = 256,
-        checkpoint: str = "",
-    ) -> tuple[Tensor]:
-        """Takes what :meth:`PredictMasks.run` takes; returns pictures of the shape of `image`."""
-        edits, _ = PredictMasks().run(image, mask, strength, refine, work_size, checkpoint)
+    def _made(self, image: Tensor, pictures: Tensor, edits: list[Edit]) -> tuple[Tensor]:
         return Retouch().run(image, edits)
 
 
@@ -187,7 +187,7 @@ class EditMask(_Node):
             name: The mask; all of them if empty.
             strength: A factor on the distance from the identity.
             offset: A constant to add, in operator units.
-            mask: Where, as for :meth:`PredictMasks.run`; everywhere if `None`. Zeros are nowhere.
+            mask: Where, as for :meth:`ModelNode.run`; everywhere if `None`. Zeros are nowhere.
 
         Returns:
             New edits.
@@ -264,9 +264,7 @@ def _planes(mask: Tensor, count: int) -> Tensor:
 
 
 def _resized(plane: Tensor, size: tuple[int, int]) -> Tensor:
-    if plane.shape == size:
-        return plane
-    return F.interpolate(plane[None, None], size, mode="bilinear", antialias=True)[0, 0]
+    return resize(plane[None, None], size)[0, 0]
 
 
 def _refine(text: str) -> bool | str:

@@ -27,7 +27,7 @@ from opmask import OperatorMaskWrapper
 from opmask.files import replacing
 from opmask.metrics import write_scores
 from opmask.visualize import PanelRow, new_figure, save_panel, write_figure
-from reproduction.flags import add_overwrite, at_least, check_files
+from reproduction.flags import add_every, add_overwrite, check_files
 from reproduction.small.calibrate import ImageRegions, find_regions, fit, refines
 from reproduction.small.kinds import KINDS
 from reproduction.small.limits import Outcomes, limit, outcomes
@@ -175,9 +175,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="the photos, made small")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
     parser.add_argument("--size", type=int, default=256, help="at which masks are predicted")
-    parser.add_argument(
-        "--every", type=at_least(1), default=1, help="take only every so many photos"
-    )
+    add_every(parser)
     add_overwrite(parser)
     args = parser.parse_args()
     trained = args.run / "model.safetensors"

@@ -25,7 +25,7 @@ from tqdm import tqdm
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.markdown import markdown_row, markdown_table
-from reproduction.flags import at_least
+from reproduction.flags import add_every
 from reproduction.small.network import fast_precision
 from reproduction.small.pool import Packed
 from reproduction.small.scoring import psnr, scenes, squared_error
@@ -91,9 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--photos", type=Path, required=True, help="packed photos of one split")
     parser.add_argument("--size", type=int, default=128, help="at which masks are predicted")
     parser.add_argument("--harm", type=float, default=3.0, help="MSE of untouched photos")
-    parser.add_argument(
-        "--every", type=at_least(1), default=1, help="take only every so many photos"
-    )
+    add_every(parser)
     args = parser.parse_args(arguments)
     photos = Packed(args.photos)
     photos = photos.subset(range(0, len(photos), args.every))

@@ -35,7 +35,7 @@ class Hyperparameters:
     steps: int = flag(8000, "how many steps for all else", type=at_least(1))
     alone: float = flag(
         0.6,
-        "the share of these steps, the first, in which the finder is not asked: half the time",
+        "the share of these steps, the first, in which the finder is not asked, which is faster",
         type=share,
     )
     batch_size: int = flag(32, "composites in a step of up to 128 px", type=at_least(1))

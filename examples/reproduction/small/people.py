@@ -30,7 +30,7 @@ from opmask import LAB, OperatorMaskWrapper
 from opmask.datasets import read_label_map
 from opmask.markdown import markdown_table
 from opmask.perturb.resize import resize_nearest
-from reproduction.flags import at_least, existing
+from reproduction.flags import add_every, existing
 from reproduction.small.kinds import KINDS
 from reproduction.small.pool import SPLITS, Packed, listed
 from reproduction.small.scoring import AUTO, BATCH, scenes, with_the_box
@@ -191,9 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("models", type=existing, nargs="*", help="checkpoints")
     parser.add_argument("--data", type=existing, required=True, help="the root of the photographs")
     parser.add_argument("--photos", type=existing, required=True, help="packed photos of a split")
-    parser.add_argument(
-        "--every", type=at_least(1), default=1, help="take only every so many photos"
-    )
+    add_every(parser)
     args = parser.parse_args(arguments)
     try:
         people = read_people(args.data, Packed(args.photos))

@@ -31,7 +31,7 @@ from opmask.datasets import read_image, read_region
 from opmask.files.pictures import picture_files
 from opmask.markdown import markdown_table
 from opmask.metrics import interval
-from reproduction.flags import at_least, existing
+from reproduction.flags import add_every, at_least, existing
 from reproduction.small.scoring import with_the_box
 
 FOLDERS = {"real_composites": 27, "lalonde_composites": 20}  # and how many of them, by name
@@ -108,9 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("models", type=existing, nargs="*", help="checkpoints")
     parser.add_argument("--data", type=existing, required=True, help="the root of the photographs")
     parser.add_argument("--sizes", type=at_least(16), nargs="+", default=SIZES, help="in pixels")
-    parser.add_argument(
-        "--every", type=at_least(1), default=1, help="take only every so many composites"
-    )
+    add_every(parser, "composites")
     args = parser.parse_args(arguments)
     models = dict(with_the_box(args.models))
     for name, count in FOLDERS.items():
