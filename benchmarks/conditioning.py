@@ -3,7 +3,7 @@
 Six networks learn to harmonize synthetic composites whose region is given, for 300 steps at 64 px,
 with three seeds and one learning rate for all of them. The table tells, for each way, the held-out
 MSE over that of the composite, and by how much the training loss ever rose above its start. The
-choice goes into every checkpoint: see docs/design/conditioning.rst.
+choice goes into every checkpoint: see docs/concepts/conditioning.rst.
 
     python benchmarks/conditioning.py --out conditioning.json
 """

@@ -1,22 +1,38 @@
 """Sphinx configuration: builds offline with `-W -n`, and the pages ask for nothing over a network.
 
-Formulas are written into the pages as MathML, which browsers draw themselves.
+Formulas are written into the pages as MathML, which browsers draw themselves. The tutorials are
+scripts, `docs/tutorials/*.py`, which run in the build; the page of the command is what Typer says
+of it.
 """
 
 import builtins
 import os
+import subprocess
 import sys
+from importlib.util import find_spec
 from inspect import isclass, ismodule
+from pathlib import Path
 from pydoc import locate
+
+# ruff: noqa: E402 - what is missing is said before it is imported
+_NEEDED = ("furo", "matplotlib", "myst_parser", "onnxruntime", "skimage", "sphinx_copybutton")
+_MISSING = [name for name in (*_NEEDED, "sphinx_design", "sphinx_gallery") if not find_spec(name)]
+if _MISSING:
+    sys.exit(
+        f"Building the documentation needs {', '.join(_MISSING)}, which is not installed. "
+        "Run: pip install -e '.[docs]'"
+    )
 
 from docutils.nodes import Element, SkipNode, TextElement, math, math_block
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+from PIL import Image
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
+from sphinx_gallery.scrapers import figure_rst
 
 import opmask
 
@@ -25,14 +41,51 @@ author = "The opmask authors"
 copyright = f"2026, {author}"
 version = release = opmask.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "myst_parser",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "tutorials", "gallery/sg_execution_times.rst"]
 default_role = "literal"
 html_theme = "furo"
 html_title = f"opmask {release}"
 html_math_renderer = "mathml"  # MathJax would be fetched from a network
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+myst_heading_anchors = 3
+
+
+def _keep_pictures(block: object, block_vars: dict, gallery_conf: dict) -> str:
+    """Keep the picture that a cell of a tutorial ends in, as a notebook shows it."""
+    shown = block_vars["example_globals"].get("___")
+    if not isinstance(shown, Image.Image):
+        return ""
+    block_vars["example_globals"]["___"] = None  # the next cell may end in none
+    path = next(block_vars["image_path_iterator"])
+    shown.save(path)
+    return figure_rst([path], gallery_conf["src_dir"], os.path.basename(path))
+
+
+sphinx_gallery_conf = {
+    "examples_dirs": "tutorials",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/tutorials/",
+    "image_scrapers": (_keep_pictures, "matplotlib"),
+    "ignore_repr_types": r"PIL\.|NoneType|matplotlib",
+    "within_subsection_order": "FileNameSortKey",
+    "show_memory": False,
+    "min_reported_time": 1e9,
+    "remove_config_comments": True,
+    "plot_gallery": True,
+}
+suppress_warnings = ["config.cache"]  # a function among the settings is no fault
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {
@@ -136,8 +189,29 @@ def _write_block(translator: HTML5Translator, node: math_block) -> None:
     raise SkipNode
 
 
+def _write_command_page(app: Sphinx) -> None:
+    """Write what Typer says of the command, and of each of its subcommands."""
+    command = [
+        sys.executable,
+        "-m",
+        "typer",
+        "opmask.cli.app",
+        "utils",
+        "docs",
+        "--name",
+        "opmask",
+    ]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    page = Path(app.srcdir) / "reference" / "command-line.md"
+    text = told.replace("# `opmask`", "# The command line", 1)
+    page.parent.mkdir(exist_ok=True)
+    if not page.exists() or page.read_text(encoding="utf-8") != text:  # else it is read again
+        page.write_text(text, encoding="utf-8")
+
+
 def setup(app: Sphinx) -> None:
     """Connect what this file adds."""
+    app.connect("builder-inited", _write_command_page)
     app.add_html_math_renderer("mathml", (_write_inline, None), (_write_block, None))
     app.connect("autodoc-process-bases", _show_public_bases)
     app.connect("autodoc-skip-member", _skip_fields)

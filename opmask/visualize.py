@@ -3,19 +3,21 @@ r"""Masks as pictures, and the pictures that a training run leaves behind.
 Everything that matplotlib draws is drawn without pyplot, so that no global state is touched, and
 replaces its file in one step, so that a viewer never meets half a picture:
 
-    masks -> mask_to_rgb      samples -> save_panel      losses -> save_curves
+    masks -> mask_to_rgb      samples -> save_panel, panel_image      losses -> save_curves
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from opmask.files import replacing
@@ -127,16 +129,39 @@ def save_panel(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_panel([row, row], Path(folder) / "panel.png")
     """
-    _check_rows(rows)
-    cells = [[*row.images.values()] for row in rows]
-    limits = []
-    for title in rows[0].masks:
-        masks = [row.masks[title] for row in rows]
-        limits.append(_limit(masks, limit))
-        for line, mask in zip(cells, masks, strict=True):
-            line.append(mask_to_rgb(mask[None], 0.0, limits[-1])[0])
-    titles = [*rows[0].images, *rows[0].masks]
-    write_figure(_panel(cells, titles, limits, caption, cell), Path(path))
+    write_figure(_panel(rows, limit, caption, cell), Path(path))
+
+
+def panel_image(
+    rows: Sequence[PanelRow],
+    *,
+    limit: float | None = None,
+    caption: str = "offset from the identity",
+    cell: int = CELL,
+) -> Image.Image:
+    r"""The picture that :func:`save_panel` writes, to be shown in a notebook.
+
+    Args:
+        rows: The samples, with the same column titles in the same order.
+        limit: The distance from the identity at which the colours of all masks end, in mask
+            units. By default the largest in each column.
+        caption: What stands below the colour bars: what the masks hold, and their unit.
+        cell: The longer side of an image, in pixels.
+
+    Returns:
+        The picture, of mode RGB.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: As :func:`save_panel`.
+
+    Example:
+        >>> panel_image([PanelRow({"real": torch.rand(3, 8, 8)})], cell=100).size
+        (190, 142)
+    """
+    buffer = BytesIO()
+    _panel(rows, limit, caption, cell).savefig(buffer, dpi=DPI)
+    return Image.open(buffer).convert("RGB")
 
 
 def save_curves(
@@ -221,7 +246,20 @@ def _check_rows(rows: Sequence[PanelRow]) -> None:
                 )
 
 
-def _panel(
+def _panel(rows: Sequence[PanelRow], limit: float | None, caption: str, cell: int) -> Figure:
+    """Colour the masks of the rows, each mask by one scale, and lay all out."""
+    _check_rows(rows)
+    cells = [[*row.images.values()] for row in rows]
+    limits = []
+    for title in rows[0].masks:
+        masks = [row.masks[title] for row in rows]
+        limits.append(_limit(masks, limit))
+        for line, mask in zip(cells, masks, strict=True):
+            line.append(mask_to_rgb(mask[None], 0.0, limits[-1])[0])
+    return _laid_out(cells, [*rows[0].images, *rows[0].masks], limits, caption, cell)
+
+
+def _laid_out(
     cells: Sequence[Sequence[Tensor]],
     titles: Sequence[str],
     limits: Sequence[float],

@@ -121,7 +121,7 @@ def test_rooms_import_one_another_in_no_circle(arrows):
 
 
 def test_the_page_on_the_architecture_lists_what_each_room_may_import():
-    page = (REPOSITORY / "docs" / "design" / "architecture.rst").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "concepts" / "architecture.rst").read_text(encoding="utf-8")
     table = page.split("(the bottom aside)\n")[1].split("\n\n")[0]
     rows = [findall(r"``(\w+)``", row) for row in table.split("* - ")]
     assert {room: set(below) for room, *below in filter(None, rows)} == ROOMS

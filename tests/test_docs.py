@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-SETTINGS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+SETTINGS = ROOT / "docs"
 PAGE = r"""
 Page
 ====
@@ -18,8 +19,18 @@ Inline :math:`\bar{x}'` and
 """
 
 
+PAGES = """
+.. toctree::
+   :glob:
+
+   */*
+"""
+
+
 def build(folder, text):
-    (folder / "index.rst").write_text(text)
+    (folder / "index.rst").write_text(text + PAGES)
+    (folder / "tutorials").mkdir()
+    (folder / "tutorials" / "GALLERY_HEADER.rst").write_text("Tutorials\n=========\n")
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-c", SETTINGS, folder, folder / "out"]
     return subprocess.run(command, capture_output=True, text=True)
 
@@ -39,3 +50,31 @@ def test_a_formula_that_cannot_be_written_fails_the_build(tmp_path):
     assert done.returncode != 0
     assert "index.rst:9: WARNING: Unknown LaTeX command" in done.stderr
     assert r"In \unknown{x}" in done.stderr
+
+
+def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(first, names)
+    image, composite = names["image"], names["composite"]
+    assert image.shape == composite.shape
+    assert (image > composite + 0.01).sum() == 0  # the sky of the example is empty
+    assert list(names["masks"]) == ["l_mul", "a_mul", "b_mul", "l_add", "a_add", "b_add"]
+    assert (tmp_path / "model.safetensors").exists()
+    exec(second, names)
+    names["opmask"].testing.check_operator(names["Exposure"]())
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_an_extra_that_the_build_needs_is_named(tmp_path):
+    hide = "import sys; sys.modules['sphinx_gallery'] = None\n"
+    code = f"{hide}import runpy; runpy.run_path({str(SETTINGS / 'conf.py')!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "needs sphinx_gallery" in done.stderr
+    assert "pip install -e '.[docs]'" in done.stderr

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from opmask.visualize import COLORS, PanelRow, mask_to_rgb, save_curves, save_panel
+from opmask.visualize import COLORS, PanelRow, mask_to_rgb, panel_image, save_curves, save_panel
 
 LEFT, TOP, CELL, STEP = 10, 32, 256, 266  # where the first cell lies, and the next column's
 
@@ -99,6 +99,14 @@ def test_a_panel_has_a_column_for_each_title_and_a_row_for_each_sample(tmp_path)
     save_panel([row(64), row(32), row(128)], tmp_path / "three.png")
     assert read(tmp_path / "one.png").shape == (TOP + STEP, LEFT + 2 * STEP, 3)
     assert read(tmp_path / "three.png").shape == (TOP + 3 * STEP, LEFT + 2 * STEP, 3)
+
+
+def test_the_picture_for_a_notebook_is_the_one_that_is_saved(tmp_path):
+    rows = [PanelRow({"real": torch.rand(3, 8, 12)}, {"l_add": torch.rand(1, 8, 12)})]
+    save_panel(rows, tmp_path / "panel.png", cell=90)
+    shown = panel_image(rows, cell=90)
+    assert shown.mode == "RGB"
+    assert shown == Image.open(tmp_path / "panel.png").convert("RGB")
 
 
 def test_rows_share_the_scale_of_a_mask(tmp_path):

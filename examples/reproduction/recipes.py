@@ -7,7 +7,7 @@ optimiser step.
 `reference` is what the paper's published code executes, `paper` what its text says: they differ in
 the perceptual loss, which the code computes on an output without gradient. `small` is opmask's
 own, for minutes on a CPU; `small-lpips` adds a perceptual loss that a CPU can bear, AlexNet's.
-`best` is what did best of all that was tried at 64 px (`docs/guide/training.rst` has the figures).
+`best` is what did best of all that was tried at 64 px (figures: `docs/how-to/training.rst`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ run.
 :mod:`opmask.wrapper.probing` finds the layer.
 
 Features are divided by their root mean square over each image and by the square root of the
-fan-in, so that one learning rate suits every network: see :doc:`/design/conditioning`. These are
+fan-in, so that one learning rate suits every network: see :doc:`/concepts/conditioning`. These are
 two numbers for an image, so the logits are divided, which have fewer channels.
 """
 

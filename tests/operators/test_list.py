@@ -8,7 +8,7 @@ from shipped import NAMES, build
 
 from opmask import operators
 
-PAGE = Path(__file__).parents[2] / "docs" / "guide" / "operator-list.rst"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "operators.rst"
 
 
 def rows():
