@@ -49,12 +49,13 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "tutorials", "gallery/sg_execution_times.rst"]
+exclude_patterns = ["_build", "_extra", "tutorials", "gallery/sg_execution_times.rst"]
 default_role = "literal"
 html_theme = "furo"
 html_title = f"opmask {release}"
 html_math_renderer = "mathml"  # MathJax would be fetched from a network
 html_static_path = ["_static"]
+html_extra_path = ["_extra"]  # the demo, a page of its own
 html_css_files = ["style.css"]
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

@@ -85,4 +85,5 @@ print(about["size"])
 about["operators"][0]
 
 # %%
-# Sizes, metadata, exactness and limits are in :doc:`/how-to/deployment`.
+# Sizes, metadata, exactness and limits are in
+# :doc:`/how-to/deployment`; :doc:`/how-to/demo` runs a model in the browser.

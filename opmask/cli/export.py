@@ -21,6 +21,9 @@ def export_model(
         Path | None, typer.Option(help="A checkpoint. Default: the one that comes with opmask.")
     ] = None,
     parts: Annotated[Parts, typer.Option(help="What goes into the file.")] = "both",
+    half: Annotated[
+        bool, typer.Option("--half", help="Store weights in half precision: half the size.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output if it is there.")
     ] = False,
@@ -39,5 +42,5 @@ def export_model(
         raise ValueError(
             f"'--model' must be one that predicts masks, got {model}, which has none."
         )
-    to_onnx(network, out, parts=parts)
+    to_onnx(network, out, parts=parts, half=half)
     typer.echo(f"Written: {out} ({out.stat().st_size / 1e6:.1f} MB; {parts})")

@@ -52,6 +52,9 @@ to make up to 0.0014 of it, and wrong exports from 0.09 on."""
 LARGEST = 2**31 - 2**24
 """The most bytes of weights in a file: one of ONNX ends at 2 GB, and holds more than weights."""
 
+LARGEST_HALF = 65504
+"""The largest number of half precision."""
+
 CHATTER = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
 
 
@@ -61,6 +64,7 @@ def to_onnx(
     parts: Parts = "both",
     *,
     size: Size | None = None,
+    half: bool = False,
     check: bool = True,
 ) -> None:
     r"""Exports a model, or a part of it, to an ONNX file.
@@ -89,13 +93,16 @@ def to_onnx(
         parts: `"predictor"`, `"retoucher"` or `"both"`.
         size: The height and width of the images, in pixels, if they are not to be free. Networks
             whose graph depends on the size need it.
+        half: Whether weights are stored in half precision, for half the size; they are computed
+            with in float32, as engines make them when they read the file.
         check: Whether the file is compared with the model in ONNX Runtime, on random images,
             before it is written.
 
     Raises:
         TypeError: If `model` is of another kind.
-        ValueError: If `parts` or `size` is out of its range, the model does not have the part, or
-            it cannot be exported; the message says why.
+        ValueError: If `parts` or `size` is out of its range, the model does not have the part,
+            it cannot be exported, or half precision does not hold its weights; the message says
+            why.
         RuntimeError: If the file would compute something else than the model.
         ImportError: If `onnx`, `onnxscript` or `onnxruntime` is not installed.
         OSError: If the file cannot be written.
@@ -120,6 +127,8 @@ def to_onnx(
     with _quiet(), torch.no_grad():
         proto = _export(graph, ranges, fixed)
     tidy(proto, fixed)
+    if half:
+        _halve(proto.graph)
     describe(proto, model, parts, graph, fixed)
     content = proto.SerializeToString()
     if check:
@@ -206,6 +215,27 @@ def _export(graph: Graph, ranges: Mapping[str, MaskRange], fixed: Size | None) -
             f"'model' cannot be exported: {_reason(error)}{_advice(fixed)}"
         ) from error
     return program.model_proto  # type: ignore[union-attr]
+
+
+def _halve(graph: onnx.GraphProto) -> None:
+    """Weights in half precision, each with a node that makes it what it was."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weight in graph.initializer:
+        if weight.data_type != TensorProto.FLOAT or len(weight.dims) < 2:
+            continue
+        name, values = weight.name, numpy_helper.to_array(weight)
+        if not abs(values).max(initial=0) <= LARGEST_HALF:
+            raise ValueError(
+                f"'half' wants weights that half precision holds, but those of {name!r} reach "
+                f"{abs(values).max():.3g}. Export without it."
+            )
+        weight.CopyFrom(numpy_helper.from_array(values.astype("float16"), f"{name}.half"))
+        casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
+    rest = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*casts, *rest])
 
 
 @torch.no_grad()

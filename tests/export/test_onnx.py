@@ -234,6 +234,29 @@ def test_the_smallest_size_is_told_and_right(path):
 
 
 @pytest.mark.slow
+def test_weights_in_half_precision_take_half_the_size_and_compute_in_single(path, tmp_path):
+    model = trained(OperatorMaskWrapper(SmallUNet(width=24), Retoucher(Add(LAB, "l"))))
+    to_onnx(model, path, "predictor")
+    to_onnx(model, tmp_path / "half.onnx", "predictor", half=True)
+    assert (tmp_path / "half.onnx").stat().st_size < 0.55 * path.stat().st_size
+    image = smooth_image(1, 40, 56)
+    whole, halved = (run(file, image)["l_add"] for file in (path, tmp_path / "half.onnx"))
+    assert whole.dtype == halved.dtype == torch.float32
+    assert 0 < (whole - halved).abs().max() < 1e-3
+    assert halved.half().float().ne(halved).any()  # the masks themselves are not rounded
+
+
+@pytest.mark.slow
+def test_a_weight_beyond_half_precision_is_not_written(path):
+    model = trained(OperatorMaskWrapper(SmallUNet(width=8), Retoucher(Add(LAB, "l"))))
+    with torch.no_grad():
+        model.backbone.context.mlp[0].weight[0, 0] = 1e6
+    with pytest.raises(ValueError, match=r"half precision holds.*reach 1e\+06"):
+        to_onnx(model, path, "predictor", half=True)
+    assert not path.exists()
+
+
+@pytest.mark.slow
 def test_a_network_that_finds_what_was_changed_by_pieces_is_exported(path):
     network = RegionUNet(4, 7, width=8, trunk="lite0", finder=True)
     model = trained(OperatorMaskWrapper(network, region=True, multiple_of=16))

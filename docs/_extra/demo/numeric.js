@@ -1,0 +1,147 @@
+// What opmask does to pictures and maps around the network, in the same way: see
+// opmask/inference/plan.py, regions.py and opmask/retouch/pixels.py.
+// Pictures are Float32Array of planes, one after the other, RGB in [0, 1].
+
+const SMALLEST = 16; // pixels of a side
+
+/** Python's rounding, halves to even. */
+function round(x) {
+  const up = Math.round(x);
+  return up - x === 0.5 && up % 2 ? up - 1 : up;
+}
+
+/** Height and width with the given longer side; it only shrinks. */
+export function fit(height, width, longer) {
+  const scale = Math.min(1, longer / Math.max(height, width));
+  return [height, width].map((side) => Math.max(round(scale * side), Math.min(side, SMALLEST)));
+}
+
+/** One axis: for each place its first source and the weights from there, a triangle as wide as it shrinks. */
+function triangles(from, to) {
+  const scale = from / to;
+  return Array.from({ length: to }, (_, i) => {
+    const center = scale * (i + 0.5);
+    const first = Math.max(Math.trunc(center - scale + 0.5), 0);
+    const end = Math.min(Math.trunc(center + scale + 0.5), from);
+    const weights = Array.from({ length: end - first }, (_, j) =>
+      Math.max(0, 1 - Math.abs((j + first - center + 0.5) / scale)),
+    );
+    const total = weights.reduce((sum, w) => sum + w, 0);
+    return [first, weights.map((w) => w / total)];
+  });
+}
+
+/** A picture made smaller, bilinear with antialiasing. */
+export function shrinkPicture(planes, [height, width], [h, w]) {
+  if (h === height && w === width) return planes;
+  const across = triangles(width, w);
+  const down = triangles(height, h);
+  const made = new Float32Array(3 * h * w);
+  const narrow = new Float32Array(height * w);
+  for (let c = 0; c < 3; c++) {
+    for (let y = 0; y < height; y++) {
+      const row = (c * height + y) * width;
+      for (let x = 0; x < w; x++) {
+        const [first, weights] = across[x];
+        let sum = 0;
+        for (let k = 0; k < weights.length; k++) sum += weights[k] * planes[row + first + k];
+        narrow[y * w + x] = sum;
+      }
+    }
+    for (let y = 0; y < h; y++) {
+      const [first, weights] = down[y];
+      for (let x = 0; x < w; x++) {
+        let sum = 0;
+        for (let k = 0; k < weights.length; k++) sum += weights[k] * narrow[(first + k) * w + x];
+        made[(c * h + y) * w + x] = sum;
+      }
+    }
+  }
+  return made;
+}
+
+/** A region made smaller: the mean of what is known (0 to 1), or -1 where nothing is. */
+export function shrinkRegion(plane, [height, width], [h, w]) {
+  const made = new Float32Array(h * w);
+  for (let y = 0; y < h; y++) {
+    const top = Math.floor((y * height) / h);
+    const bottom = Math.ceil(((y + 1) * height) / h);
+    for (let x = 0; x < w; x++) {
+      const left = Math.floor((x * width) / w);
+      const right = Math.ceil(((x + 1) * width) / w);
+      let sum = 0;
+      let known = 0;
+      for (let v = top; v < bottom; v++) {
+        for (let u = left; u < right; u++) {
+          const value = plane[v * width + u];
+          if (value >= 0) {
+            sum += value;
+            known++;
+          }
+        }
+      }
+      made[y * w + x] = known ? sum / known : -1;
+    }
+  }
+  return made;
+}
+
+/** Masks but for gates at their identity wherever the region and its neighbours are known to be outside. */
+export function within(masks, about, region, [h, w]) {
+  for (let y = 0; y < h; y++) {
+    for (let x = 0; x < w; x++) {
+      let near = false;
+      for (let v = Math.max(y - 1, 0); v <= Math.min(y + 1, h - 1); v++)
+        for (let u = Math.max(x - 1, 0); u <= Math.min(x + 1, w - 1); u++)
+          near ||= region[v * w + u] !== 0;
+      if (near) continue;
+      for (const name in masks)
+        if (!about[name].gate) masks[name][y * w + x] = about[name].identity;
+    }
+  }
+}
+
+/** Some rows of a map, made larger, bilinear. */
+export function enlarge(plane, [h, w], [height, width], top = 0, bottom = height) {
+  const made = new Float32Array((bottom - top) * width);
+  const place = (i, from, to) => {
+    const at = Math.max(((i + 0.5) * from) / to - 0.5, 0);
+    const low = Math.min(Math.floor(at), from - 1);
+    return [low, Math.min(low + 1, from - 1), at - low];
+  };
+  const columns = Array.from({ length: width }, (_, x) => place(x, w, width));
+  for (let y = top; y < bottom; y++) {
+    const [a, b, t] = place(y, h, height);
+    for (let x = 0; x < width; x++) {
+      const [l, r, s] = columns[x];
+      const upper = plane[a * w + l] * (1 - s) + plane[a * w + r] * s;
+      const lower = plane[b * w + l] * (1 - s) + plane[b * w + r] * s;
+      made[(y - top) * width + x] = upper * (1 - t) + lower * t;
+    }
+  }
+  return made;
+}
+
+/** A mask with another strength, measured from its identity, within its range. */
+export function adjust(plane, { identity, low, high }, strength) {
+  return plane.map((value) =>
+    Math.min(Math.max(identity + strength * (value - identity), low ?? -Infinity), high ?? Infinity),
+  );
+}
+
+/** The pixels of a canvas as planes. */
+export function toPlanes({ data, width, height }) {
+  const planes = new Float32Array(3 * width * height);
+  for (let i = 0; i < width * height; i++)
+    for (let c = 0; c < 3; c++) planes[c * width * height + i] = data[4 * i + c] / 255;
+  return planes;
+}
+
+/** Planes into the pixels of a canvas, rounded to 8 bits. */
+export function toPixels(planes, data, start = 0) {
+  const count = planes.length / 3;
+  for (let i = 0; i < count; i++) {
+    for (let c = 0; c < 3; c++) data[4 * (start + i) + c] = round(255 * planes[c * count + i]);
+    data[4 * (start + i) + 3] = 255;
+  }
+}

@@ -1,0 +1,181 @@
+"""The demo in a real browser, offline: what it makes of a photo is what opmask makes of it."""
+
+import base64
+import functools
+import http.server
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import opmask
+
+ROOT = Path(__file__).parents[2]
+SITE = ROOT / "docs" / "_extra"
+FILES = SITE / "demo" / "files"
+STATUS = "document.querySelector('#status').textContent"
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+    }
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address():
+    handler = functools.partial(Server, directory=SITE)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/demo/index.html"
+        server.shutdown()
+
+
+@pytest.fixture
+def page(browser, address):
+    if not (FILES / "about.json").exists():
+        pytest.skip("the demo has no files; run: python examples/make_web_demo.py")
+    browser.open(address, width=1280, height=900)
+    browser.wait(f"{STATUS}.startsWith('Ready')")
+    return browser
+
+
+def said(page, text):
+    page.wait(f"{STATUS}.startsWith({json.dumps(text)})")
+
+
+def pixels(page):
+    """What the photo's canvas shows."""
+    url = page.js("document.querySelector('#photo').toDataURL()")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
+
+
+def paint_cup(page):
+    """Paints the cup and saucer of the sample, whatever its size."""
+    page.js(
+        "{ const p = window.demo.paint, {width: w, height: h} = p.canvas; p.beginPath();"
+        "p.ellipse(.5 * w, .51 * h, .32 * w, .25 * h, 0, 0, 7); p.fill(); }"
+    )
+
+
+def set_slider(page, name, value):
+    page.js(
+        f"{{ const e = document.getElementById('{name}'); e.value = {value};"
+        "e.dispatchEvent(new Event('input')); }"
+    )
+
+
+def painted(page):
+    """The region as the page has it."""
+    height, width = page.js("window.demo.region().size")
+    plane = page.js("Array.from(window.demo.region().plane)")
+    return np.float32(plane).reshape(height, width)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("strokes", [False, True])
+def test_the_demo_gives_what_opmask_gives(page, strokes):
+    page.click("#sample")
+    said(page, "Paint what was changed")
+    if strokes:
+        page.drag("#paint", (0.35, 0.5), (0.62, 0.5))
+        page.click("#strokes")
+    else:
+        paint_cup(page)
+    region, photo = painted(page), Image.open(FILES / "sample.png")
+    assert set(np.unique(region)) == ({-1, 1} if strokes else {0, 1})
+    page.click("#harmonize")
+    said(page, "Done")
+    wanted = opmask.harmonize(opmask.load(), photo, region=region, refine=False)
+    difference = np.abs(np.float32(pixels(page)) - np.float32(wanted))
+    changed = np.abs(np.float32(wanted) - np.float32(photo))
+    assert changed.mean() > 1
+    assert difference.mean() < 0.05
+    assert difference.max() <= 3
+
+
+@pytest.mark.browser
+def test_sliders_and_the_split_show_the_edit_and_the_photo(page):
+    page.click("#sample")
+    said(page, "Paint what was changed")
+    before = pixels(page)
+    paint_cup(page)
+    page.click("#harmonize")
+    said(page, "Done")
+    after = pixels(page)
+    assert (after != before).any()
+    rows = page.js("[...document.querySelectorAll('.mask input')].map(e => e.id)")
+    assert len(rows) == len(opmask.load().retoucher.ranges)
+    for row in rows:
+        set_slider(page, row, 0)
+    page.wait("window.demo.state.ticket > 1 && window.demo.state.strengths.l_add === 0")
+    end = time.monotonic() + 60
+    while (np.abs(np.int16(pixels(page)) - before) > 1).any():  # nothing is changed any more
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    set_slider(page, "split", 0)
+    assert np.array_equal(pixels(page), before)
+
+
+@pytest.mark.browser
+def test_the_whole_photo_is_saved_and_what_is_no_picture_is_refused(page, tmp_path):
+    photo = Image.open(FILES / "sample.png").resize((1500, 1000))
+    photo.save(tmp_path / "large.png")
+    (tmp_path / "text.png").write_text("no picture")
+    page.choose_file("label.button", tmp_path / "text.png")
+    said(page, "text.png is no picture")
+    page.choose_file("label.button", tmp_path / "large.png")
+    said(page, "Paint what was changed")
+    paint_cup(page)
+    page.click("#harmonize")
+    said(page, "Done")
+    page.click("#save")
+    said(page, "Saved, 1500 by 1000")
+    saved = tmp_path / "downloads" / "large-harmonized.png"
+    end = time.monotonic() + 60
+    while not saved.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    made = np.int16(Image.open(saved).convert("RGB")) - np.int16(photo)
+    assert made.shape == (1000, 1500, 3)
+    assert (made[:200] == 0).all()
+    assert np.abs(made[450:550, 500:1000]).mean() > 1
+
+
+@pytest.mark.browser
+def test_without_its_files_the_page_says_how_to_get_them(browser, tmp_path):
+    for file in (SITE / "demo").glob("*.*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    handler = functools.partial(Server, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser.open(f"http://127.0.0.1:{server.server_port}/index.html")
+        said(browser, "The network is not here yet. Run: python examples/make_web_demo.py")
+        server.shutdown()
+
+
+def make(*arguments):
+    command = [sys.executable, ROOT / "examples" / "make_web_demo.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_a_package_that_is_another_one_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "other.tgz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("package/readme.md"))
+    done = make("--runtime", tmp_path / "other.tgz", "--out", tmp_path / "files")
+    assert done.returncode == 1
+    assert "lacks ort.wasm.min.mjs" in done.stderr
+    assert not list((tmp_path / "files").iterdir())
