@@ -7,12 +7,14 @@ of it.
 
 import builtins
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
 from inspect import isclass, ismodule
 from pathlib import Path
 from pydoc import locate
+from tempfile import TemporaryDirectory
 
 # ruff: noqa: E402 - what is missing is said before it is imported
 _NEEDED = ("furo", "matplotlib", "myst_parser", "onnxruntime", "skimage", "sphinx_copybutton")
@@ -41,6 +43,7 @@ author = "The opmask authors"
 copyright = f"2026, {author}"
 version = release = opmask.__version__
 
+sys.path.insert(0, str(Path(__file__).parent))
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
@@ -48,9 +51,11 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "link_check",  # beside this file
 ]
 exclude_patterns = ["_build", "_extra", "tutorials", "gallery/sg_execution_times.rst"]
 default_role = "literal"
+smartquotes_action = "qe"  # not dashes, which flags begin with
 html_theme = "furo"
 html_title = f"opmask {release}"
 html_math_renderer = "mathml"  # MathJax would be fetched from a network
@@ -205,13 +210,32 @@ def _write_command_page(app: Sphinx) -> None:
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     page = Path(app.srcdir) / "reference" / "command-line.md"
     text = told.replace("# `opmask`", "# The command line", 1)
+    for name, purpose in re.findall(r"^## `opmask ([\w-]+)`\n\n(.*)\n", text, re.MULTILINE):
+        text = re.sub(rf"^\* `{name}`: .*", f"* `{name}`: {purpose}", text, flags=re.MULTILINE)
     page.parent.mkdir(exist_ok=True)
     if not page.exists() or page.read_text(encoding="utf-8") != text:  # else it is read again
         page.write_text(text, encoding="utf-8")
 
 
+def _draw_operators(app: Sphinx) -> None:
+    """Draw the pictures of the table of operators: a portrait under each of them."""
+    page = Path(app.srcdir) / "reference" / "operators.rst"
+    folder = page.with_name("_shown")
+    if folder.exists() or not page.exists():
+        return
+    from skimage import data
+
+    examples = Path(app.srcdir).parent / "examples"
+    with TemporaryDirectory() as temporary:
+        photo = Path(temporary) / "photo.png"
+        Image.fromarray(data.astronaut()).save(photo)
+        command = [sys.executable, "show_operators.py", photo, "--each", folder]
+        subprocess.run(command, check=True, cwd=examples)
+
+
 def setup(app: Sphinx) -> None:
     """Connect what this file adds."""
+    app.connect("builder-inited", _draw_operators)
     app.connect("builder-inited", _write_command_page)
     app.add_html_math_renderer("mathml", (_write_inline, None), (_write_block, None))
     app.connect("autodoc-process-bases", _show_public_bases)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 from reproduction.flags import add_overwrite, check_files
 from show_perturbations import Cells, draw_sheet, shrink
 from torch import Tensor
@@ -113,15 +114,27 @@ def cells(image: Tensor) -> Cells:
     return [("photo", small), *((title(operator), apply(operator, small)) for operator in built)]
 
 
+def save_each(image: Tensor, folder: Path) -> None:
+    """What each operator makes of the photo, as NAME.jpg; what is there is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, shown in cells(image):
+        with replacing(folder / f"{name.partition(' ')[0]}.jpg") as path:
+            Image.fromarray(shown.permute(1, 2, 0).numpy()).save(path, quality=90)
+
+
 @torch.no_grad()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photo", type=Path, nargs="?", help="default: a drawn scene")
     parser.add_argument("--out", type=Path, default=Path("operators.png"))
+    parser.add_argument("--each", type=Path, help="a folder instead, one picture an operator")
     add_overwrite(parser)
     args = parser.parse_args(arguments)
-    check_files({"--out": args.out}, [args.photo], overwrite=args.overwrite)
     image = read_image(args.photo) if args.photo else SyntheticScenes(1, size=448)[0].image
+    if args.each:
+        save_each(image, args.each)
+        return
+    check_files({"--out": args.out}, [args.photo], overwrite=args.overwrite)
     with replacing(args.out) as path:
         draw_sheet({"Operators, with strong masks": cells(image)}).save(path)
     print(f"wrote {args.out}")

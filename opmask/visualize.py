@@ -1,7 +1,7 @@
 r"""Masks as pictures, and the pictures that a training run leaves behind.
 
 Everything that matplotlib draws is drawn without pyplot, so that no global state is touched, and
-replaces its file in one step, so that a viewer never meets half a picture:
+replaces its file in one step, so that a viewer never meets half a picture::
 
     masks -> mask_to_rgb      samples -> save_panel, panel_image      losses -> save_curves
 """

@@ -78,3 +78,15 @@ def test_an_extra_that_the_build_needs_is_named(tmp_path):
     assert done.returncode == 1
     assert "needs sphinx_gallery" in done.stderr
     assert "pip install -e '.[docs]'" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("link", ["nowhere.html", "index.html#nowhere", "#nowhere"])
+def test_a_link_that_leads_nowhere_fails_the_build(link, tmp_path):
+    sound = (
+        '\n.. raw:: html\n\n   <a href="index.html#page">sound</a> <a href="https://a.b">out</a>'
+    )
+    done = build(tmp_path, f'{PAGE}{sound} <a href="{link}">broken</a>\n')
+    assert done.returncode != 0
+    assert re.search(rf"index\.html leads .*: {re.escape(link)}", done.stderr)
+    assert "sound" not in done.stderr

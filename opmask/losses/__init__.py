@@ -2,7 +2,7 @@ r"""Training losses, each a pure function with a thin module of the same setting
 
 Output image and real image (and the region), a discriminator's logits of both, codes of a look, or
 masks go in, a number to minimise comes out; nothing here knows of operators or the network that is
-trained:
+trained::
 
     restored, real, region -> loss      real_logits, fake_logits -> loss      masks -> loss
     maps of where the region is, region -> loss

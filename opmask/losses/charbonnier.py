@@ -1,7 +1,7 @@
 r"""The pixel loss of the paper.
 
 It compares the image that the retoucher made with the real image, everywhere and not only in
-the changed region:
+the changed region::
 
     restored, real -> charbonnier -> loss
 """

@@ -1,7 +1,7 @@
 r"""The adversarial losses of DoveNet and RainNet: hinges, and a slope that should be 1.
 
 They take the logits of a discriminator, of real images and of restored ones. A discriminator with
-two heads, such as :class:`opmask.DomainVerificationDiscriminator`, has a loss of each:
+two heads, such as :class:`opmask.DomainVerificationDiscriminator`, has a loss of each::
 
     real, restored, region -> discriminator -> real_logits, fake_logits -> loss, of each head
 """

@@ -1,6 +1,6 @@
 r"""The loss of networks that find the region, such as DIRL.
 
-A map is compared with the region in three ways: pixel by pixel, window by window and as a whole:
+A map is compared with the region in three ways: pixel by pixel, window by window and as a whole::
 
     maps of a network, region -> localization_loss -> loss
 """

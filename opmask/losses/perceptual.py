@@ -1,7 +1,7 @@
 r"""The perceptual loss of the paper's text, LPIPS.
 
 Two images are compared by what an ImageNet network sees in them, with weights for each feature
-that were fitted to human judgement:
+that were fitted to human judgement::
 
     restored, real -> trunk -> features of five layers -> lpips -> loss
 """

@@ -2,7 +2,7 @@ r"""The squared error per changed pixel.
 
 Most pixels of a composite are right from the start. A plain mean over all of them makes a small
 region count for almost nothing; dividing by the region's area instead makes every composite
-count alike:
+count alike::
 
     restored, real, region -> region_normalized_mse -> loss
 """

@@ -1,7 +1,7 @@
 r"""The adversarial losses of the paper: is this image more real than the average of the others?
 
 They take the discriminator's raw logits, of real images and of retouched ones, and are exactly
-what the reference code executes:
+what the reference code executes::
 
     real, restored -> discriminator -> real_logits, fake_logits -> loss
 """

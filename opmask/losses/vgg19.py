@@ -1,7 +1,7 @@
 r"""The perceptual loss of the reference code, on one layer of VGG19.
 
 The paper's text names LPIPS; its code configures this one, and passes the arguments the wrong way
-round, so that it never had a gradient. Here it has one:
+round, so that it never had a gradient. Here it has one::
 
     restored, real -> trunk -> features of conv5_4 -> vgg19_perceptual -> loss
 """

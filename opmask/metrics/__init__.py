@@ -1,6 +1,6 @@
 r"""How far an output is from the real image, and whether the right region was changed.
 
-Per image, never per batch, because the papers average per-image values:
+Per image, never per batch, because the papers average per-image values::
 
     output, real -> mse, psnr, ssim          output, image, region -> localization_iou, iou_sweep
     map of the region, region -> localization_scores

@@ -2,7 +2,7 @@ r"""The protocols: what published evaluation code makes of the same two pictures
 
 They differ in what counts as the peak, in whether all pixels are scored or the region's alone, in
 whether the region is soft, and in what was done to the pictures before. Each is defined here, in
-one place, by what tells it from the others:
+one place, by what tells it from the others::
 
     name of a protocol -> Protocol -> score, and the line under every table
 """

@@ -1,7 +1,7 @@
 r"""Full-image metrics on the scale of 8-bit images, one value per image.
 
 The images are floats in [0, 1]; the numbers are on the 0-255 scale, on which the papers print
-them:
+them::
 
     output, real (B, 3, H, W) in [0, 1] -> mse, psnr, ssim (B,)
 """

@@ -1,7 +1,7 @@
 r"""Whether the model changed the right place: the effective change against the region.
 
 A model that is given no region says where the edit was by what it changes, so its
-output alone is enough to score it, whatever operators it used:
+output alone is enough to score it, whatever operators it used::
 
     output, image -> effective_change -> above a threshold -> iou with the region
     add masks -> add_mask_iou, as the paper has it

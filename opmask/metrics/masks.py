@@ -1,7 +1,7 @@
 r"""How far predicted operator masks are from the masks that would have undone the change.
 
 Two sets of masks can give the same image, so this is no substitute for comparing images; it says
-whether the *explanation* is right, in the units of the operators:
+whether the *explanation* is right, in the units of the operators::
 
     predicted masks, opmask.fit_masks -> mask_error -> error per mask, and its share
 """

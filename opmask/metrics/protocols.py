@@ -2,7 +2,7 @@ r"""Scores of one picture, under the protocol that a table names.
 
 Published harmonization code differs in rounding, peak, window and order of averaging, so that
 tables cannot be compared without saying which protocol they follow. All of them are in
-:data:`opmask.metrics.PROTOCOLS`:
+:data:`opmask.metrics.PROTOCOLS`::
 
     float image -> to_uint8 -> score (one row per image) -> average (the row of the table)
 """

@@ -2,7 +2,7 @@ r"""How the paper's published script scores: its 8-bit pictures and its structur
 
 The numbers of the paper's tables come from saved pictures that went through 8-bit LAB, and from a
 similarity whose scale is the output's own range. Both are here for comparing with those tables,
-and for nothing else:
+and for nothing else::
 
     LAB_CENTERED tensor -> reference_panel -> score(..., protocol="reference")
 """

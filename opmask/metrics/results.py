@@ -2,7 +2,7 @@ r"""Tables of results: every image's scores, means with intervals, and who won b
 
 A mean over a test set says nothing about whether another sample of photos would have shown
 otherwise. Intervals here are percentile bootstraps over images, seeded, so that the same scores
-always give the same table:
+always give the same table::
 
     rows of evaluate, one per image -> write_scores (CSV), results_table (Markdown)
 """
