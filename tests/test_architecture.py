@@ -2,6 +2,8 @@
 
 A room is a folder of the package, or a file that lies beside the folders; what is no room of
 `ROOMS` lies at the bottom: every room may import it, and it imports nothing but the bottom.
+
+    python tests/test_architecture.py    # draws docs/images/rooms.svg anew
 """
 
 import ast
@@ -41,6 +43,71 @@ ROOMS: dict[str, set[str]] = {
 
 ABOVE = {"cli", "__main__", "opmask"}
 """What may import every room, and is imported by no other; `opmask` is the package's own file."""
+
+
+DRAWING = REPOSITORY / "docs" / "images" / "rooms.svg"
+WIDTH, HEIGHT, ACROSS, DOWN = 104, 30, 132, 86  # of a room in the drawing, and between two
+
+
+def storeys(rooms: dict[str, set[str]]) -> list[list[str]]:
+    """The rooms by how many lie below each other under them, those that share rooms together."""
+    level: dict[str, int] = {}
+    for name in TopologicalSorter(rooms).static_order():
+        level[name] = 1 + max((level[below] for below in rooms[name]), default=-1)
+    found = [sorted(n for n in level if level[n] == i) for i in range(max(level.values()) + 1)]
+    place = dict.fromkeys(rooms, 0.0)
+    for _ in range(20):
+        for storey in found:
+            for i, name in enumerate(sorted(storey, key=lambda n: (place[n], n))):
+                place[name] = i - (len(storey) - 1) / 2
+            storey.sort(key=lambda n: place[n])
+        for name in rooms:
+            near = [place[n] for n in drawn(rooms, name)]
+            near += [place[n] for n in rooms if name in drawn(rooms, n)]
+            place[name] = sum(near) / len(near) if near else 0.0
+    return found
+
+
+def drawn(rooms: dict[str, set[str]], name: str) -> set[str]:
+    """What a room imports, but for what it also reaches through another room."""
+
+    def reached(start: str) -> set[str]:
+        return rooms[start].union(*map(reached, rooms[start]))
+
+    return rooms[name].difference(*map(reached, rooms[name]))
+
+
+def drawing(rooms: dict[str, set[str]]) -> str:
+    """The rooms as a picture: a line leads from each down to those that it may import."""
+    found = storeys(rooms)
+    width = ACROSS * max(map(len, found)) + 20
+    height = DOWN * len(found)
+    at = {
+        name: (width / 2 + ACROSS * (i - (len(storey) - 1) / 2), height - DOWN * level - DOWN / 2)
+        for level, storey in enumerate(found)
+        for i, name in enumerate(storey)
+    }
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'width="{width:.0f}" font-family="sans-serif" font-size="14" text-anchor="middle">',
+        '<rect width="100%" height="100%" rx="8" fill="#fff"/>',
+    ]
+    for name, (x, y) in sorted(at.items()):
+        for below in sorted(drawn(rooms, name)):
+            u, v = at[below]
+            top, end = y + HEIGHT / 2, v - HEIGHT / 2
+            bend = f"{x:.0f} {top + DOWN / 2:.0f} {u:.0f} {end - DOWN / 2:.0f}"
+            lines.append(
+                f'<path d="M{x:.0f} {top:.0f}C{bend} {u:.0f} {end:.0f}" '
+                'fill="none" stroke="#8aa" stroke-width="1.4"/>'
+            )
+    for name, (x, y) in sorted(at.items()):
+        lines.append(
+            f'<rect x="{x - WIDTH / 2:.0f}" y="{y - HEIGHT / 2:.0f}" width="{WIDTH}" '
+            f'height="{HEIGHT}" rx="6" fill="#e8f0f4" stroke="#567"/>'
+            f'<text x="{x:.0f}" y="{y + 5:.0f}" fill="#123">{name}</text>'
+        )
+    return "\n".join([*lines, "</svg>\n"])
 
 
 class Arrow(NamedTuple):
@@ -127,6 +194,17 @@ def test_the_page_on_the_architecture_lists_what_each_room_may_import():
     assert {room: set(below) for room, *below in filter(None, rows)} == ROOMS
 
 
+def test_the_drawing_on_the_page_is_of_these_rooms():
+    assert DRAWING.read_text(encoding="utf-8") == drawing(ROOMS), "draw it anew, see above"
+
+
+def test_lines_that_others_lead_to_are_left_out():
+    rooms = {"a": set(), "b": {"a"}, "c": {"a", "b"}, "d": {"a"}}
+    assert storeys(rooms) == [["a"], ["b", "d"], ["c"]]
+    assert drawn(rooms, "c") == {"b"}
+    assert drawing(rooms).count("<path") == 3
+
+
 def test_the_library_imports_neither_examples_nor_benchmarks(everything):
     scripts = {"examples", "benchmarks", "tests"}
     for folder in ("examples", "benchmarks"):
@@ -165,3 +243,7 @@ def f():
 )
 def test_arrows_point_down(source, target, fits):
     assert allowed(source, target) == fits
+
+
+if __name__ == "__main__":
+    DRAWING.write_text(drawing(ROOMS), encoding="utf-8")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -84,6 +84,21 @@ def _halved(model: nn.Module) -> set[str]:
     parameters = {n: p for n, p in model.named_parameters() if p.dtype in FLOATS}
     buffers = {n: b for n, b in model.named_buffers() if b.dtype == torch.float32}
     return {name for name, t in (parameters | buffers).items() if t.ndim > 1}
+
+
+@overload
+def load() -> OperatorMaskWrapper: ...
+
+
+@overload
+def load(
+    path: str | Path | None,
+    *,
+    backbone: nn.Module | None = None,
+    retoucher: Retoucher | None = None,
+    call: Callable[[nn.Module, Tensor], object] | None = None,
+    preprocess: Callable[[Tensor], Tensor] | None = None,
+) -> OperatorMaskWrapper | DirectRGB: ...
 
 
 @torch.inference_mode(False)  # whose tensors could not be trained further

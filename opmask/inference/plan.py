@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from itertools import chain
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import numpy as np
 import torch
@@ -34,6 +34,30 @@ __all__ = ["check_options", "check_size", "for_inference", "harmonize", "plan"]
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T", Photo, Image.Image, np.ndarray, Tensor)
+
+
+@overload
+def plan(
+    model: OperatorMaskWrapper,
+    image: Photo | Image.Image | np.ndarray,
+    *,
+    region: Image.Image | np.ndarray | Tensor | None = None,
+    refine: bool | str = "auto",
+    strength: float | str = "auto",
+    work_size: int = 256,
+) -> Edit: ...
+
+
+@overload
+def plan(
+    model: OperatorMaskWrapper,
+    image: Tensor,
+    *,
+    region: Image.Image | np.ndarray | Tensor | None = None,
+    refine: bool | str = "auto",
+    strength: float | str = "auto",
+    work_size: int = 256,
+) -> Edit | list[Edit]: ...
 
 
 @torch.no_grad()
@@ -164,8 +188,8 @@ def harmonize(
     )
     if isinstance(edits, Edit):
         return edits.render(image)
-    pairs = zip(edits, image, strict=True)  # type: ignore[call-overload]
-    return torch.stack([edit.render(one) for edit, one in pairs])  # type: ignore[return-value]
+    pairs = zip(edits, image, strict=True)
+    return torch.stack([edit.render(one) for edit, one in pairs])
 
 
 def _check(model: OperatorMaskWrapper, guided: bool) -> None:

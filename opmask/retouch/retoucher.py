@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -204,6 +205,11 @@ class Retoucher(nn.Module):
         check_image(image)
         shape = (image.shape[0], 1, *image.shape[-2:])
         return {name: image.new_full(shape, r.identity) for name, r in self.ranges.items()}
+
+    if TYPE_CHECKING:  # nn.Module's own returns Any
+
+        def __call__(self, image: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+            """What :meth:`forward` returns."""
 
     def forward(self, image: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
         r"""Applies the masks.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -191,6 +191,11 @@ class OperatorMaskWrapper(nn.Module):
         logits = self._logits(resize(image, working), region, working)
         masks = self.retoucher.from_logits(logits)
         return {name: resize(mask, full) for name, mask in masks.items()}
+
+    if TYPE_CHECKING:  # nn.Module's own returns Any
+
+        def __call__(self, image: Tensor, region: Tensor | None = None) -> Retouched:
+            """What :meth:`forward` returns."""
 
     def forward(self, image: Tensor, region: Tensor | None = None) -> Retouched:
         r"""Predicts the operator masks of an image and applies them.
