@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from inspect import isclass, ismodule
 from pathlib import Path
@@ -32,6 +33,7 @@ from PIL import Image
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 from sphinx_gallery.scrapers import figure_rst
@@ -51,7 +53,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
-    "link_check",  # beside this file
+    "site_checks",  # beside this file
 ]
 exclude_patterns = ["_build", "_extra", "tutorials", "gallery/sg_execution_times.rst"]
 default_role = "literal"
@@ -231,6 +233,19 @@ def _draw_operators(app: Sphinx) -> None:
         Image.fromarray(data.astronaut()).save(photo)
         command = [sys.executable, "show_operators.py", photo, "--each", folder]
         subprocess.run(command, check=True, cwd=examples)
+
+
+def _without_overloads(analyze: Callable[[ModuleAnalyzer], None]) -> Callable[..., None]:
+    """Pages show one signature; overloads are for type checkers."""
+
+    def analyze_rest(analyzer: ModuleAnalyzer) -> None:
+        analyze(analyzer)
+        analyzer.overloads = {}
+
+    return analyze_rest
+
+
+ModuleAnalyzer.analyze = _without_overloads(ModuleAnalyzer.analyze)
 
 
 def setup(app: Sphinx) -> None:

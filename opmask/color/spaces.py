@@ -150,7 +150,21 @@ def to_levels(image: Tensor) -> Tensor:
 
 
 def check_image(image: Tensor, name: str = "image", channels: int = 3) -> None:
-    """Raises unless `image` is a floating-point batch of images with that many channels."""
+    r"""Raises unless an image is a floating-point batch with so many channels.
+
+    Args:
+        image: What should be an image, with shape :math:`(B, C, H, W)`. Its range is not looked
+            at.
+        name: What to call it in messages.
+        channels: The number of channels wanted.
+
+    Raises:
+        TypeError: If it is no tensor, or not of floating point.
+        ValueError: If its shape is another one, or it is empty.
+
+    Example:
+        >>> check_image(torch.rand(2, 3, 8, 8))
+    """
     if not isinstance(image, Tensor):
         raise TypeError(f"'{name}' must be a tensor, got {type(image).__name__}.")
     if not image.is_floating_point():
@@ -167,7 +181,21 @@ def check_image(image: Tensor, name: str = "image", channels: int = 3) -> None:
 
 
 def check_region(region: Tensor, image: Tensor, name: str = "image") -> None:
-    """Raises unless `region` is a batch of maps, bool or floating point, that fits the images."""
+    r"""Raises unless a region is a batch of maps, bool or floating point, that fits the images.
+
+    Args:
+        region: What should be a region, with shape :math:`(B, 1, H, W)`. Its range is not looked
+            at.
+        image: The images, with shape :math:`(B, C, H, W)`.
+        name: What to call the images in messages.
+
+    Raises:
+        TypeError: If it is no tensor, or of another type.
+        ValueError: If its shape is another one, or the images have none of that kind.
+
+    Example:
+        >>> check_region(torch.zeros(2, 1, 8, 8), torch.rand(2, 3, 8, 8))
+    """
     if not isinstance(region, Tensor):
         raise TypeError(f"'region' must be a tensor, got {type(region).__name__}.")
     if not (region.is_floating_point() or region.dtype == torch.bool):

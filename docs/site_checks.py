@@ -1,7 +1,13 @@
-"""A Sphinx extension: every link within the built site leads somewhere; else it is a warning."""
+"""A Sphinx extension that warns of links that lead nowhere, and of public names without an entry.
+
+Links within the site are looked up in its pages once they are written. Public is what the package
+and its rooms, its folders and files, name in `__all__`.
+"""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -30,7 +36,7 @@ class _Page(HTMLParser):
                 self.links.add(value)
 
 
-def _check(app: Sphinx, exception: Exception | None) -> None:
+def _check_links(app: Sphinx, exception: Exception | None) -> None:
     """Warn of each link without a page, a file, or a place in a page."""
     if exception or app.builder.name != "html":
         return
@@ -49,7 +55,21 @@ def _check(app: Sphinx, exception: Exception | None) -> None:
                 log.warning("%s leads to no place in its page: %s", path.relative_to(root), link)
 
 
+def _check_names(app: Sphinx, exception: Exception | None) -> None:
+    """Warn of each public name that no page describes."""
+    package = app.config.project
+    rooms = [room.name for room in pkgutil.iter_modules(importlib.import_module(package).__path__)]
+    if exception or not (Path(app.srcdir) / "api").exists():
+        return
+    described = {name.rpartition(".")[2] for name in app.env.domains.python_domain.objects}
+    for room in [package, *(f"{package}.{name}" for name in rooms if not name.startswith("_"))]:
+        for name in getattr(importlib.import_module(room), "__all__", []):
+            if name not in described and not name.startswith("__") and name not in rooms:
+                logging.getLogger(__name__).warning("%s.%s is on no page", room, name)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Check when all is written."""
-    app.connect("build-finished", _check)
+    app.connect("build-finished", _check_links)
+    app.connect("build-finished", _check_names)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
