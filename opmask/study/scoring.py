@@ -18,8 +18,8 @@ from opmask.study.key import StudyKey
 from opmask.study.statistics import uniformity_test, vote_shares
 
 TABLE_B = {"dovenet": 20.6, "bargainnet": 24.2, "rainnet": 18.5, "omgan": 36.7}
-"""The paper's Table 3, in percent of the votes of 60 subjects on 11 real composites, with one choice
-of four. The three rivals were given the mask."""
+"""The paper's Table 3, in percent of the votes of 60 subjects on 11 real composites, one choice of
+four. The three rivals were given the mask."""
 
 
 @dataclass(frozen=True)
