@@ -1,21 +1,18 @@
 """Sphinx configuration: builds offline with `-W -n`, and the pages ask for nothing over a network.
 
 Formulas are written into the pages as MathML, which browsers draw themselves. The tutorials are
-scripts, `docs/tutorials/*.py`, which run in the build; the page of the command is what Typer says
-of it.
+scripts, `docs/tutorials/*.py`, which run in the build; `site_made.py` makes other parts of the
+site, and `site_checks.py` looks at the whole.
 """
 
 import builtins
 import os
-import re
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from inspect import isclass, ismodule
 from pathlib import Path
 from pydoc import locate
-from tempfile import TemporaryDirectory
 
 # ruff: noqa: E402 - what is missing is said before it is imported
 _NEEDED = ("furo", "matplotlib", "myst_parser", "onnxruntime", "skimage", "sphinx_copybutton")
@@ -29,14 +26,12 @@ if _MISSING:
 from docutils.nodes import Element, SkipNode, TextElement, math, math_block
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
-from PIL import Image
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
-from sphinx_gallery.scrapers import figure_rst
 
 import opmask
 
@@ -54,6 +49,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
     "site_checks",  # beside this file
+    "site_made",
 ]
 exclude_patterns = ["_build", "_extra", "tutorials", "gallery/sg_execution_times.rst"]
 default_role = "literal"
@@ -70,22 +66,11 @@ copybutton_prompt_is_regexp = True
 myst_heading_anchors = 3
 
 
-def _keep_pictures(block: object, block_vars: dict, gallery_conf: dict) -> str:
-    """Keep the picture that a cell of a tutorial ends in, as a notebook shows it."""
-    shown = block_vars["example_globals"].get("___")
-    if not isinstance(shown, Image.Image):
-        return ""
-    block_vars["example_globals"]["___"] = None  # the next cell may end in none
-    path = next(block_vars["image_path_iterator"])
-    shown.save(path)
-    return figure_rst([path], gallery_conf["src_dir"], os.path.basename(path))
-
-
 sphinx_gallery_conf = {
     "examples_dirs": "tutorials",
     "gallery_dirs": "gallery",
     "filename_pattern": r"/tutorials/",
-    "image_scrapers": (_keep_pictures, "matplotlib"),
+    "image_scrapers": ("site_made.keep_pictures", "matplotlib"),
     "ignore_repr_types": r"PIL\.|NoneType|matplotlib",
     "within_subsection_order": "FileNameSortKey",
     "show_memory": False,
@@ -93,7 +78,6 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "plot_gallery": True,
 }
-suppress_warnings = ["config.cache"]  # a function among the settings is no fault
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {
@@ -197,44 +181,6 @@ def _write_block(translator: HTML5Translator, node: math_block) -> None:
     raise SkipNode
 
 
-def _write_command_page(app: Sphinx) -> None:
-    """Write what Typer says of the command, and of each of its subcommands."""
-    command = [
-        sys.executable,
-        "-m",
-        "typer",
-        "opmask.cli.app",
-        "utils",
-        "docs",
-        "--name",
-        "opmask",
-    ]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    page = Path(app.srcdir) / "reference" / "command-line.md"
-    text = told.replace("# `opmask`", "# The command line", 1)
-    for name, purpose in re.findall(r"^## `opmask ([\w-]+)`\n\n(.*)\n", text, re.MULTILINE):
-        text = re.sub(rf"^\* `{name}`: .*", f"* `{name}`: {purpose}", text, flags=re.MULTILINE)
-    page.parent.mkdir(exist_ok=True)
-    if not page.exists() or page.read_text(encoding="utf-8") != text:  # else it is read again
-        page.write_text(text, encoding="utf-8")
-
-
-def _draw_operators(app: Sphinx) -> None:
-    """Draw the pictures of the table of operators: a portrait under each of them."""
-    page = Path(app.srcdir) / "reference" / "operators.rst"
-    folder = page.with_name("_shown")
-    if folder.exists() or not page.exists():
-        return
-    from skimage import data
-
-    examples = Path(app.srcdir).parent / "examples"
-    with TemporaryDirectory() as temporary:
-        photo = Path(temporary) / "photo.png"
-        Image.fromarray(data.astronaut()).save(photo)
-        command = [sys.executable, "show_operators.py", photo, "--each", folder]
-        subprocess.run(command, check=True, cwd=examples)
-
-
 def _without_overloads(analyze: Callable[[ModuleAnalyzer], None]) -> Callable[..., None]:
     """Pages show one signature; overloads are for type checkers."""
 
@@ -250,8 +196,6 @@ ModuleAnalyzer.analyze = _without_overloads(ModuleAnalyzer.analyze)
 
 def setup(app: Sphinx) -> None:
     """Connect what this file adds."""
-    app.connect("builder-inited", _draw_operators)
-    app.connect("builder-inited", _write_command_page)
     app.add_html_math_renderer("mathml", (_write_inline, None), (_write_block, None))
     app.connect("autodoc-process-bases", _show_public_bases)
     app.connect("autodoc-skip-member", _skip_fields)

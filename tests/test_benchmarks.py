@@ -15,8 +15,8 @@ from opmask.perturb import apply_filter
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
-def load(name: str, called: str | None = None):
-    spec = importlib.util.spec_from_file_location(called or name, FOLDER / f"{name}.py")
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -263,62 +263,3 @@ def test_the_benchmark_of_expressiveness_measures_free_masks_beside_constants():
     assert all(
         changed < constants < free for constants, free in zip(found[::2], found[1::2], strict=True)
     )
-
-
-def test_tables_of_a_text_become_rows():
-    module = load("__main__", "runner")
-    text = "said first\n| a | b |\n|---|---:|\n| x\\|y |  |\nlast\n\n| c |\n|---|\n"
-    assert list(module.tables(text)) == [[["a", "b"], ["x|y", ""]], [["c"]]]
-
-
-def test_a_page_of_results_has_the_command_and_no_folder_of_this_machine(tmp_path):
-    module = load("__main__", "runner")
-    photos = {"data": tmp_path / "photos"}
-    words = module.command("heads", True, photos, tmp_path)
-    assert words[-2:] == ["--data", str(tmp_path / "photos")]
-    page = module.section("heads", words, "12 photos\n| a |\n|---|\n| 1 |", tmp_path)
-    assert "--data ROOT`" in page
-    assert "12 photos\n\n| a |" in page
-    assert str(tmp_path) not in page
-
-
-def test_what_a_benchmark_lacks_is_said(monkeypatch):
-    module = load("__main__", "runner")
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
-    assert module.missing("command", {}) == "photographs: --pool"
-    assert module.missing("filters", {}) == "pilgram"
-    assert module.missing("walk", {}) is None
-
-
-@pytest.mark.parametrize("name", [*load("__main__", "runner").BENCHMARKS])
-def test_every_benchmark_has_a_script_and_flags_that_it_takes(name):
-    script = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
-    module = load("__main__", "runner")
-    flags = [
-        w for w in module.command(name, True, {"data": Path("x"), "pool": Path("x")}, Path("y"))
-    ]
-    assert all(f'"{flag}"' in script for flag in flags if flag.startswith("--"))
-
-
-@pytest.mark.slow
-def test_one_command_runs_benchmarks_and_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
-    module = load("__main__", "runner")
-    monkeypatch.setattr(
-        module, "BENCHMARKS", {name: module.BENCHMARKS[name] for name in ("walk",)}
-    )
-    monkeypatch.setattr("sys.argv", ["benchmarks", "--quick", "--out", str(tmp_path)])
-    assert module.main() == 0
-    rows = (tmp_path / "walk.csv").read_text().splitlines()
-    assert rows[0] == "walk,files,jumps"
-    assert len(rows) > 3
-    assert "| walk | files | jumps |" in (tmp_path / "summary.md").read_text()
-    written = (tmp_path / "walk.md").stat().st_mtime_ns
-    assert module.main() == 0
-    assert (tmp_path / "walk.md").stat().st_mtime_ns == written
-    monkeypatch.setattr(
-        module, "command", lambda *args: ["-c", "raise SystemExit('out of order')"]
-    )
-    monkeypatch.setattr("sys.argv", ["benchmarks", "--out", str(tmp_path), "--overwrite"])
-    assert module.main() == 1
-    assert "`walk` failed with status 1: out of order" in capsys.readouterr().out
-    assert (tmp_path / "walk.csv").exists()

@@ -7,7 +7,8 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from opmask.visualize import COLORS, PanelRow, mask_to_rgb, panel_image, save_curves, save_panel
+from opmask.visualize import PanelRow, mask_to_rgb, panel_image, save_curves, save_panel
+from opmask.visualize.masks import COLORS
 
 LEFT, TOP, CELL, STEP = 10, 32, 256, 266  # where the first cell lies, and the next column's
 

@@ -32,6 +32,7 @@ from opmask.export.graphs import (
     draw_inputs,
 )
 from opmask.export.metadata import describe, tidy
+from opmask.export.weights import check_weights, halve
 from opmask.files import replacing
 from opmask.operators import MaskRange
 from opmask.retouch import Retoucher
@@ -48,12 +49,6 @@ OPSET = 18
 TOLERANCE = 1e-2
 """By how much the file may differ from the model, of 1 or of the largest value. Rounding was seen
 to make up to 0.0014 of it, and wrong exports from 0.09 on."""
-
-LARGEST = 2**31 - 2**24
-"""The most bytes of weights in a file: one of ONNX ends at 2 GB, and holds more than weights."""
-
-LARGEST_HALF = 65504
-"""The largest number of half precision."""
 
 CHATTER = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
 
@@ -121,14 +116,14 @@ def to_onnx(
     _check_installed()
     graph = build_graph(model, parts)
     fixed = _fixed_size(graph, model, size)
-    _check_weights(graph)
+    check_weights(graph)
     graph = _copied(graph).requires_grad_(False).cpu().float().eval()
     ranges = (model if isinstance(model, Retoucher) else model.retoucher).ranges
     with _quiet(), torch.no_grad():
         proto = _export(graph, ranges, fixed)
     tidy(proto, fixed)
     if half:
-        _halve(proto.graph)
+        halve(proto.graph)
     describe(proto, model, parts, graph, fixed)
     content = proto.SerializeToString()
     if check:
@@ -170,15 +165,6 @@ def _fixed_size(
     )
 
 
-def _check_weights(graph: Graph) -> None:
-    size = sum(4 * tensor.numel() for tensor in graph.state_dict().values())
-    if size > LARGEST:
-        raise ValueError(
-            f"'model' must have at most {LARGEST / 1e9:.1f} GB of float32 weights to fit into "
-            f"one ONNX file, got {size / 1e9:.1f} GB."
-        )
-
-
 def _copied(graph: Graph) -> Graph:
     try:
         return copy.deepcopy(graph)
@@ -215,27 +201,6 @@ def _export(graph: Graph, ranges: Mapping[str, MaskRange], fixed: Size | None) -
             f"'model' cannot be exported: {_reason(error)}{_advice(fixed)}"
         ) from error
     return program.model_proto  # type: ignore[union-attr]
-
-
-def _halve(graph: onnx.GraphProto) -> None:
-    """Weights in half precision, each with a node that makes it what it was."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    casts = []
-    for weight in graph.initializer:
-        if weight.data_type != TensorProto.FLOAT or len(weight.dims) < 2:
-            continue
-        name, values = weight.name, numpy_helper.to_array(weight)
-        if not abs(values).max(initial=0) <= LARGEST_HALF:
-            raise ValueError(
-                f"'half' wants weights that half precision holds, but those of {name!r} reach "
-                f"{abs(values).max():.3g}. Export without it."
-            )
-        weight.CopyFrom(numpy_helper.from_array(values.astype("float16"), f"{name}.half"))
-        casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
-    rest = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*casts, *rest])
 
 
 @torch.no_grad()

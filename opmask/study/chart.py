@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from opmask.study.scoring import StudyScore
-from opmask.visualize import new_figure, write_figure
+from opmask.visualize.figures import new_figure, write_figure
 
 
 def save_chart(score: StudyScore, path: str | Path) -> None:

@@ -404,7 +404,7 @@ def test_a_size_that_is_none_raises(size, path):
 
 
 def test_weights_beyond_one_file_raise(model, path, monkeypatch):
-    monkeypatch.setattr(exporting, "LARGEST", 1000)
+    monkeypatch.setattr("opmask.export.weights.LARGEST", 1000)
     with pytest.raises(ValueError, match=r"'model' must have at most 0\.0 GB of float32 weights"):
         to_onnx(model, path)
 

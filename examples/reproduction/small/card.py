@@ -26,7 +26,8 @@ import opmask
 from opmask import OperatorMaskWrapper
 from opmask.files import replacing
 from opmask.metrics import write_scores
-from opmask.visualize import PanelRow, new_figure, save_panel, write_figure
+from opmask.visualize import PanelRow, save_panel
+from opmask.visualize.figures import new_figure, write_figure
 from reproduction.flags import add_every, add_overwrite, check_files
 from reproduction.small.calibrate import ImageRegions, find_regions, fit, refines
 from reproduction.small.kinds import KINDS

@@ -1,9 +1,6 @@
-r"""Masks as pictures, and the pictures that a training run leaves behind.
+r"""Samples side by side: a row for each sample, a column for each image and mask.
 
-Everything that matplotlib draws is drawn without pyplot, so that no global state is touched, and
-replaces its file in one step, so that a viewer never meets half a picture::
-
-    masks -> mask_to_rgb      samples -> save_panel, panel_image      losses -> save_curves
+Data flow: `PanelRow, PanelRow, ... -> save_panel, panel_image -> picture`.
 """
 
 from __future__ import annotations
@@ -15,28 +12,19 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from opmask.files import replacing
+from opmask.visualize.figures import DPI, new_figure, write_figure
+from opmask.visualize.masks import limit_of, mask_to_rgb
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# From -limit to +limit: dark blue, blue, neutral, red, dark red, with equal lightness on the two
-# sides and the middle neutral, so that an untouched pixel has no hue.
-COLORS = (
-    (0.05, 0.31, 0.64),
-    (0.46, 0.70, 0.88),
-    (0.96, 0.96, 0.96),
-    (0.94, 0.58, 0.46),
-    (0.64, 0.08, 0.13),
-)
+__all__ = ["PanelRow", "panel_image", "save_panel"]
 
-DPI = 100
 CELL = 256  # pixels, the long side of an image in a panel: a multiple of the usual small sizes
 COLUMN = 170  # pixels, the least width of a column: its texts must not meet the neighbour's
 GAP = 10  # pixels between cells
@@ -62,39 +50,6 @@ class PanelRow:
 
     images: Mapping[str, Tensor]
     masks: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-def mask_to_rgb(mask: Tensor, identity: float, limit: float | None = None) -> Tensor:
-    r"""Colour an operator mask: neutral at its identity, blue below, red above.
-
-    Args:
-        mask: The operator mask, with shape :math:`(B, 1, H, W)`, in operator units.
-        identity: The value at which the operator does nothing, in operator units.
-        limit: The distance from the identity at which the colours end, in operator units. By
-            default the largest in the batch, so give one where pictures are to be compared.
-
-    Returns:
-        The picture, with shape :math:`(B, 3, H, W)`, in :math:`[0, 1]`.
-
-    Raises:
-        ValueError: If `mask` is not :math:`(B, 1, H, W)` or `limit` is not positive.
-
-    Example:
-        >>> mask = torch.tensor([0.5, 1.0, 1.5]).reshape(1, 1, 1, 3)
-        >>> mask_to_rgb(mask, identity=1.0)[0, :, 0].T
-        tensor([[0.0500, 0.3100, 0.6400],
-                [0.9600, 0.9600, 0.9600],
-                [0.6400, 0.0800, 0.1300]])
-    """
-    if mask.ndim != 4 or mask.shape[1] != 1:
-        raise ValueError(f"'mask' must have shape (B, 1, H, W), got {tuple(mask.shape)}.")
-    offset = mask.detach().float() - identity
-    colors = torch.tensor(COLORS, device=mask.device)
-    stops = torch.linspace(-1, 1, len(colors), device=mask.device).reshape(1, -1, 1, 1)
-    position = (offset / _limit([offset], limit)).clamp(-1, 1)
-    # Linear between neighbouring stops, which lie half a unit apart.
-    weights = (1 - 2 * (position - stops).abs()).clamp(min=0)
-    return torch.einsum("bshw,sc->bchw", weights, colors)
 
 
 def save_panel(
@@ -164,70 +119,6 @@ def panel_image(
     return Image.open(buffer).convert("RGB")
 
 
-def save_curves(
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    path: str | Path,
-    *,
-    ylabel: str,
-) -> None:
-    r"""Draw loss curves over training steps, each faint as it is and bold as its moving average.
-
-    The vertical axis is logarithmic if all values are positive.
-
-    Args:
-        curves: By name in the legend: the steps and the value at each of them.
-        path: The picture to write, `.png` or what else matplotlib writes.
-        ylabel: What the values are, with their unit.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
-        ValueError: If a curve has not as many values as steps.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_curves({"om": ([1, 2], [0.2, 0.1])}, Path(folder) / "loss.png", ylabel="loss")
-    """
-    figure = new_figure(900, 560)
-    axes = figure.add_subplot()
-    for index, (name, (steps, values)) in enumerate(curves.items()):
-        if len(steps) != len(values):
-            raise ValueError(
-                f"'curves' must have a value for each step, got {len(values)} values for "
-                f"{len(steps)} steps of {name!r}."
-            )
-        axes.plot(steps, values, color=f"C{index}", alpha=0.22, linewidth=0.8)
-        axes.plot(steps, _smooth(values), color=f"C{index}", linewidth=1.8, label=name, zorder=3)
-    if all(value > 0 for _, values in curves.values() for value in values):
-        axes.set_yscale("log")
-        # 20 and 0.05 rather than 2 x 10^1 and 5 x 10^-2
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
-    axes.set(xlabel="training step", ylabel=ylabel)
-    axes.grid(which="both", color="0.9", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.locator_params(axis="x", integer=True)
-    # Beside the curves, which would else run through the names.
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    figure.tight_layout()
-    write_figure(figure, Path(path))
-
-
-def _limit(offsets: Sequence[Tensor], limit: float | None) -> float:
-    """The end of the colour scale: as given, or the largest finite offset, or 1 if that is 0."""
-    if limit is None:
-        return max(offset.nan_to_num(0, 0, 0).abs().max().item() for offset in offsets) or 1.0
-    if not limit > 0:
-        raise ValueError(f"'limit' must be positive, got {limit}.")
-    return limit
-
-
-def _smooth(values: Sequence[float]) -> np.ndarray:
-    """The mean over a twentieth of the curve around each value, less where it ends."""
-    array, half = np.asarray(values, dtype=float), len(values) // 40
-    return np.array([array[max(0, i - half) : i + half + 1].mean() for i in range(len(array))])
-
-
 def _check_rows(rows: Sequence[PanelRow]) -> None:
     if not rows:
         raise ValueError("'rows' must hold at least one sample, got none.")
@@ -253,7 +144,7 @@ def _panel(rows: Sequence[PanelRow], limit: float | None, caption: str, cell: in
     limits = []
     for title in rows[0].masks:
         masks = [row.masks[title] for row in rows]
-        limits.append(_limit(masks, limit))
+        limits.append(limit_of(masks, limit))
         for line, mask in zip(cells, masks, strict=True):
             line.append(mask_to_rgb(mask[None], 0.0, limits[-1])[0])
     return _laid_out(cells, [*rows[0].images, *rows[0].masks], limits, caption, cell)
@@ -326,24 +217,3 @@ def _axes(figure: Figure, left: float, top: float, width: float, height: float) 
     """Axes at a place given in pixels, from the upper left corner."""
     w, h = figure.get_size_inches() * DPI
     return figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
-
-
-def new_figure(width: int, height: int) -> Figure:
-    """An empty white figure of so many pixels."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Drawing pictures needs matplotlib, which is not installed. "
-            "Run: pip install 'opmask[train]'"
-        ) from error
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure; a failure leaves the picture before it whole."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=DPI)
