@@ -134,11 +134,20 @@ def open_clip(path: str | Path) -> Iterator[Clip]:
     if why := why_unreadable(path):
         raise ValueError(f"{name} cannot be read: {why}.")
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = _open(path)
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"{name} cannot be read: it is no clip, or damaged ({error}).") from error
     with container:
         yield _opened(Path(path), name, container)
+
+
+def _open(path: str | Path) -> Any:  # noqa: ANN401
+    """A file to read, whose texts may hold bytes that are no letters."""
+    av = import_av()
+    older = (
+        int(av.__version__.split(".")[0]) < 19
+    )  # later versions replace such bytes by themselves
+    return av.open(str(path), **({"metadata_errors": "replace"} if older else {}))
 
 
 def _opened(path: Path, name: str, container: Any) -> Clip:  # noqa: ANN401
@@ -248,7 +257,7 @@ def write_clip(clip: Clip, frames: Iterable[np.ndarray], path: str | Path) -> in
     check_clip_output(clip, path)
     with (
         replacing(path) as temporary,
-        av.open(str(clip.path), metadata_errors="replace") as sounds,
+        _open(clip.path) as sounds,
         av.open(str(temporary), "w", format=_format(suffix)) as out,
     ):
         out.metadata.update(_metadata(clip.container))
