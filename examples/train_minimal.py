@@ -18,6 +18,7 @@ from pathlib import Path
 # Threads that wait should sleep: those that spin slow training down where others compute as well.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import matplotlib  # noqa: F401 - for the picture at the end; better missed now than then
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer

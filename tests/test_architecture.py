@@ -92,15 +92,9 @@ def drawing(rooms: dict[str, set[str]]) -> str:
         f'width="{width:.0f}" font-family="sans-serif" font-size="14" text-anchor="middle">',
         '<rect width="100%" height="100%" rx="8" fill="#fff"/>',
     ]
-    for name, (x, y) in sorted(at.items()):
+    for name in sorted(at):
         for below in sorted(drawn(rooms, name)):
-            u, v = at[below]
-            top, end = y + HEIGHT / 2, v - HEIGHT / 2
-            bend = f"{x:.0f} {top + DOWN / 2:.0f} {u:.0f} {end - DOWN / 2:.0f}"
-            lines.append(
-                f'<path d="M{x:.0f} {top:.0f}C{bend} {u:.0f} {end:.0f}" '
-                'fill="none" stroke="#8aa" stroke-width="1.4"/>'
-            )
+            lines.append(f'<path d="{path_between(at, name, below)}" {LINE}/>')
     for name, (x, y) in sorted(at.items()):
         lines.append(
             f'<rect x="{x - WIDTH / 2:.0f}" y="{y - HEIGHT / 2:.0f}" width="{WIDTH}" '
@@ -108,6 +102,32 @@ def drawing(rooms: dict[str, set[str]]) -> str:
             f'<text x="{x:.0f}" y="{y + 5:.0f}" fill="#123">{name}</text>'
         )
     return "\n".join([*lines, "</svg>\n"])
+
+
+LINE = 'fill="none" stroke="#8aa" stroke-width="1.4"'
+
+
+def path_between(at: dict[str, tuple[float, float]], name: str, below: str) -> str:
+    """A line down, bent, and on its way through the gaps between the rooms of other storeys."""
+    (x, y), (u, v) = at[name], at[below]
+    made, here = f"M{x:.0f} {y + HEIGHT / 2:.0f}", (x, y + HEIGHT / 2)
+    for level in range(int(y + DOWN), int(v), DOWN):
+        rooms = [a for a, b in at.values() if abs(b - level) < 1]
+        straight = x + (u - x) * (level - y) / (v - y)
+        gaps = [a + side * ACROSS / 2 for a in rooms for side in (-1, 1)]
+        gap = min(gaps, key=lambda a: abs(a - straight))
+        made += bent(here, (gap, level - HEIGHT / 2)) + f"V{level + HEIGHT / 2:.0f}"
+        here = gap, level + HEIGHT / 2
+    return made + bent(here, (u, v - HEIGHT / 2))
+
+
+def bent(start: tuple[float, float], end: tuple[float, float]) -> str:
+    """A curve that begins and ends straight down."""
+    half = (end[1] - start[1]) / 2
+    return (
+        f"C{start[0]:.0f} {start[1] + half:.0f} {end[0]:.0f} {end[1] - half:.0f} "
+        f"{end[0]:.0f} {end[1]:.0f}"
+    )
 
 
 class Arrow(NamedTuple):

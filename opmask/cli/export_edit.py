@@ -57,7 +57,11 @@ def export_edit(
     if needs_photo and (effective or size != "masks"):
         raise ValueError(f"'--out' must be of masks for --effective and --size, got {out}.")
     if not needs_photo and (photo or force):
-        raise ValueError(f"'--out' must end in .ora or .cube for a PHOTO and --force, got {out}.")
+        asked = "a PHOTO" if photo else "--force"
+        raise ValueError(
+            f"'--out' must end in .ora or .cube where {asked} is given, got {out}. Masks need no "
+            "photo, and go to .npz, .png or .tif."
+        )
 
     from opmask.export.cube import cube_target, to_cube
     from opmask.export.masks import masks_target, save_masks

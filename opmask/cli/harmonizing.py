@@ -165,14 +165,17 @@ def make_plan(
         )
     assert isinstance(edit, Edit)
     notes += [f"{str(w.message)[0].upper()}{str(w.message)[1:]}" for w in caught]
-    if (
-        area is not None
-        and edit.region is not None
-        and not edit.region.equal(area.to(edit.region))
-    ):
+    if edit.region is not None and not _is_told(edit.region, area):
         share = edit.region.float().clamp_min(0).mean().item()
         notes.append(f"The region was refined, to {share:.0%} of the photo.")
     return edit
+
+
+def _is_told(region: Tensor, area: Tensor | None) -> bool:
+    """Whether an edit has the region that was told, at its own size."""
+    if area is None:
+        return True
+    return region.equal(shrink(area.float(), (region.shape[-2], region.shape[-1])).to(region))
 
 
 def open_photo(path: Path, max_pixels: int | None, *, smallest: int = SMALLEST) -> Photo:

@@ -51,7 +51,7 @@ class Report:
                 self._json(job, "finished")
         elif jobs:
             count = f"{len(jobs)} of {self.total} photos"
-            _echo(f"{count} are there already. --overwrite redoes them.")
+            _echo(f"{count} are there already, and stay. --overwrite redoes them.")
 
     def written(
         self,

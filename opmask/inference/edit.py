@@ -22,7 +22,8 @@ from torch import Tensor
 from opmask.files.photo import Photo
 from opmask.files.reading import shorten
 from opmask.inference.explain import Explanation, compare
-from opmask.inference.regions import shrink, to_plane
+from opmask.inference.regions import same_aspect, shrink, to_plane
+from opmask.inference.warning import warn
 from opmask.operators import MaskRange
 from opmask.retouch import Retoucher
 from opmask.retouch.pil import as_photo, as_pil
@@ -37,6 +38,10 @@ LARGEST_MASK = 8192
 
 LARGEST_NUMBER = 1e6
 """The largest strength or offset; files with larger ones are refused, too."""
+
+
+SHUT = 0.05
+"""How far a gate must be open, of 1, for what it lets through to count."""
 
 
 @dataclass(frozen=True)
@@ -162,17 +167,21 @@ class Edit:
             name: The mask to change. If `None`, all of them but the gates.
             strength: A factor on the distance from the identity: 0 switches the operator off, 2
                 doubles it.
-            offset: A constant to add, in operator units.
+            offset: A constant to add, in operator units: 0.1 of `l_add` is 10 L*. Where a gate is
+                shut it has no effect; ``adjust("gate", offset=1.0, region=...)`` opens it first.
             region: Where, as for :func:`opmask.plan`, without unknown pixels. Everywhere if
                 `None`.
 
         Returns:
             A new edit with one more adjustment.
 
+        Warns:
+            UserWarning: If a gate is shut wherever an offset is to be added.
+
         Raises:
             KeyError: If there is no mask of that name.
-            ValueError: If a number is not finite, or beyond a million; or the region is not one
-                of this photo.
+            ValueError: If a number is not finite, or beyond a million; an offset is larger than
+                the whole range of its mask; or the region is not one of this photo.
             TypeError: If a number or the region is of another kind.
 
         Example:
@@ -185,9 +194,44 @@ class Edit:
             raise KeyError(f"no mask named {name!r}; this edit has {list(self.predicted)}.")
         for argument, value in (("strength", strength), ("offset", offset)):
             check_number(argument, value, -LARGEST_NUMBER, "finite")
+        if name is not None:
+            r = self.retoucher.ranges[name]
+            if abs(offset) > r.high - r.low:
+                raise ValueError(
+                    f"'offset' must be at most {r.high - r.low:g}, as {name!r} goes from "
+                    f"{r.low:g} to {r.high:g}, got {offset:g}. It is in units of the operator."
+                )
         where = None if region is None else self._shrunk(region)
+        if name is not None and offset and self._is_shut(name, where):
+            warn(
+                f"{name!r} has no effect there, as the gate is shut. To open it, adjust the gate "
+                "by an offset of 1 in the same region."
+            )
         new = Adjustment(name, float(strength), float(offset), where)
         return replace(self, adjustments=(*self.adjustments, new))
+
+    def _is_shut(self, name: str, where: Tensor | None) -> bool:
+        """Whether a gate of a mask is shut nearly all over a region, or all over the photo."""
+        if where is not None and not where.any():
+            return False
+        operator = next(op for op in self.retoucher.operators if name in op.ranges)
+        for gate in operator.gates:
+            if gate == name:
+                continue
+            masks = {gate: _in_single(self.predicted[gate], self.retoucher.ranges[gate])}
+            for a in self.adjustments:
+                if a.name == gate:
+                    region = 1.0 if a.region is None else a.region.float()
+                    masks = self.retoucher.edit(
+                        masks, gate, strength=a.strength, offset=a.offset, region=region
+                    )
+            if where is None:
+                opened = masks[gate].max()
+            else:
+                opened = (masks[gate] * where.float()).sum() / where.float().sum()
+            if opened < SHUT:
+                return True
+        return False
 
     def _shrunk(self, region: Image.Image | np.ndarray | Tensor) -> Tensor:
         plane = to_plane(region, self.source.size)
@@ -262,6 +306,14 @@ class Edit:
             image = as_photo(image)
         return compare(self, *self._opened(image, force))
 
+    def __repr__(self) -> str:
+        """What it is of, without the numbers in its masks."""
+        (height, width), (own, other) = self.source.size, self.size
+        return (
+            f"Edit(photo of {width} by {height} pixels; masks {', '.join(self.predicted)} of "
+            f"{other} by {own}; {len(self.adjustments)} adjustments)"
+        )
+
     def _opened(self, image: Picture, force: bool) -> tuple[Tensor, bytes | None]:
         """The stored pixels of the photo and its profile, once it is known to be the right one."""
         stored = to_stored(image)
@@ -269,6 +321,12 @@ class Edit:
             raise ValueError(f"'image' must hold one image, got {len(stored)}. Render each.")
         if not force:
             self._check_source(stored[0])
+        elif not same_aspect(self.source.size, (stored.shape[1], stored.shape[2])):
+            (height, width), found = self.source.size, stored.shape
+            warn(
+                f"the photo of {found[2]} by {found[1]} pixels has another aspect ratio than the "
+                f"one that the edit was planned for, {width} by {height}: its masks are stretched."
+            )
         return stored[0], profile_of(image)
 
     def _check_source(self, stored: Tensor) -> None:

@@ -17,7 +17,7 @@ from opmask.files.exif import upright
 from opmask.files.regions import soft, to_region
 from opmask.retouch import Retoucher
 
-__all__ = ["shrink", "to_plane", "within"]
+__all__ = ["same_aspect", "shrink", "to_plane", "within"]
 
 SLACK = 2  # pixels by which a side may differ between sizes of the same aspect ratio, and
 SHARE = 0.2  # the most of a side that this may be, so that a pixel does not fit every photo
@@ -50,7 +50,7 @@ def to_plane(
         raise ValueError(
             f"'region' must be one or as many as the {count} images, got {len(plane)}."
         )
-    if not _same_aspect(size, (plane.shape[-2], plane.shape[-1])):
+    if not same_aspect(size, (plane.shape[-2], plane.shape[-1])):
         raise ValueError(
             "'region' must have the aspect ratio of the photo, whose height and width are "
             f"{size[0]} and {size[1]}, got {plane.shape[-2]} and {plane.shape[-1]}."
@@ -125,7 +125,8 @@ def _soft(region: Tensor) -> Tensor:
     return region.float()
 
 
-def _same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
+def same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes have one aspect ratio, but for the rounding of sides."""
     small, large = sorted((size, other), key=max)
     scale = max(small) / max(large)
     return all(

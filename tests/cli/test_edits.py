@@ -369,6 +369,26 @@ def test_a_cut_out_is_pasted_and_harmonized(run, cutout, model):
     assert np.array_equal(Edit.load("a.opmask").render(composite), levels("out.png"))
 
 
+def test_a_cut_out_in_a_large_photo_is_not_said_to_be_refined(run, cutout):
+    Image.open("photo.png").resize((600, 400)).save("large.png")
+    files = ["cutout.png", "large.png", "-o", "out.png", "--scale", "8"]
+    status, output, _ = run("paste", *files, "--at", "40,40")
+    assert (status, "refined" in output) == (0, False)
+
+
+def test_what_has_no_effect_or_is_out_of_range_is_said(run, saved):
+    document = Edit.load("a.opmask")
+    document.predicted["gate"].zero_()
+    document.save("shut.opmask")
+    status, output, errors = run(
+        "edit", "shut.opmask", "-o", "b.opmask", "--set", "l_add.offset=0.2"
+    )
+    assert (status, output) == (0, "Written: b.opmask\n")
+    assert "'l_add' has no effect there, as the gate is shut" in errors
+    status, _, errors = run("edit", "a.opmask", "-o", "c.opmask", "--set", "l_add.offset=-5")
+    assert (status, "at most 2, as 'l_add' goes from -1 to 1, got -5" in errors) == (1, True)
+
+
 def test_the_composite_is_kept_if_asked_so_that_its_edit_can_be_rendered(run, cutout):
     files = ["cutout.png", "photo.png", "-o", "out.png", "--save-edits", "a.opmask"]
     assert run("paste", *files, "--at", "10,5", "--save-composite", "pasted.png")[0] == 0

@@ -89,7 +89,7 @@ def test_finished_photos_stay_and_are_said(run):
     times = os.stat("out/a.png").st_mtime_ns
     status, output, _ = run("photos", "-o", "out")
     assert (status, len(output)) == (0, 2)
-    assert output[0] == "2 of 3 photos are there already. --overwrite redoes them."
+    assert output[0] == "2 of 3 photos are there already, and stay. --overwrite redoes them."
     assert output[1].startswith("Written: out/b.png")
     assert os.stat("out/a.png").st_mtime_ns == times
     assert len(run("photos", "-o", "out", "--overwrite")[1]) == 3
@@ -116,7 +116,7 @@ def test_edits_and_panels_that_are_missing_are_made_beside_finished_photos(run):
     edit = opmask.Edit.load("edits/b.png.opmask")
     assert np.array_equal(edit.render(photo).pixels, written.pixels)
     assert run("photos", "-o", "out", *BESIDE)[1] == [
-        "3 of 3 photos are there already. --overwrite redoes them."
+        "3 of 3 photos are there already, and stay. --overwrite redoes them."
     ]
 
 
@@ -167,7 +167,7 @@ def test_where_all_is_finished_no_model_is_loaded(run):
     run("photos", "-o", "out")
     status, output, errors = run("photos", "-o", "out", model="gone")
     assert (status, errors) == (0, [])
-    assert output == ["3 of 3 photos are there already. --overwrite redoes them."]
+    assert output == ["3 of 3 photos are there already, and stay. --overwrite redoes them."]
 
 
 def spoil():

@@ -166,6 +166,12 @@ def test_without_its_files_the_page_says_how_to_get_them(browser, tmp_path):
         server.shutdown()
 
 
+@pytest.mark.browser
+def test_opened_as_a_file_the_page_says_that_it_wants_a_server(browser):
+    browser.open(SITE / "demo" / "index.html")
+    said(browser, "Browsers run this from a server only.")
+
+
 def make(*arguments):
     command = [sys.executable, ROOT / "examples" / "make_web_demo.py", *arguments]
     return subprocess.run(command, capture_output=True, text=True)

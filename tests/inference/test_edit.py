@@ -262,3 +262,52 @@ def test_what_is_unknown_may_be_changed(gated_model, photo):
         harmonize(gated_model, photo, region=unknown), harmonize(gated_model, photo)
     )
     assert isinstance(plan(gated_model, photo, region=unknown), Edit)
+
+
+# --- what adjusting warns of ---
+
+
+def shut(edit):
+    """The edit with a gate that is open on the left alone."""
+    gate = torch.zeros_like(edit.predicted["gate"])
+    gate[..., : gate.shape[-1] // 2] = 1
+    return dataclasses.replace(edit, predicted={**edit.predicted, "gate": gate})
+
+
+def test_an_offset_where_the_gate_is_shut_is_warned_of_until_it_is_opened(edit, photo):
+    half = torch.zeros(photo.shape[1:])
+    half[:, 120:] = 1
+    document = shut(edit)
+    with pytest.warns(UserWarning, match="'l_add' has no effect there"):
+        same = document.adjust("l_add", offset=0.2, region=half)
+    assert torch.equal(same.render(photo), document.render(photo))
+    opened = document.adjust("gate", offset=1.0, region=half)
+    lighter = opened.adjust(
+        "l_add", offset=0.2, region=half
+    )  # no warning, which would be an error
+    assert not torch.equal(lighter.render(photo), opened.render(photo))
+    document.adjust("l_add", offset=0.2, region=1 - half)
+    document.adjust("l_add", offset=0.2)
+    document.adjust("gate", offset=0.2, region=half)
+    document.adjust("l_add", strength=0.5, region=half)
+    document.adjust("l_add", offset=0.2, region=torch.zeros_like(half))
+
+
+def test_an_offset_beyond_the_range_of_its_mask_is_refused(edit):
+    with pytest.raises(ValueError, match="at most 2, as 'l_add' goes from -1 to 1, got -5"):
+        edit.adjust("l_add", offset=-5)
+    edit.adjust("l_add", offset=-2)
+
+
+def test_masks_that_are_stretched_to_another_aspect_ratio_are_warned_of(edit):
+    with pytest.warns(UserWarning, match="100 by 200 pixels .* 200 by 120: its masks are stret"):
+        edit.render(torch.zeros(3, 200, 100, dtype=torch.uint8), force=True)
+    edit.render(torch.zeros(3, 60, 100, dtype=torch.uint8), force=True)
+
+
+def test_an_edit_is_described_in_a_line(edit):
+    text = repr(edit.adjust("l_add", offset=0.1))
+    assert text == (
+        "Edit(photo of 200 by 120 pixels; masks l_mul, a_mul, b_mul, l_add, a_add, b_add, gate of "
+        "64 by 38; 1 adjustments)"
+    )

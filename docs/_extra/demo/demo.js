@@ -232,8 +232,6 @@ function connect() {
 
 async function start() {
   connect();
-  if (location.protocol === "file:")
-    return say("Browsers load models only from a server. Run: python -m http.server, in the folder of this site.", true);
   if (!(await fetch(`${FILES}/about.json`, { method: "HEAD" })).ok)
     return say("The network is not here yet. Run: python examples/make_web_demo.py, and build the site again.", true);
   state.model = await load(FILES, say);
