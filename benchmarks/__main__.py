@@ -226,7 +226,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="do little, to see that all run")
     parser.add_argument("--data", type=Path, help="root of photographs as ADE20K's; else scenes")
-    parser.add_argument("--pool", type=Path, help="root of those that the model in the box knows")
+    parser.add_argument("--pool", type=Path, help="root of those that the bundled model knows")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=[*BENCHMARKS])
     parser.add_argument("--out", type=Path, help="a folder (runs/benchmarks, or -quick)")
     parser.add_argument("--overwrite", action="store_true", help="run again what is there")

@@ -1,6 +1,6 @@
 """What does the command `opmask harmonize` make of composites, file by file?
 
-Seeded composites of validation photographs, which the model in the box never saw, are written as
+Seeded composites of validation photographs, which the bundled model never saw, are written as
 PNG files, and the command harmonizes the folder: given the region of each, and given nothing. The
 table has the share of photos that come out with a lower MSE, those of which PSNR rises and falls
 by more than 0.5 dB, the MSE that is left, and the mean gain of PSNR, with 95 % intervals.

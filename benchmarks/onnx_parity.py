@@ -66,7 +66,7 @@ def smp_unet() -> nn.Module:
 
 NETWORKS: dict[str, Callable[[], OperatorMaskWrapper]] = {
     "SmallUNet": lambda: untrained(SmallUNet()),
-    "RegionUNet (the model in the box)": opmask.load,
+    "RegionUNet (the bundled model)": opmask.load,
     "AttentionUNet": lambda: untrained(AttentionUNet()),
     "smp.Unet, resnet34": lambda: untrained(smp_unet()),
 }

@@ -2,8 +2,8 @@
 
 Masks are predicted for an image of 256x256, without applying them: by a wrapper in evaluation mode
 without gradients, and in a step of training, forward and backward. The competitor is a copy of the
-same network, made before it was wrapped, which puts out its three channels. Loading the model in
-the box, checks included, is compared with `torch.load` of the same tensors into the same network,
+same network, made before it was wrapped, which puts out its three channels. Loading the bundled
+model, checks included, is compared with `torch.load` of the same tensors into the same network,
 built anew.
 
 Both run on one thread and under one allocator, and take turns. What counts is the time of the
@@ -97,7 +97,7 @@ def training(name: str, network: nn.Module, image: Tensor, repeats: int) -> Row:
 
 
 def loading(repeats: int) -> Row:
-    """The model in the box, read with its checks and without."""
+    """The bundled model, read with its checks and without."""
     backbone = opmask.load().backbone
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tensors.pth"

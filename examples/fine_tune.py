@@ -1,4 +1,4 @@
-"""Go on training the model in the box, on photos of your own: on one page.
+"""Go on training the bundled model, on photos of your own: on one page.
 
     python examples/fine_tune.py
     python examples/fine_tune.py my_photos --steps 1000 --size 192 --out tuned.safetensors
@@ -121,7 +121,7 @@ def score(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=existing, nargs="?", help="a folder; else drawn scenes")
-    parser.add_argument("--model", type=existing, help="a checkpoint; else the one in the box")
+    parser.add_argument("--model", type=existing, help="a checkpoint; else the bundled one")
     parser.add_argument("--steps", type=at_least(1), default=100)
     parser.add_argument("--size", type=at_least(32), default=96, help="of the crops, in pixels")
     parser.add_argument("--lr", type=positive, default=3e-4, help="the highest learning rate")

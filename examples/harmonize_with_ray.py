@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("photos", type=existing, help="a folder of photos")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     parser.add_argument("--region", type=existing, help="a folder of regions, by name")
-    parser.add_argument("--model", type=existing, help="a checkpoint; else the one in the box")
+    parser.add_argument("--model", type=existing, help="a checkpoint; else the bundled one")
     parser.add_argument("--work-size", type=at_least(16), default=256, help="in pixels")
     parser.add_argument("--workers", type=at_least(1), default=os.cpu_count(), help="at a time")
     parser.add_argument("--gpus", type=float, default=0, help="the share of a GPU for each")

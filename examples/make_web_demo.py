@@ -70,7 +70,7 @@ def unpack(package: Path, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=existing, help="a checkpoint; else the one in the box")
+    parser.add_argument("--model", type=existing, help="a checkpoint; else the bundled one")
     parser.add_argument("--runtime", type=existing, help=f"the package; else npm's {RUNTIME}")
     parser.add_argument("--out", type=Path, default=FOLDER, help="the folder")
     args = parser.parse_args()

@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photo", type=Path, nargs="?", help="a photo; else the cup of coffee")
     parser.add_argument("--region", type=Path, help="where it was changed, a mask")
-    parser.add_argument("--model", type=Path, help="a checkpoint; else the one in the box")
+    parser.add_argument("--model", type=Path, help="a checkpoint; else the bundled one")
     parser.add_argument("--out", type=Path, default=Path("edit.png"), help="the picture")
     add_overwrite(parser)
     args = parser.parse_args(arguments)

@@ -139,7 +139,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", help="composites; else sample photos")
     parser.add_argument(
-        "--model", type=Path, nargs="+", help="checkpoints, several with --guided; else in the box"
+        "--model",
+        type=Path,
+        nargs="+",
+        help="checkpoints, several with --guided; else the bundled",
     )
     parser.add_argument("--guided", action="store_true", help="told the region only, outlined")
     parser.add_argument("--count", type=at_least(1), help="how many, else all")
@@ -160,7 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
     read = files_of(*paths, folder / "composite_images", folder / "masks")
     outputs = {f"--out ({path.name})": path for path in pictures}
     check_files(outputs, read, overwrite=args.overwrite)
-    models = {str(path or "in the box"): opmask.load(path) for path in paths}
+    models = {str(path or "bundled"): opmask.load(path) for path in paths}
     rows = [
         guided_row(models, example) if args.guided else panel_row(*models.values(), example)
         for example in tqdm(examples, "harmonize", disable=None)

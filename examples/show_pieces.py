@@ -70,7 +70,7 @@ def borders(labels: Tensor, side: int) -> Tensor:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, help="a checkpoint; else the model in the box")
+    parser.add_argument("--model", type=Path, help="a checkpoint; else the bundled model")
     parser.add_argument("--out", type=Path, default=Path("pieces.png"), help="the picture")
     add_overwrite(parser)
     args = parser.parse_args(arguments)

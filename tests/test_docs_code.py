@@ -146,6 +146,7 @@ def photo(folder):
     picture.save(folder / "photo.jpg")
     region = Image.new("L", picture.size)
     region.paste(255, (10, 10, 40, 30))
+    region.save(folder / "region.png")
     return {"model": opmask.load(), "photo": picture, "mask": region, "Path": Path}
 
 

@@ -1,4 +1,4 @@
-"""The model in the box: that it is there, is what its card says, and does what its card says."""
+"""The bundled model: that it is there, is what its card says, and does what its card says."""
 
 import re
 

@@ -38,7 +38,7 @@ OUTS += ["x" * 245 + ".png", "pipe.png", "a.xyz"]
 
 
 def prepare(folder: Path) -> None:
-    """Makes a small model, which is quicker to load than the one in the box."""
+    """Makes a small model, which is quicker to load than the bundled one."""
     torch.manual_seed(0)
     model = opmask.OperatorMaskWrapper(opmask.backbones.SmallUNet(4, width=8), region=True)
     opmask.save(model.eval(), folder / "quick.safetensors")

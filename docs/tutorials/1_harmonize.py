@@ -3,37 +3,41 @@ Harmonize a photo
 =================
 
 A region of a photo looks out of place: it was pasted, or changed by a filter. You say where,
-roughly or exactly, and the model in the box brings it back towards the rest.
+roughly or exactly, and the bundled model brings it back towards the rest.
 """
 
 # %%
 # A photo to mend
 # ---------------
 #
-# Here the cup and its saucer go through a photo filter, so that the right answer is known. With a
-# photo of your own you start at the next step, with ``opmask.read_photo("photo.jpg")``.
+# Here the cup and its saucer go through a photo filter, so that the right answer is known. What
+# belongs to them is found by their colours, as segments that lie in an ellipse.
 
-# sphinx_gallery_thumbnail_number = 3
-import numpy as np
 import skimage.data
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
 import opmask
+from opmask.datasets import segment
 from opmask.perturb import Filter
 from opmask.visualize import PanelRow, panel_image
 
 photo = torch.from_numpy(skimage.data.coffee()).permute(2, 0, 1)  # (3, 400, 600), uint8
 
-outline = Image.new("L", (600, 400))
-ImageDraw.Draw(outline).ellipse((110, 108, 484, 302), fill=255)
-ImageDraw.Draw(outline).ellipse((166, 74, 430, 262), fill=255)
-cup = torch.from_numpy(np.array(outline) > 127)
+segments = segment(photo)
+down, across = torch.meshgrid(torch.arange(400), torch.arange(600), indexing="ij")
+ellipse = ((down - 205) / 175) ** 2 + ((across - 295) / 190) ** 2 < 1
+inside = [n for n in segments.unique() if ellipse[segments == n].float().mean() > 0.5]
+cup = torch.isin(segments, torch.stack(inside))
 
 composite = torch.where(cup, Filter("nashville")(photo), photo)
 Image.fromarray(composite.permute(1, 2, 0).numpy())
 
 # %%
+# With a photo of your own you begin here, with ``Image.open("photo.jpg")`` and a region of the
+# same size, ``Image.open("region.png")``: :func:`opmask.harmonize` takes PIL images, arrays and
+# tensors.
+#
 # Three ways to say where
 # -----------------------
 #
@@ -44,7 +48,7 @@ Image.fromarray(composite.permute(1, 2, 0).numpy())
 exact = cup.float()
 
 box = torch.zeros(400, 600)
-box[74:303, 110:485] = 1
+box[30:385, 105:490] = 1
 
 strokes = torch.full((400, 600), -1.0)
 strokes[180:200, 150:440] = 1  # on the cup
@@ -57,8 +61,8 @@ panel_image([PanelRow({**row, "strokes": (strokes[None] + 1) / 2})])
 # Harmonize
 # ---------
 #
-# The model was trained on all of these, and on nothing told at all. The better the region, the
-# better the result; told nothing, the model has to find the region first, which it often cannot,
+# The model was trained with all of these, and without any region. The better the region, the
+# better the result; given nothing, the model has to find the region first, which it often cannot,
 # and then it leaves the photo nearly as it is.
 
 model = opmask.load()
@@ -98,10 +102,10 @@ draw_panel(explanation)
 #
 # .. code-block:: bash
 #
-#    opmask harmonize photo.jpg --region mask.png -o harmonized.jpg
-#    opmask harmonize photo.jpg --box 110,74,485,303 -o harmonized.jpg
+#    opmask harmonize photo.jpg --region region.png -o harmonized.jpg
+#    opmask harmonize photo.jpg --box 105,30,490,385 -o harmonized.jpg
 #    opmask harmonize photo.jpg --region strokes.png --strokes -o harmonized.jpg
 #
 # ``opmask editor photo.jpg`` opens a page on which the region is painted. All options are in
 # :doc:`/how-to/harmonize`; how well the model does on photos that it never saw is in its card,
-# :doc:`/reference/model`.
+# :doc:`/reference/card`.

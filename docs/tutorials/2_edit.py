@@ -104,9 +104,10 @@ opmask.Edit.load(file).render(large, force=True)
 #
 # .. code-block:: bash
 #
-#    opmask harmonize photo.jpg --region mask.png -o edited.jpg --save-edits photo.opmask
+#    opmask harmonize photo.jpg --region region.png -o edited.jpg --save-edits photo.opmask
 #    opmask explain photo.jpg --edit photo.opmask --panel why.png
-#    opmask edit photo.opmask -o redder.opmask --set l_add.offset=-0.05 --set a_add.offset=0.04
+#    opmask edit photo.opmask -o redder.opmask --region region.png \
+#        --set l_add.offset=-0.05 --set a_add.offset=0.04
 #    opmask render photo.jpg redder.opmask -o redder.jpg
 #
 # :doc:`/how-to/edits` goes on to layers, colour tables and other programs.

@@ -71,7 +71,7 @@ panel_image([PanelRow({title: images[i] for title, images in shown.items()}) for
 # A model and its training step
 # -----------------------------
 #
-# There is no trainer to learn. The model is told the region here, as a fourth channel, which is
+# There is no trainer to learn. The model is given the region here, as a fourth channel, which is
 # the easier task; without ``region=True`` it would have to find it. Sixty steps are enough to see
 # the error fall, and far too few for a good model.
 
@@ -138,7 +138,7 @@ opmask.load(folder / "model.safetensors").retoucher
 # %%
 # .. code-block:: bash
 #
-#    opmask harmonize photo.jpg --region mask.png --model model.safetensors -o harmonized.jpg
+#    opmask harmonize photo.jpg --region region.png --model model.safetensors -o harmonized.jpg
 #
 # ``examples/train_minimal.py`` is a script of one page to copy. Several models and processes,
 # resuming, recipes and protocols are in :doc:`/how-to/training` and :doc:`/how-to/evaluation`.

@@ -99,8 +99,8 @@ model = opmask.OperatorMaskWrapper(MyNetwork(), retoucher)
 list(model(image).masks)
 
 # %%
-# A network that is told the region
-# ---------------------------------
+# A network that is given the region
+# ----------------------------------
 #
 # With ``region=True`` the network gets a fourth channel. One that has three is given it by
 # :func:`opmask.backbones.with_region_input`, where its first layers allow it; this one adds its

@@ -118,7 +118,7 @@ def load(
     network that it describes is refused before the network is built.
 
     Args:
-        path: The file. Default: the model in the box, see :doc:`/reference/model`.
+        path: The file. Default: the bundled model, see :doc:`/reference/card`.
         backbone: The network, built as for training; needed if it is none of
             :mod:`opmask.backbones`.
         retoucher: The retoucher; needed if it has operators of your own.

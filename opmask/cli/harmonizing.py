@@ -228,7 +228,7 @@ def _region(photo: Photo, path: Path | None, options: RegionOptions) -> Tensor |
 
 
 def load_model(path: Path | None, *, guided: bool) -> OperatorMaskWrapper:
-    """The model of a file, or that in the box; one without masks is refused."""
+    """The model of a file, or the bundled one; one without masks is refused."""
     network = load(path)
     if not isinstance(network, OperatorMaskWrapper):
         raise ValueError(f"'--model' must be one that predicts masks, got {path}, which has none.")

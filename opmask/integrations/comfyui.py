@@ -63,7 +63,10 @@ class ModelNode(_Node):
                 "strength": ("STRING", {"default": "auto", "tooltip": "auto, or a factor"}),
                 "refine": (list(REFINE), {"tooltip": "make a rough mask finer first"}),
                 "work_size": ("INT", {"default": 256, "min": 16, "max": 8192}),
-                "checkpoint": ("STRING", {"default": "", "tooltip": "a file; else in the box"}),
+                "checkpoint": (
+                    "STRING",
+                    {"default": "", "tooltip": "a file; else the bundled"},
+                ),
             },
         }
 
@@ -86,7 +89,7 @@ class ModelNode(_Node):
             strength: "auto" or a number, see :func:`opmask.plan`.
             refine: "auto", "yes" or "no".
             work_size: The longer side at which masks are predicted, in pixels.
-            checkpoint: A model's file; the model in the box if empty.
+            checkpoint: A model's file; the bundled model if empty.
 
         Returns:
             What the node makes of the edits.

@@ -1,4 +1,4 @@
-"""Going on from the model in the box, as somebody with a folder of photos would."""
+"""Going on from the bundled model, as somebody with a folder of photos would."""
 
 import re
 

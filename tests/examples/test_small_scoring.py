@@ -41,8 +41,8 @@ def test_rows_hold_the_errors_of_both_images(packed):
 def test_the_model_in_the_box_stands_first(tmp_path):
     opmask.save(build(8, "none"), tmp_path / "other.safetensors")
     models = dict(scoring.with_the_box([tmp_path / "other.safetensors"]))
-    assert list(models) == ["in the box", str(tmp_path / "other.safetensors")]
-    assert models["in the box"].calibration is not None
+    assert list(models) == ["bundled", str(tmp_path / "other.safetensors")]
+    assert models["bundled"].calibration is not None
 
 
 @pytest.mark.parametrize("hint", ["exact", "boxes", "scribbles", "unknown"])

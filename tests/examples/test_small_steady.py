@@ -50,7 +50,7 @@ def test_a_model_that_does_nothing_is_steady(folder):
 
 def test_models_stand_beside_each_other_in_a_table():
     box = {(0, 16): [4.0, 4.0], (16, 32): [1.0, 3.0], (16, 64): []}
-    found = {"in the box": box, "a": {(0, 16): [2.0, 2.0], (16, 32): [0.5, 0.5]}}
+    found = {"bundled": box, "a": {(0, 16): [2.0, 2.0], (16, 32): [0.5, 0.5]}}
     assert steady.table(found).splitlines()[2:] == [
         "| composite and 16 | 2 | 4.00 [4.00, 4.00] | 2.00 [2.00, 2.00] |",
         "| 16 and 32 | 2 | 2.00 [1.00, 3.00] | 0.50 [0.50, 0.50] |",
@@ -63,7 +63,7 @@ def test_the_command_compares_with_the_model_in_the_box(folder, monkeypatch, cap
     model = str(folder / "model.safetensors")
     steady.main([model, "--data", str(folder), "--sizes", "32", "16"])
     heading, _, *_, row = capsys.readouterr().out.splitlines()[2:-1]
-    assert heading == f"| work sizes, px | composites | in the box | {model} |"
+    assert heading == f"| work sizes, px | composites | bundled | {model} |"
     assert row.startswith("| 16 and 32 | 1 | ")
     assert row.endswith(" | 0.00 [0.00, 0.00] |")
 

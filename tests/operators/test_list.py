@@ -26,7 +26,7 @@ def test_every_operator_has_a_row():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_says_what_the_operator_says(name):
-    masks, unit, _, what, picture = rows()[name]
+    picture, what, masks, unit, _ = rows()[name]
     first = " ".join(type(build(name)).__doc__.split("\n\n")[0].split())
     assert what == first
     assert f"_shown/{name}.jpg" in picture

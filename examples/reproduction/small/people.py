@@ -7,7 +7,7 @@ Of each photo of a person, skin is changed, or another region, by each kind of c
 at all. What `opmask.harmonize` makes of it, at its defaults, is compared with the photo where its
 label map says skin: hue is that of the mean colour, chroma the mean over the pixels, both in
 CIELAB; the hue of a skin that went nearly grey means little. There is a table for each model,
-first for the one in the box.
+first for the bundled one.
 
 packed photos + label maps with names -> fixed composites -> `opmask.harmonize` -> :class:`Skin`.
 """

@@ -188,8 +188,8 @@ def retouch(
 
 
 def with_the_box(paths: Sequence[Path]) -> Iterator[tuple[str, OperatorMaskWrapper]]:
-    """The model in the box, and then others, by the names that tables give them."""
-    yield "in the box", opmask.load()
+    """The bundled model, and then others, by the names that tables give them."""
+    yield "bundled", opmask.load()
     for path in paths:
         yield str(path), opmask.load(path)
 

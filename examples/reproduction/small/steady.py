@@ -5,7 +5,7 @@
 Composites that people made, given their regions, are harmonized at several work sizes. The table
 holds the mean absolute difference between the outputs of two sizes inside the region, in levels
 of 255 (mean over composites, 95 % interval), and that between the composite and each output: a
-model that does little is steady. The model in the box comes first. None of the composites has more
+model that does little is steady. The bundled model comes first. None of the composites has more
 than 512 px, so that they are enlarged to twice their size; sizes beyond that are left out.
 """
 
