@@ -34,6 +34,9 @@ from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 import opmask
+from opmask.launching import let_threads_sleep
+
+let_threads_sleep()  # the tutorials train; beside other work waiting threads would take the cores
 
 project = "opmask"
 author = "The opmask authors"
