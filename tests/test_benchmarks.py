@@ -136,8 +136,8 @@ def test_the_training_step_benchmark_runs(monkeypatch, capsys):
     rows = [row.split(" | ") for row in capsys.readouterr().out.splitlines()]
     ways = {row[0]: row[1:] for row in rows if row[0].startswith("| ")}
     assert len(ways) == 4
-    assert ways["| workers read and perturb"][1].startswith("0.0 ")
-    assert not ways["| workers read, the device perturbs"][1].startswith("0.0 ")
+    spent = {way: float(cells[1].split()[0]) for way, cells in ways.items()}
+    assert spent["| workers read and perturb"] < spent["| workers read, the device perturbs"] / 5
 
 
 def test_times_are_medians_without_the_first_step_and_shares_add_up(monkeypatch):
