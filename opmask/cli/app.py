@@ -68,12 +68,19 @@ def _options(
     """The options of the command itself."""
 
 
+def _show_warning(message: Warning | str, *_: object) -> None:
+    """Says a warning in one line; where in the code it arose is not for those who use commands."""
+    print("opmask:", message, file=sys.stderr)
+
+
 def run(arguments: Sequence[str] | None) -> None:
     """Runs the command and exits, as :func:`opmask.cli.main` says."""
     # What Pillow warns of, it also copes with or refuses.
     warnings.filterwarnings("ignore", module="PIL")
     try:
-        app(arguments, prog_name="opmask")
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            app(arguments, prog_name="opmask")
     except EXPECTED as error:
         if was_interrupted(error):
             print("Interrupted.", file=sys.stderr)

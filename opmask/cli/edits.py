@@ -6,7 +6,6 @@ Edit file, photo -> command -> edit file, photo, and a line about it.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,19 +169,15 @@ def edit_file(
     for _ in range(undo):
         document = document.undo()
     where = None if region is None else open_picture(region)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        for name, values in changes.items():
-            try:
-                with in_words_of_the_command({"'region'": region, "'offset'": f"{name}.offset"}):
-                    document = document.adjust(name or None, **values, region=where)
-            except KeyError as error:
-                raise ValueError(f"'--set': {error.args[0]}") from None
+    for name, values in changes.items():
+        try:
+            with in_words_of_the_command({"'region'": region, "'offset'": f"{name}.offset"}):
+                document = document.adjust(name or None, **values, region=where)
+        except KeyError as error:
+            raise ValueError(f"'--set': {error.args[0]}") from None
     if out is not None:
         document.save(out)
     typer.echo(_described(document) if out is None else f"Written: {out}")
-    for warning in caught:
-        typer.echo(f"opmask: {warning.message}", err=True)
 
 
 def paste(

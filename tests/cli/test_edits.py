@@ -376,7 +376,8 @@ def test_a_cut_out_in_a_large_photo_is_not_said_to_be_refined(run, cutout):
     assert (status, "refined" in output) == (0, False)
 
 
-def test_what_has_no_effect_or_is_out_of_range_is_said(run, saved):
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_what_has_no_effect_is_stretched_or_out_of_range_is_said_in_a_line(run, saved):
     document = Edit.load("a.opmask")
     document.predicted["gate"].zero_()
     document.save("shut.opmask")
@@ -384,7 +385,13 @@ def test_what_has_no_effect_or_is_out_of_range_is_said(run, saved):
         "edit", "shut.opmask", "-o", "b.opmask", "--set", "l_add.offset=0.2"
     )
     assert (status, output) == (0, "Written: b.opmask\n")
-    assert "'l_add' has no effect there, as the gate is shut" in errors
+    assert errors.startswith("opmask: 'l_add' has no effect there, as the gate is shut.")
+    assert errors.count("\n") == 1
+    Image.open("photo.png").resize((40, 60)).save("turned.png")
+    files = ["turned.png", "a.opmask", "-o", "turned-out.png", "--force"]
+    status, output, errors = run("render", *files)
+    assert (status, output.startswith("Written: turned-out.png")) == (0, True)
+    assert errors.startswith("opmask: the photo of 40 by 60 pixels has another aspect ratio")
     status, _, errors = run("edit", "a.opmask", "-o", "c.opmask", "--set", "l_add.offset=-5")
     assert (status, "at most 2, as 'l_add' goes from -1 to 1, got -5" in errors) == (1, True)
 
