@@ -73,7 +73,7 @@ def load_batches(photos: list[Photo], count: int, size: int, *, training: bool) 
 def tell(batch: CompositeBatch, kinds: list[str], seed: int) -> Tensor:
     """What the model is told of each changed region: all of it, some, or nothing."""
     changed = (batch.region[:, 0] > 0.5).long()
-    return region_prompt(changed, kinds, generator=torch.Generator().manual_seed(seed))
+    return region_prompt(changed, kinds, generator=_generator(seed))
 
 
 def train(model: opmask.OperatorMaskWrapper, batches: DataLoader, rate: float) -> None:

@@ -15,7 +15,6 @@ if __name__ == "__main__":
 
 import argparse
 import json
-import math
 import shutil
 import subprocess
 import tarfile
@@ -29,6 +28,7 @@ from tqdm import tqdm
 
 import opmask
 from opmask.export import to_onnx
+from opmask.export.metadata import about_range
 from opmask.files import replacing
 
 RUNTIME = "onnxruntime-web@1.30.0"
@@ -89,12 +89,7 @@ def main() -> None:
         with replacing(args.out / "sample.png") as temporary:
             Image.fromarray(photo.permute(1, 2, 0).numpy()).save(temporary)
         masks = {
-            name: {
-                "identity": r.identity,
-                "low": r.low if math.isfinite(r.low) else None,
-                "high": r.high if math.isfinite(r.high) else None,
-                "gate": name in model.retoucher.gates,
-            }
+            name: {**about_range(r), "gate": name in model.retoucher.gates}
             for name, r in model.retoucher.ranges.items()
         }
         with replacing(args.out / "about.json") as temporary:

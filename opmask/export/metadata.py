@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from opmask._version import __version__
 from opmask.export.graphs import Graph, Parts, Size
-from opmask.operators import Operator
+from opmask.operators import MaskRange, Operator
 from opmask.retouch import Retoucher
 from opmask.wrapper import OperatorMaskWrapper
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["about_operator", "describe", "tidy"]
+__all__ = ["about_operator", "about_range", "describe", "tidy"]
 
 
 def tidy(proto: onnx.ModelProto, fixed: Size | None) -> None:
@@ -62,20 +62,22 @@ def describe(
     entry.key, entry.value = "opmask", json.dumps(about)
 
 
+def about_range(r: MaskRange) -> dict[str, float | None]:
+    """The values that a mask may take, as for operators."""
+    return {
+        "identity": r.identity,
+        "low": r.low if math.isfinite(r.low) else None,
+        "high": r.high if math.isfinite(r.high) else None,
+    }
+
+
 def about_operator(operator: Operator) -> dict[str, Any]:
     """An operator; bounds that are infinite, which JSON does not have, are null."""
     inner: Any = getattr(operator, "operators", [])
     return {
         "type": type(operator).__name__,
         "space": operator.space.name,
-        "masks": {
-            name: {
-                "identity": r.identity,
-                "low": r.low if math.isfinite(r.low) else None,
-                "high": r.high if math.isfinite(r.high) else None,
-            }
-            for name, r in operator.ranges.items()
-        },
+        "masks": {name: about_range(r) for name, r in operator.ranges.items()},
         "arguments": operator.arguments,
         "operators": [about_operator(op) for op in inner],
     }

@@ -9,7 +9,7 @@ Data flow: `plan -> Edit -> adjust, undo -> Edit -> render(photo) -> photo`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -146,12 +146,19 @@ class Edit:
         """
         ranges = self.retoucher.ranges
         masks = {name: _in_single(mask, ranges[name]) for name, mask in self.predicted.items()}
-        for a in self.adjustments:
+        masks = self._adjusted(masks, self.adjustments)
+        return self.retoucher.effective(masks) if effective else masks
+
+    def _adjusted(
+        self, masks: dict[str, Tensor], adjustments: Iterable[Adjustment]
+    ) -> dict[str, Tensor]:
+        """Masks after adjustments, in order."""
+        for a in adjustments:
             region = 1.0 if a.region is None else a.region.float()
             masks = self.retoucher.edit(
                 masks, a.name, strength=a.strength, offset=a.offset, region=region
             )
-        return self.retoucher.effective(masks) if effective else masks
+        return masks
 
     def adjust(
         self,
@@ -219,12 +226,7 @@ class Edit:
             if gate == name:
                 continue
             masks = {gate: _in_single(self.predicted[gate], self.retoucher.ranges[gate])}
-            for a in self.adjustments:
-                if a.name == gate:
-                    region = 1.0 if a.region is None else a.region.float()
-                    masks = self.retoucher.edit(
-                        masks, gate, strength=a.strength, offset=a.offset, region=region
-                    )
+            masks = self._adjusted(masks, (a for a in self.adjustments if a.name == gate))
             if where is None:
                 opened = masks[gate].max()
             else:
