@@ -138,13 +138,15 @@ class HeadAbout(Struct, frozen=True):
 
 
 class CalibrationAbout(Struct, frozen=True, omit_defaults=True):
-    """The fields of :class:`opmask.Calibration`; older files lack the last two."""
+    """The fields of :class:`opmask.Calibration`; older files lack the later ones."""
 
     threshold: Share
     confidence: Annotated[tuple[Share, ...], Meta(min_length=1, max_length=1000)]
     strength: Annotated[tuple[Share, ...], Meta(min_length=1, max_length=1000)]
     refines: bool = False
     limit: Annotated[float, Meta(ge=1)] | None = None
+    told: Share = 1.0
+    rough: Share = 1.0
 
 
 class DirectAbout(Struct, frozen=True, tag_field="kind", tag="DirectRGB"):

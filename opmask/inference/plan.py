@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from opmask.files.photo import Photo
 from opmask.files.reading import shorten
 from opmask.inference.edit import LARGEST_MASK, Adjustment, Edit, Source, check_number
-from opmask.inference.refine import refined, to_refine
+from opmask.inference.refine import refined, to_refine, told_roughly
 from opmask.inference.regions import shrink, to_plane, within
 from opmask.inference.warning import warn
 from opmask.retouch.pil import as_photo, as_pil
@@ -97,16 +97,18 @@ def plan(
         refine: Whether the region is made finer first: the model says which part of it was
             changed, and masks are predicted for that. "auto": where the region is rough, boxes or
             strokes (:func:`opmask.inference.refine.is_rough`), by models that were found fit for
-            it (`model.calibration.refines`). If the model finds nothing there, the region is taken
-            as it is, with a warning. What came of it is the edit's `region`. Where nothing is told
-            to be inside, there is nothing to refine.
+            it (`model.calibration.refines`). False: the region is exact, whatever its shape. If
+            the model finds nothing there, the region is taken as it is, with a warning. What came
+            of it is the edit's `region`. Where nothing is told to be inside, there is nothing to
+            refine.
         strength: A factor on the distance of every mask from its identity, so that the output
             moves from the input by about as much: 0 changes nothing, 1 does what the model says.
             At most what its calibration allows (`model.calibration.limit`), which is taken of
             more, with a warning.
-            "auto" is 1 where a region is given; where the model had to find it, it is what
-            the model's calibration says of each found region, and 1 without a calibration. It is
-            the edit's first adjustment, so that it can be undone.
+            "auto" is what the model's calibration says: of regions that are told
+            (`model.calibration.told`), of those that are told roughly, see `refine`
+            (`model.calibration.rough`), and of each region that the model had to find. Without a
+            calibration it is 1. It is the edit's first adjustment, so that it can be undone.
         work_size: The longer side at which masks are predicted, in pixels, at least 16. Smaller
             photos are not enlarged. At most 8192. A network whose model has a height and a width
             as its own `size` runs at that.
@@ -254,16 +256,16 @@ def _plans(
     size = fit_longer_side(full, work_size)
     device = next(model.backbone.parameters()).device
     small = torch.cat([shrink_photo(one, size, profile) for one in stored]).to(device)
-    given, chosen = None, []
+    given, rough = None, [False] * len(stored)
     if region is not None:
         told_plane = to_plane(region, full, len(stored)).to(device)
-        chosen = to_refine(model, told_plane, refine)
+        rough = told_roughly(told_plane, refine)
         given = shrink(told_plane, size)
     network = for_inference(model)
     # A size of the model's own, height and width, is the one that its network was made for.
     working = None if isinstance(model.size, tuple) else size
     if given is not None:
-        given = refined(network, small, given, chosen, working)
+        given = refined(network, small, given, to_refine(model, rough, refine), working)
     masks = network.predict(small, given, size=working)
     if given is not None:
         masks = within(model.retoucher, masks, given)
@@ -278,24 +280,30 @@ def _plans(
     for i, one in enumerate(stored):
         own = {name: mask[i : i + 1] for name, mask in predicted.items()}
         told = given is not None and bool((given[i] >= 0).any())
-        first = _first_adjustment(model, own, strength, told)
+        first = _first_adjustment(model, own, strength, told, rough[i])
         used = given[i : i + 1].half() if given is not None and told else None
         edits.append(Edit(own, model.retoucher, Source.of(one), first, used))
     return edits
 
 
 def _first_adjustment(
-    model: OperatorMaskWrapper, masks: dict[str, Tensor], strength: float | str, told: bool
+    model: OperatorMaskWrapper,
+    masks: dict[str, Tensor],
+    strength: float | str,
+    told: bool,
+    rough: bool,
 ) -> tuple[Adjustment, ...]:
     """The strength of a plan as an adjustment; none where it is 1."""
+    factor, trust = 1.0, model.calibration
     if strength != "auto":
-        allowed = _within_limit(model, float(strength))
-        return () if allowed == 1 else (Adjustment(strength=allowed),)
-    if told or model.calibration is None or "gate" not in masks:
-        return ()
-    # Back to the identity, by as much as the found region is not trusted.
-    doubt = 1 - model.calibration.strengths(masks["gate"].float())
-    return (Adjustment(strength=0.0, region=doubt.half()),)
+        factor = _within_limit(model, float(strength))
+    elif told and trust is not None:
+        factor = trust.rough if rough else trust.told
+    elif trust is not None and "gate" in masks:
+        # Back to the identity, by as much as the found region is not trusted.
+        doubt = 1 - trust.strengths(masks["gate"].float())
+        return (Adjustment(strength=0.0, region=doubt.half()),)
+    return () if factor == 1 else (Adjustment(strength=factor),)
 
 
 def _within_limit(model: OperatorMaskWrapper, strength: float) -> float:

@@ -3,8 +3,8 @@ r"""Rough regions made finer: of a box or a few strokes, the part that a model s
 What people draw is quickly drawn. A model with a gate was trained to tell which part of it was
 changed: its gate, within what was told, is the region that masks are then predicted for.
 
-Data flow: `region -> to_refine`, and `small photo, region -> model -> gate -> refined_region ->
-model -> masks`.
+Data flow: `region -> told_roughly -> to_refine`, and `small photo, region -> model -> gate ->
+refined_region -> model -> masks`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from opmask.inference.warning import warn
 from opmask.wrapper import OperatorMaskWrapper
 
-__all__ = ["is_rough", "refined", "refined_region", "to_refine"]
+__all__ = ["is_rough", "refined", "refined_region", "to_refine", "told_roughly"]
 
 EMPTY = "the model finds nothing to refine in the region, which is taken as it is."
 """What is said where the gate stays shut."""
@@ -94,30 +94,50 @@ def _runs(inside: np.ndarray) -> np.ndarray:
     return lengths[steps[starts] != 0]
 
 
-def to_refine(model: OperatorMaskWrapper, region: Tensor, wanted: bool | str) -> list[bool]:
-    r"""Which regions of a batch are to be made finer.
+def told_roughly(region: Tensor, refine: bool | str) -> list[bool]:
+    r"""Which regions of a batch are taken as rough.
 
     Args:
-        model: The model.
         region: What was told, at the size at which it was, with shape :math:`(B, 1, h, w)`: 1
             inside, 0 outside, soft between, -1 unknown.
-        wanted: As `refine` of :func:`opmask.plan`.
+        refine: As :func:`opmask.plan` takes it: true says that all are, false that none is.
 
     Returns:
         Of each whether it is. One of which no part is inside never is.
 
+    Example:
+        >>> box = torch.zeros(1, 1, 32, 32)
+        >>> box[..., 8:20, 8:24] = 1
+        >>> told_roughly(box, "auto"), told_roughly(box, False), told_roughly(0 * box, True)
+        ([True], [False], [False])
+    """
+    if refine == "auto":
+        return [is_rough(one) for one in region]
+    return [bool(refine and (one > 0).any()) for one in region]
+
+
+def to_refine(model: OperatorMaskWrapper, rough: Sequence[bool], refine: bool | str) -> list[bool]:
+    r"""Which regions of a batch are to be made finer.
+
+    Args:
+        model: The model.
+        rough: Which are rough, see :func:`told_roughly`.
+        refine: As :func:`opmask.plan` takes it.
+
+    Returns:
+        Of each whether it is.
+
     Raises:
-        ValueError: If `wanted` is true and the model has no gate.
+        ValueError: If `refine` is true and the model has no gate.
     """
     able = "gate" in model.retoucher.ranges
-    if wanted == "auto":
+    if refine == "auto":
         able = able and model.calibration is not None and model.calibration.refines
-        return [able and is_rough(one) for one in region]
-    if wanted and not able:
+    elif refine and not able:
         raise ValueError(
             "'refine' must be False or 'auto' for a model without a mask 'gate', which says where."
         )
-    return [bool(wanted and (one > 0).any()) for one in region]
+    return [able and one for one in rough]
 
 
 def refined(

@@ -1,7 +1,8 @@
-r"""What a trained model knows about when not to act: how far to trust each region that it found.
+r"""What a trained model knows about when not to act: how far to trust it, told a region or not.
 
 A blind model is often wrong about where a photo was changed, and less often so where its gate is
-wide open. How often was measured on validation photos; a :class:`Calibration` holds the outcome.
+wide open; and one that is told a region roughly changes too much. By how much was measured on
+validation photos; a :class:`Calibration` holds the outcome.
 
 Data flow: `gate -> connected regions -> mean gate of each -> strength of each`, for
 :func:`opmask.inference.harmonize`.
@@ -31,7 +32,7 @@ FEATHER = 5
 
 @dataclass(frozen=True)
 class Calibration:
-    r"""How far a model is to be trusted: with regions that it finds by itself, and with more.
+    r"""How far a model is to be trusted: with regions that it finds, and with those it is told.
 
     A region is found where the mask `gate` is above `threshold`; pixels that touch, also by a
     corner, are one region. Its confidence is the mean of the gate over it. Strengths are linear
@@ -46,6 +47,8 @@ class Calibration:
             :func:`opmask.plan` then does by itself.
         limit: The largest strength that :func:`opmask.plan` applies, at least 1: beyond it results
             were found worse than the photo as it is, or of another hue. None: any.
+        told: The strength for a region that is told, in :math:`[0, 1]`.
+        rough: The strength for one that is told roughly, by boxes or strokes, in :math:`[0, 1]`.
 
     Raises:
         ValueError: If a value is out of its range, the knots do not ascend, there is none, or
@@ -68,15 +71,21 @@ class Calibration:
     strength: tuple[float, ...]
     refines: bool = False
     limit: float | None = None
+    told: float = 1.0
+    rough: float = 1.0
 
     def __post_init__(self) -> None:
-        numbers = (self.threshold, *self.confidence, *self.strength, self.limit or 1)
+        values = self.threshold, *self.confidence, *self.strength, self.told, self.rough
+        numbers = (*values, self.limit or 1)
         if not all(isinstance(x, Real) and not isinstance(x, bool) for x in numbers):
             raise TypeError(f"a calibration must hold numbers, got {self}.")
         if not isinstance(self.refines, bool | np.bool_):
             raise TypeError(f"'refines' must be True or False, got {self.refines!r}.")
         if not 0 <= self.threshold < 1:
             raise ValueError(f"'threshold' must lie in [0, 1), got {self.threshold}.")
+        for name in "told", "rough":
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"'{name}' must lie in [0, 1], got {getattr(self, name)}.")
         for name, values in ("confidence", self.confidence), ("strength", self.strength):
             if not all(0 <= value <= 1 for value in values):
                 raise ValueError(f"'{name}' must lie in [0, 1], got {values}.")

@@ -313,7 +313,9 @@ def test_a_weight_too_large_for_half_precision_is_refused(tmp_path):
         opmask.save(model, tmp_path / "half.safetensors", half=True)
 
 
-@pytest.mark.parametrize("younger", [{}, {"refines": True}, {"limit": 1.5}])
+@pytest.mark.parametrize(
+    "younger", [{}, {"refines": True}, {"limit": 1.5}, {"told": 0.8, "rough": 0.5}]
+)
 def test_the_calibration_comes_back(tmp_path, younger):
     model = small()
     model.calibration = opmask.Calibration(0.25, (0.3, 0.7), (0.0, 0.9), **younger)

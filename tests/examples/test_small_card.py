@@ -13,8 +13,6 @@ from reproduction.small.network import build, fast_precision
 from reproduction.small.scoring import Row, scenes
 
 import opmask
-from opmask import LAB, Add, Gated, OperatorMaskWrapper, OutputHead, Retoucher
-from opmask.inference.refine import EMPTY
 
 
 def found(gains, confidence=0.8, error=100.0, untouched=False, groups=("mixed",)):
@@ -91,35 +89,6 @@ def test_gains_are_linear_between_strengths_and_summed_over_the_regions_of_an_im
     gained = calibrate.gained_mse(regions, np.array([0.25, 1.0]))
     expected = 10 * np.interp(0.25, STRENGTHS, gains) + gains[-1]
     np.testing.assert_allclose(gained, [expected, 0.0])
-
-
-class Darkens(torch.nn.Module):
-    """Darkens what is inside, the more the larger or smaller it is; its gate opens above."""
-
-    def __init__(self, power, gate):
-        super().__init__()
-        self.power, self.gate = power, torch.nn.Parameter(torch.tensor(gate))
-
-    def forward(self, x):
-        inside = x[:, 3:].clamp_min(0)
-        amount = inside.mean((1, 2, 3), keepdim=True).clamp_min(0.01) ** self.power
-        gate = self.gate.expand(len(x), 1, *x.shape[2:]).clone()
-        gate[:, :, x.shape[2] // 2 :] = -9.0
-        return torch.cat([-5 * amount * (inside > 0), gate], 1)
-
-
-@pytest.mark.filterwarnings(f"ignore:{EMPTY}")
-@pytest.mark.parametrize(
-    ("power", "gate", "expected"), [(1.0, 9.0, True), (-1.0, 9.0, False), (1.0, -9.0, False)]
-)
-def test_a_model_refines_if_that_makes_composites_better(
-    listed_photos, monkeypatch, power, gate, expected
-):
-    monkeypatch.setattr(calibrate, "ROUGH", ("boxes",))
-    packed = pool.pack(pool.Pool(listed_photos, "train", size=32), listed_photos / "packed")
-    network, retoucher = Darkens(power, gate), Retoucher(Gated(Add(LAB, "l")))
-    model = OperatorMaskWrapper(network, retoucher, region=True, head=OutputHead()).eval()
-    assert calibrate.refines(model, packed, size=32) is expected
 
 
 def test_a_model_that_finds_nothing_is_calibrated_too():

@@ -129,6 +129,36 @@ def test_by_itself_a_model_refines_what_is_rough_if_it_is_fit_for_it(
     assert (edit.region is None) is (told is None)
 
 
+@pytest.mark.parametrize(
+    ("told", "refine", "strength"),
+    [
+        (BOX, "auto", 0.5),
+        (BOX, False, 0.75),
+        (photo()[1], "auto", 0.75),
+        (photo()[1], True, 0.5),
+    ],
+)
+@pytest.mark.parametrize("refines", [True, False])
+def test_a_region_is_trusted_as_far_as_the_calibration_says(told, refine, strength, refines):
+    model = finder(replace(REFINES, refines=refines, told=0.75, rough=0.5))
+    edit = opmask.plan(model, photo()[0], region=told, refine=refine)
+    full = opmask.plan(model, photo()[0], region=told, refine=refine, strength=1)
+    assert [a.strength for a in edit.adjustments] == [strength]
+    expected = strength * full.masks()["r_add"]
+    torch.testing.assert_close(edit.masks()["r_add"], expected, atol=1e-3, rtol=0)
+    assert full.adjustments == ()
+
+
+def test_each_photo_of_a_batch_is_trusted_by_itself():
+    image, disc = photo()
+    edits = opmask.plan(
+        finder(replace(REFINES, told=0.75, rough=0.5)),
+        torch.stack([image, image]),
+        region=torch.stack([BOX, disc])[:, None],
+    )
+    assert [edit.adjustments[0].strength for edit in edits] == [0.5, 0.75]
+
+
 def test_each_photo_of_a_batch_is_refined_by_itself():
     image, disc = photo()
     edits = opmask.plan(

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 
 import numpy as np
@@ -129,6 +130,9 @@ def test_a_gate_of_another_shape_is_refused(shape):
         ((0.5, (0.6, 0.5), (0.0, 1.0)), "'confidence' must hold ascending knots, got (0.6, 0.5)."),
         ((0.5, (0.5,), (0.0, 1.0)), "'strength' must hold one value for each of the 1 knots of"),
         ((0.5, (0.5,), (1.0,), False, 0.9), "'limit' must be None, or finite and at least 1, got"),
+        ((0.5, (0.5,), (1.0,), False, 2, 1.1), "'told' must lie in [0, 1], got 1.1."),
+        ((0.5, (0.5,), (1.0,), False, 2, 1.0, -0.1), "'rough' must lie in [0, 1], got -0.1."),
+        ((0.5, (0.5,), (1.0,), False, 2, math.nan), "'told' must lie in [0, 1], got nan."),
     ],
 )
 def test_values_out_of_order_or_range_are_refused(arguments, message):
@@ -142,6 +146,7 @@ def test_values_out_of_order_or_range_are_refused(arguments, message):
         (("0.3", (0.5,), (1.0,)), "a calibration must hold numbers, got Calibration(threshold="),
         ((0.3, (0.5,), (True,)), "a calibration must hold numbers"),
         ((0.3, (0.5,), (1.0,), False, "2"), "a calibration must hold numbers"),
+        ((0.3, (0.5,), (1.0,), False, 2, "1"), "a calibration must hold numbers, got"),
         ((0.3, (0.5,), (1.0,), "no"), "'refines' must be True or False, got 'no'."),
         ((0.3, (0.5,), (1.0,), None), "'refines' must be True or False, got None."),
     ],

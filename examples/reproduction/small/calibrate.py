@@ -24,13 +24,12 @@ from opmask.wrapper.calibration import connected_regions
 from reproduction.small.kinds import KINDS
 from reproduction.small.network import fast_precision
 from reproduction.small.pool import Packed
-from reproduction.small.scoring import BATCH, psnr, retouch, scenes, squared_error
+from reproduction.small.scoring import BATCH, psnr, scenes
 
 THRESHOLDS = (0.0, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
 STRENGTHS = tuple(np.linspace(0, 1, 11).round(1).tolist())
 KNOTS = 6  # as many confidences as that, at quantiles of the regions found
 KEPT = 45.0  # dB, on average
-ROUGH = "boxes", "scribbles"
 SURE = 1.96  # standard errors of a mean, of which 95 % intervals reach so far to each side
 STRICT = 10.0  # what a dB counts that may be lost, in shares of MSE
 PEOPLE = "people/"  # how the names of photos of people begin
@@ -109,24 +108,6 @@ def regions_of_image(
             int(outside) :
         ]
     return ImageRegions(untouched, float(errors[0].mean()), groups, regions)
-
-
-@torch.no_grad()
-def refines(model: OperatorMaskWrapper, photos: Packed, *, size: int, device: str = "cpu") -> bool:
-    """Whether PSNR is surely higher where boxes and strokes are refined by the gate first."""
-    gained = []
-    for kind in tqdm(("mixed", *KINDS), "refining", leave=False, disable=None):
-        for scene in scenes(photos, ROUGH, kind):
-            image = scene.made.composite.to(device)
-            for given, told in scene.prompts.items():
-                made = (
-                    retouch(model, image, told, size, given, refine)[given].cpu()
-                    for refine in (False, True)
-                )
-                errors = (squared_error(output, scene.made.real) for output in made)
-                as_told, finer = (psnr(mse.numpy()) for mse in errors)
-                gained.append(finer - as_told)
-    return surely(np.concatenate(gained)) > 0
 
 
 def fit(found: Sequence[ImageRegions]) -> Calibration:

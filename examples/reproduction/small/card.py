@@ -29,10 +29,11 @@ from opmask.metrics import write_scores
 from opmask.visualize import PanelRow, save_panel
 from opmask.visualize.figures import new_figure, write_figure
 from reproduction.flags import add_every, add_overwrite, check_files
-from reproduction.small.calibrate import ImageRegions, find_regions, fit, refines
+from reproduction.small.calibrate import ImageRegions, find_regions, fit
+from reproduction.small.guided import Outcomes, outcomes
+from reproduction.small.guided import fit as fit_guided
+from reproduction.small.guided import tables as strength_tables
 from reproduction.small.kinds import KINDS
-from reproduction.small.limits import Outcomes, limit, outcomes
-from reproduction.small.limits import table as strength_table
 from reproduction.small.locating import gates, mask_errors
 from reproduction.small.pool import Packed
 from reproduction.small.rivals import score_rivals
@@ -158,12 +159,13 @@ def report(
 ) -> str:
     """All tables but those by source, what matters most first."""
     treated = score(model, validation, ("unknown", "exact"), size=size, treated=True)
+    guided = strength_tables(strengths).items()
     at_a_glance = (f"### At a glance: {split}\n\n{glance(some)}" for split, some in rows.items())
     return "\n\n".join(
         [
             *(str(model.calibration), READING, *at_a_glance, tables(rows)),
             *("### validation, compressed", table("given", treated, given)),
-            *("### Strengths, on validation, given the region", strength_table(strengths)),
+            *(f"### Strengths, on validation: {hint}\n\n{table}" for hint, table in guided),
             *("### Where, on validation", gates(model, validation, size)),
             *("### Masks, on validation", mask_errors(model, validation, size)),
         ]
@@ -188,9 +190,8 @@ def main() -> None:
     validation = photos["validation"]
     model = opmask.load(trained)
     found = find_regions(model, validation, size=args.size)
-    rough = refines(model, validation, size=args.size)
     strengths = outcomes(model, validation, size=args.size)
-    model.calibration = replace(fit(found), refines=rough, limit=limit(strengths))
+    model.calibration = replace(fit(found), **fit_guided(strengths))
     opmask.save(model, args.out / "small.safetensors", half=True)
     model = opmask.load(args.out / "small.safetensors")  # what is scored is what is shipped
     rows = {split: score_all(model, some, args.size) for split, some in photos.items()}

@@ -19,7 +19,7 @@ from tqdm import tqdm
 import opmask
 from opmask import LAB, OperatorMaskWrapper
 from opmask.datasets import REGION_PROMPTS, region_prompt
-from opmask.inference.refine import refined, to_refine
+from opmask.inference.refine import refined, to_refine, told_roughly
 from opmask.inference.regions import within
 from opmask.metrics import psnr_from_mse
 from opmask.perturb import CompositeBatch, collate, composite, sample_seed
@@ -168,20 +168,25 @@ def retouch(
     kind: str,
     refine: bool | str = "auto",
 ) -> dict[str, Tensor]:
-    """What `opmask.harmonize` makes of images at strength 1; if nothing is given, also at "auto".
+    """What `opmask.harmonize` makes of images; if nothing is given, first at strength 1.
 
     In the precision of training, in batches, and on the device of the images.
     """
-    told = None if prompt is None else prompt.to(image.device)
+    told, trust = None if prompt is None else prompt.to(image.device), model.calibration
+    rough = [False] if told is None else told_roughly(told, refine)
     with fast_precision(image.device):
         if told is not None:
-            told = refined(model, image, told, to_refine(model, told, refine), size)
+            told = refined(model, image, told, to_refine(model, rough, refine), size)
         masks = model.predict(image, told, size=size)
     if told is not None:
         masks = within(model.retoucher, masks, told)
+    if told is not None and trust is not None and kind not in AUTO:
+        factor = torch.tensor([trust.rough if each else trust.told for each in rough]).to(told)
+        distrust = (1 - factor)[:, None, None, None].expand_as(told)
+        masks = model.retoucher.edit(masks, strength=0.0, region=distrust)
     made = {kind: model.retoucher(image, masks)}
-    if kind in AUTO and model.calibration is not None:
-        distrust = 1 - model.calibration.strengths(masks["gate"])
+    if trust is not None and kind in AUTO:
+        distrust = 1 - trust.strengths(masks["gate"])
         masks = model.retoucher.edit(masks, strength=0.0, region=distrust)
         made[AUTO[kind]] = model.retoucher(image, masks)
     return made
