@@ -48,6 +48,9 @@ from opmask.wrapper.sizes import SMALLEST
 CHANGED = 4
 """The levels of 255 above which a pixel counts as changed, as in :mod:`opmask.metrics`."""
 
+NEXT_TO_NOTHING = 0.005
+"""The share of a photo that must visibly change, or a model that was told nothing was not sure."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -91,7 +94,9 @@ def harmonize_jobs(
             notes = [f"{path} was there, and stays." for path in job.kept]
             edit = make_plan(network, photo, area, settings, notes)
             after = write(edit, photo, job, compile=settings.compile)
-            _report(report, job, photo, after, edit.region, [*notes, *photo.remarks, *lost])
+            unsure = settings.strength == "auto" and network.region and edit.region is None
+            said = [*notes, *photo.remarks, *lost]
+            _report(report, job, photo, after, edit.region, said, unsure=unsure)
         except EXPECTED as error:
             report.failed(job, error)
 
@@ -312,6 +317,8 @@ def _report(
     after: Photo,
     area: Tensor | None,
     notes: Sequence[str],
+    *,
+    unsure: bool,
 ) -> None:
     share = changed_share(before.pixels, after.pixels, before.levels)
     remark = f"{share:.0%} of it visibly changed"
@@ -319,5 +326,7 @@ def _report(
         remark = "nothing is selected, so it stays as it is"
     elif area is not None and bool((area == 1).all()):
         remark += "; all of it is selected, so there is nothing to match it with"
+    elif unsure and share < NEXT_TO_NOTHING:
+        remark += "; the model is not sure where, so tell it: --region, --box or --strokes"
     height, width = after.size
     report.written(job, remark, notes, width=width, height=height, changed=share)

@@ -594,7 +594,7 @@ def test_loading_runs_no_network(name, tmp_path, no_runs):
 
 def test_loading_the_model_in_the_box_runs_no_network(no_runs):
     no_runs()
-    assert opmask.load().size_rule == (16, 32, None)
+    assert opmask.load().size_rule == (16, 16, None)
 
 
 def test_loading_runs_no_network_that_is_handed_in(tmp_path, no_runs):

@@ -88,6 +88,19 @@ def test_the_share_of_the_picture_that_changed_is_printed(folder, capsys):
     assert run(capsys, *arguments)[1] == "Written: new.png (60x40; 0% of it visibly changed)\n"
 
 
+def test_where_a_model_is_not_sure_the_way_to_tell_it_is_said(folder, capsys):
+    arguments = ["photo.png", "--overwrite", "-o", "out.png", "--model"]
+    unsure = opmask.OperatorMaskWrapper(
+        opmask.backbones.SmallUNet(width=8, in_channels=4), region=True
+    )
+    opmask.save(unsure, "unsure.safetensors")
+    hint = "; the model is not sure where, so tell it: --region, --box or --strokes"
+    assert run(capsys, *arguments, "unsure.safetensors")[1] == report(hint)
+    told = run(capsys, *arguments, "unsure.safetensors", "--box", "0,0,20,20")[1]
+    forced = run(capsys, *arguments, "unsure.safetensors", "--strength", "1")[1]
+    assert told == forced == report()
+
+
 def test_a_region_and_the_other_options_reach_the_library(folder, capsys):
     options = ["--region", "region.png", "--strength", "0.7", "--work-size", "32"]
     status, output, _ = run_on_photo(capsys, "-o", "out.png", *options)

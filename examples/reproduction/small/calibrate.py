@@ -5,8 +5,8 @@ strength would leave -> :func:`fit` -> `opmask.Calibration`.
 
 What is minimised is what is left of the composites' MSE, as long as untouched photos come back at
 KEPT dB on average and it is nearly sure, of each kind of change and of photos of people, that the
-PSNR of composites does not fall. Strengths rise with confidence. At the threshold 0 the picture as
-a whole is the region.
+PSNR of composites does not fall by more than ALLOWED. Strengths rise with confidence. At the
+threshold 0 the picture as a whole is the region.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from reproduction.small.scoring import BATCH, psnr, scenes
 
 THRESHOLDS = (0.0, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
 STRENGTHS = tuple(np.linspace(0, 1, 11).round(1).tolist())
-KNOTS = 6  # as many confidences as that, at quantiles of the regions found
+KNOTS = (0.5, 0.7, 0.85, 0.92, 0.96, 0.99)  # quantiles of the confidences of regions found
 KEPT = 45.0  # dB, on average
+ALLOWED = 0.05  # dB, which nobody sees
 SURE = 1.96  # standard errors of a mean, of which 95 % intervals reach so far to each side
 STRICT = 10.0  # what a dB counts that may be lost, in shares of MSE
 PEOPLE = "people/"  # how the names of photos of people begin
@@ -156,7 +157,7 @@ def fit_threshold(found: Sequence[ImageRegions], threshold: float) -> tuple[floa
     """The best strengths for a threshold, knot by knot, and the loss that they leave."""
     regions = regions_at(found, threshold)
     some = len(regions.confidence) > 0
-    quantiles = np.quantile(regions.confidence, np.linspace(0.05, 0.95, KNOTS)) if some else [1.0]
+    quantiles = np.quantile(regions.confidence, KNOTS) if some else [1.0]
     knots = np.unique(np.round(quantiles, 4))
     strengths = np.zeros(len(knots))
     best = loss(regions, knots, strengths)
@@ -182,7 +183,9 @@ def loss(regions: Regions, knots: np.ndarray, strengths: np.ndarray) -> float:
     near = psnr(after.clip(0))
     kept = near[untouched].mean() if untouched.any() else KEPT
     gains = near - psnr(before)
-    lost = [max(0.0, -surely(gains[some])) for some in regions.groups.values() if some.any()]
+    lost = [
+        max(0.0, -ALLOWED - surely(gains[some])) for some in regions.groups.values() if some.any()
+    ]
     return float(share + max(0.0, KEPT - kept) + STRICT * sum(lost))
 
 
