@@ -86,14 +86,16 @@ def main() -> None:
         to_onnx(model, args.out / "retoucher.onnx", "retoucher")
         progress.update()
         photo, _ = sample()
-        with replacing(args.out / "sample.png") as temporary:
-            Image.fromarray(photo.permute(1, 2, 0).numpy()).save(temporary)
+        with replacing(args.out / "sample.jpg") as temporary:
+            Image.fromarray(photo.permute(1, 2, 0).numpy()).save(temporary, quality=92)
         masks = {
             name: {**about_range(r), "gate": name in model.retoucher.gates}
             for name, r in model.retoucher.ranges.items()
         }
+        trust = model.calibration
+        about = {"opmask": opmask.__version__, "strength": 1.0 if trust is None else trust.told}
         with replacing(args.out / "about.json") as temporary:
-            temporary.write_text(json.dumps({"opmask": opmask.__version__, "masks": masks}))
+            temporary.write_text(json.dumps({**about, "masks": masks}))
         progress.update()
     size = sum(path.stat().st_size for path in args.out.iterdir())
     if size > LARGEST:

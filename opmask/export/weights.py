@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from opmask.export.graphs import Graph
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ LARGEST = 2**31 - 2**24
 LARGEST_HALF = 65504
 """The largest number of half precision."""
 
+LONG = 1000
+"""How many whole numbers a list has that is worth making smaller."""
+
 
 def check_weights(graph: Graph) -> None:
     """Raises if the weights do not fit into one file."""
@@ -32,21 +37,36 @@ def check_weights(graph: Graph) -> None:
 
 
 def halve(graph: onnx.GraphProto) -> None:
-    """Weights in half precision, each with a node that makes it what it was."""
+    """Weights in half precision, and long lists of whole numbers in fewer bytes.
+
+    Each gets a node that makes it what it was.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
     for weight in graph.initializer:
-        if weight.data_type != TensorProto.FLOAT or len(weight.dims) < 2:
-            continue
         name, values = weight.name, numpy_helper.to_array(weight)
-        if not abs(values).max(initial=0) <= LARGEST_HALF:
-            raise ValueError(
-                f"'half' wants weights that half precision holds, but those of {name!r} reach "
-                f"{abs(values).max():.3g}. Export without it."
-            )
-        weight.CopyFrom(numpy_helper.from_array(values.astype("float16"), f"{name}.half"))
-        casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
+        if weight.data_type == TensorProto.FLOAT and len(weight.dims) >= 2:
+            if not abs(values).max(initial=0) <= LARGEST_HALF:
+                raise ValueError(
+                    f"'half' wants weights that half precision holds, but those of {name!r} reach "
+                    f"{abs(values).max():.3g}. Export without it."
+                )
+            small = values.astype("float16")
+        elif weight.data_type == TensorProto.INT64 and values.size >= LONG:
+            small = _narrow(values)
+        else:
+            continue
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=weight.data_type))
+        weight.CopyFrom(numpy_helper.from_array(small, f"{name}.half"))
     rest = list(graph.node)
     del graph.node[:]
     graph.node.extend([*casts, *rest])
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """The same whole numbers, of the smallest type that holds them."""
+    kinds = map(np.iinfo, ("int8", "int16", "int32", "int64"))
+    return values.astype(
+        next(k.dtype for k in kinds if k.min <= values.min() and values.max() <= k.max)
+    )

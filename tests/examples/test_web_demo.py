@@ -94,7 +94,7 @@ def test_the_demo_gives_what_opmask_gives(page, strokes):
         page.click("#strokes")
     else:
         paint_cup(page)
-    region, photo = painted(page), Image.open(FILES / "sample.png")
+    region, photo = painted(page), Image.open(FILES / "sample.jpg")
     assert set(np.unique(region)) == ({-1, 1} if strokes else {0, 1})
     page.click("#harmonize")
     said(page, "Done")
@@ -131,7 +131,7 @@ def test_sliders_and_the_split_show_the_edit_and_the_photo(page):
 
 @pytest.mark.browser
 def test_the_whole_photo_is_saved_and_what_is_no_picture_is_refused(page, tmp_path):
-    photo = Image.open(FILES / "sample.png").resize((1500, 1000))
+    photo = Image.open(FILES / "sample.jpg").resize((1500, 1000))
     photo.save(tmp_path / "large.png")
     (tmp_path / "text.png").write_text("no picture")
     page.choose_file("label.button", tmp_path / "text.png")

@@ -4,11 +4,13 @@ import json
 import sys
 import warnings
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import opmask
@@ -34,6 +36,7 @@ from opmask.backbones import AttentionUNet, RegionUNet, SmallUNet
 from opmask.export import metadata as exporting_metadata
 from opmask.export import onnx as exporting
 from opmask.export import to_onnx
+from opmask.export.weights import halve
 
 
 class Exposure(Operator):
@@ -244,6 +247,26 @@ def test_weights_in_half_precision_take_half_the_size_and_compute_in_single(path
     assert whole.dtype == halved.dtype == torch.float32
     assert 0 < (whole - halved).abs().max() < 1e-3
     assert halved.half().float().ne(halved).any()  # the masks themselves are not rounded
+
+
+@pytest.mark.parametrize(
+    ("largest", "kind"), [(127, "int8"), (128, "int16"), (-32769, "int32"), (2**31, "int64")]
+)
+def test_with_weights_in_half_precision_long_lists_of_whole_numbers_get_smaller(largest, kind):
+    places = np.zeros(2000, np.int64)
+    places[7] = largest
+    few = np.arange(4)
+    node = helper.make_node("Concat", ["places", "few"], ["all"], axis=0)
+    output = helper.make_tensor_value_info("all", TensorProto.INT64, [2004])
+    held = [numpy_helper.from_array(a, name) for a, name in ((places, "places"), (few, "few"))]
+    graph = helper.make_graph([node], "graph", [], [output], initializer=held)
+    halve(graph)
+    stored = [numpy_helper.to_array(tensor).dtype.name for tensor in graph.initializer]
+    assert stored == [kind, "int64"]
+    version = helper.make_opsetid("", 18)
+    model = helper.make_model(graph, opset_imports=[version], ir_version=9)
+    (made,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {})
+    assert np.array_equal(made, np.concatenate([places, few]))
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ async function harmonize() {
   await pause();
   const { width, height } = photo.canvas;
   state.edit = await state.model.predict(state.planes, [height, width], told.plane, told.size);
-  for (const name in state.edit.masks) state.strengths[name] = 1;
+  for (const name in state.edit.masks) state.strengths[name] = state.model.masks[name].gate ? 1 : state.model.strength;
   list();
   $("split").value = 100;
   await render();
@@ -139,7 +139,7 @@ function list() {
     draw(canvas, offsets(name), state.edit.size);
     const label = document.createElement("label");
     const slider = Object.assign(document.createElement("input"), {
-      type: "range", min: 0, max: state.model.masks[name].gate ? 1 : 2, step: 0.05, value: 1, id: `strength-${name}`,
+      type: "range", min: 0, max: state.model.masks[name].gate ? 1 : 2, step: 0.05, value: state.strengths[name], id: `strength-${name}`,
     });
     label.htmlFor = slider.id;
     const title = () => (label.textContent = `${TITLES[name] ?? name}: ${state.strengths[name].toFixed(2)}`);
@@ -214,7 +214,7 @@ function connect() {
   $("file").addEventListener("change", ({ target }) => target.files[0] && read(target.files[0]));
   $("sample").addEventListener("click", guarded(async () => {
     const picture = new Image();
-    picture.src = `${FILES}/sample.png`;
+    picture.src = `${FILES}/sample.jpg`;
     await picture.decode();
     open(picture, "sample");
   }));

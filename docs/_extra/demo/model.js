@@ -22,7 +22,7 @@ export async function load(folder, progress) {
 
 class Model {
   constructor(ort, sessions, about) {
-    Object.assign(this, { ort, ...sessions, masks: about.masks });
+    Object.assign(this, { ort, ...sessions, masks: about.masks, strength: about.strength });
   }
 
   tensor(data, ...shape) {
