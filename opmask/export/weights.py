@@ -66,7 +66,6 @@ def halve(graph: onnx.GraphProto) -> None:
 
 def _narrow(values: np.ndarray) -> np.ndarray:
     """The same whole numbers, of the smallest type that holds them."""
-    kinds = map(np.iinfo, ("int8", "int16", "int32", "int64"))
-    return values.astype(
-        next(k.dtype for k in kinds if k.min <= values.min() and values.max() <= k.max)
-    )
+    ranges = [np.iinfo(kind) for kind in (np.int8, np.int16, np.int32, np.int64)]
+    fitting = (r.dtype for r in ranges if r.min <= values.min() and values.max() <= r.max)
+    return values.astype(next(fitting))
