@@ -94,7 +94,8 @@ def harmonize_jobs(
             notes = [f"{path} was there, and stays." for path in job.kept]
             edit = make_plan(network, photo, area, settings, notes)
             after = write(edit, photo, job, compile=settings.compile)
-            unsure = settings.strength == "auto" and network.region and edit.region is None
+            cautious = settings.strength == "auto" and network.calibration is not None
+            unsure = cautious and network.region and edit.region is None
             said = [*notes, *photo.remarks, *lost]
             _report(report, job, photo, after, edit.region, said, unsure=unsure)
         except EXPECTED as error:

@@ -279,9 +279,11 @@ def _plans(
     edits = []
     for i, one in enumerate(stored):
         own = {name: mask[i : i + 1] for name, mask in predicted.items()}
-        told = given is not None and bool((given[i] >= 0).any())
+        known = given is not None and bool((given[i] >= 0).any())
+        # Told only what is outside, the model has to find the region as well.
+        told = given is not None and bool((given[i] > 0).any() or (given[i] == 0).all())
         first = _first_adjustment(model, own, strength, told, rough[i])
-        used = given[i : i + 1].half() if given is not None and told else None
+        used = given[i : i + 1].half() if given is not None and known else None
         edits.append(Edit(own, model.retoucher, Source.of(one), first, used))
     return edits
 

@@ -25,6 +25,8 @@ from torch import Tensor
 from opmask.files.photo import Photo
 from opmask.inference.edit import Edit
 from opmask.inference.plan import plan
+from opmask.inference.refine import is_rough
+from opmask.inference.regions import to_plane
 from opmask.retouch import Retoucher
 from opmask.retouch.pixels import Picture, like, profile_of, shrink_photo, to_stored
 from opmask.wrapper import OperatorMaskWrapper
@@ -266,6 +268,11 @@ def _moment(
     strength: float | str,
     work_size: int,
 ) -> Moment:
+    if strength == "auto" and region is not None and model.calibration is not None:
+        stored = to_stored(frame)
+        plane = to_plane(region, (stored.shape[1], stored.shape[2]))
+        if is_rough(plane[0]):
+            strength = model.calibration.rough
     # Refined one by one, the regions of frames would differ.
     edit = plan(model, frame, region=region, refine=False, strength=strength, work_size=work_size)
     if not isinstance(edit, Edit):

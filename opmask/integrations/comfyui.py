@@ -25,6 +25,7 @@ from torch import Tensor
 
 from opmask.checkpoints.native import load
 from opmask.inference import Edit, plan
+from opmask.inference.regions import same_aspect
 from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.model import resize
 
@@ -250,7 +251,10 @@ def _regions(mask: Tensor | None, pictures: Tensor) -> list[Tensor | None]:
     if mask is None:
         return [None] * len(pictures)
     size = pictures.shape[2], pictures.shape[3]
-    return [_resized(m, size) if m.any() else None for m in _planes(mask, len(pictures))]
+    planes = _planes(mask, len(pictures))
+    # As it was drawn, whether it is a box can be seen; ComfyUI also has masks of another shape.
+    fits = same_aspect(size, (planes.shape[-2], planes.shape[-1]))
+    return [(m if fits else _resized(m, size)) if m.any() else None for m in planes]
 
 
 def _planes(mask: Tensor, count: int) -> Tensor:

@@ -93,12 +93,15 @@ def test_where_a_model_is_not_sure_the_way_to_tell_it_is_said(folder, capsys):
     unsure = opmask.OperatorMaskWrapper(
         opmask.backbones.SmallUNet(width=8, in_channels=4), region=True
     )
+    opmask.save(unsure, "sure.safetensors")
+    unsure.calibration = opmask.Calibration(0.0, (0.5,), (0.0,))
     opmask.save(unsure, "unsure.safetensors")
     hint = "; the model is not sure where, so tell it: --region, --box or --strokes"
     assert run(capsys, *arguments, "unsure.safetensors")[1] == report(hint)
     told = run(capsys, *arguments, "unsure.safetensors", "--box", "0,0,20,20")[1]
     forced = run(capsys, *arguments, "unsure.safetensors", "--strength", "1")[1]
     assert told == forced == report()
+    assert run(capsys, *arguments, "sure.safetensors")[1] == report()
 
 
 def test_a_region_and_the_other_options_reach_the_library(folder, capsys):

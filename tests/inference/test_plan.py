@@ -272,7 +272,9 @@ def test_auto_trusts_regions_only_as_far_as_they_are_known():
     model.calibration = Calibration(0.5, (0.5,), (0.0,))
     assert red_of(model, region=torch.full((24, 32), -1.0)) == red_of(model) == 0
     known = torch.full((24, 32), -1.0)
-    known[0, 0] = 0  # outside, at least here
+    known[0, 0] = 0  # outside, at least here; what is inside has still to be found
+    assert red_of(model, region=known) == 0
+    known[4, 4] = 1
     assert red_of(model, region=known) == pytest.approx(TANH, abs=1e-3)
 
 

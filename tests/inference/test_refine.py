@@ -149,6 +149,18 @@ def test_a_region_is_trusted_as_far_as_the_calibration_says(told, refine, streng
     assert full.adjustments == ()
 
 
+def test_told_only_what_is_outside_a_model_is_trusted_as_if_told_nothing():
+    model = finder(replace(REFINES, told=0.75, rough=0.5, strength=(0.25,)))
+    told = torch.full((64, 64), -1.0)
+    told[:20] = 0
+    blind, outside = (opmask.plan(model, photo()[0], region=r) for r in (None, told))
+    trust = [[(a.strength, a.region is None) for a in e.adjustments] for e in (blind, outside)]
+    assert trust == [[(0.0, False)], [(0.0, False)]]
+    assert outside.masks()["r_add"][..., :19, :].abs().max() == 0
+    (nothing,) = opmask.plan(model, photo()[0], region=0 * told.clamp_min(0)).adjustments
+    assert nothing.strength == 0.75
+
+
 def test_each_photo_of_a_batch_is_trusted_by_itself():
     image, disc = photo()
     edits = opmask.plan(

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from opmask import Calibration
 from opmask.inference import harmonize
 from opmask.inference.video import (
     Moment,
@@ -150,6 +151,21 @@ def test_outside_the_region_pixels_stay_to_the_bit(gated_model, photo):
     for before, after in zip(clip(photo), found, strict=True):
         assert torch.equal(after[:, :30], before[:, :30])
         assert not torch.equal(after, before)
+
+
+def test_boxes_in_clips_are_trusted_as_in_photos_but_not_refined(gated_model, photo):
+    box, disc = torch.zeros(120, 150), torch.zeros(120, 150)
+    box[40:80, 50:100] = 1
+    down, across = torch.meshgrid(torch.arange(120) - 60, torch.arange(150) - 75, indexing="ij")
+    disc[torch.hypot(down.float(), across.float()) < 30] = 1
+    gated_model.calibration = Calibration(0.0, (0.5,), (0.0,), refines=True, told=0.9, rough=0.5)
+    [frame] = clip(photo, 1)
+    for region, strength in (box, 0.5), (disc, 0.9):
+        [found] = harmonize_frames(gated_model, [frame], regions=[region])
+        wanted = harmonize(gated_model, frame, region=region, refine=False, strength=strength)
+        assert (found.int() - wanted.int()).abs().float().mean() < 0.2
+        other = harmonize(gated_model, frame, region=region, refine=False, strength=1.4 - strength)
+        assert (found.int() - other.int()).abs().float().mean() > 0.5
 
 
 def test_what_does_not_fit_is_refused(gated_model, photo):

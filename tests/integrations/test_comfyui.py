@@ -139,6 +139,18 @@ def test_masks_of_another_size_and_without_a_batch_are_taken(checkpoint):
     assert torch.equal(outputs[0][:, :, 36:], given[:, :, 36:])
 
 
+def test_whether_a_mask_is_a_box_is_seen_at_its_own_size(checkpoint, tmp_path):
+    model = opmask.load(checkpoint, backbone=brighter().backbone)
+    model.calibration = opmask.Calibration(0.0, (0.5,), (1.0,), told=0.9, rough=0.5)
+    opmask.save(model, checkpoint)
+    for step in 1, 4, 8:
+        box = torch.zeros(1, 512, 332)
+        box[:, 120:400, 80:260] = 1
+        mask = box[:, ::step, ::step]
+        edits, _ = PredictMasks().run(images(1, 512, 332), mask=mask, checkpoint=str(checkpoint))
+        assert [a.strength for a in edits[0].adjustments] == [0.5]
+
+
 def test_alpha_stays_and_what_lies_beyond_is_cut_off(checkpoint):
     given = torch.cat([images(1) * 2 - 0.3, torch.rand(1, 40, 56, 1)], 3)
     (made,) = Harmonize().run(given, checkpoint=str(checkpoint))

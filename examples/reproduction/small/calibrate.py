@@ -5,8 +5,9 @@ strength would leave -> :func:`fit` -> `opmask.Calibration`.
 
 What is minimised is what is left of the composites' MSE, as long as untouched photos come back at
 KEPT dB on average and it is nearly sure, of each kind of change and of photos of people, that the
-PSNR of composites does not fall by more than ALLOWED. Strengths rise with confidence. At the
-threshold 0 the picture as a whole is the region.
+PSNR of composites does not fall by more than ALLOWED. Strengths rise with confidence, up to where
+hardly a photo was seen: flat and grey ones are there, and stay as they are. At the threshold 0 the
+picture as a whole is the region.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from reproduction.small.scoring import BATCH, psnr, scenes
 
 THRESHOLDS = (0.0, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
 STRENGTHS = tuple(np.linspace(0, 1, 11).round(1).tolist())
-KNOTS = (0.5, 0.7, 0.85, 0.92, 0.96, 0.99)  # quantiles of the confidences of regions found
+KNOTS = (0.5, 0.7, 0.85, 0.92, 0.96, 0.98)  # quantiles of the confidences of regions found
+UNSEEN = 0.995  # the quantile from which on nothing is done: hardly a photo is like that
 KEPT = 45.0  # dB, on average
 ALLOWED = 0.05  # dB, which nobody sees
 SURE = 1.96  # standard errors of a mean, of which 95 % intervals reach so far to each side
@@ -157,18 +159,19 @@ def fit_threshold(found: Sequence[ImageRegions], threshold: float) -> tuple[floa
     """The best strengths for a threshold, knot by knot, and the loss that they leave."""
     regions = regions_at(found, threshold)
     some = len(regions.confidence) > 0
-    quantiles = np.quantile(regions.confidence, KNOTS) if some else [1.0]
-    knots = np.unique(np.round(quantiles, 4))
+    quantiles = np.quantile(regions.confidence, (*KNOTS, UNSEEN)) if some else np.ones(2)
+    quantiles = np.round(quantiles, 4)
+    knots = np.unique(quantiles)
+    free = len(np.unique(quantiles[:-1]))  # the last one, if it is another, stays at 0
     strengths = np.zeros(len(knots))
     best = loss(regions, knots, strengths)
     for _ in range(ROUNDS):
-        for knot in range(len(knots)):
+        for knot in range(free):
             low = strengths[knot - 1] if knot else 0.0
             for value in STRENGTHS:
                 # Strengths rise with confidence: what is above follows, what is below stays.
-                trial = np.where(
-                    np.arange(len(knots)) > knot, np.maximum(strengths, value), strengths
-                )
+                trial = strengths.copy()
+                trial[knot + 1 : free] = np.maximum(trial[knot + 1 : free], value)
                 trial[knot] = max(low, value)
                 if (now := loss(regions, knots, trial)) < best - 1e-9:
                     best, strengths = now, trial
