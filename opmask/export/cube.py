@@ -162,7 +162,8 @@ def to_cube(
         >>> import opmask, tempfile
         >>> from PIL import Image
         >>> photo = Image.linear_gradient("L").convert("RGB")
-        >>> edit = opmask.plan(opmask.load(), photo, strength=0).adjust("l_add", offset=-0.1)
+        >>> edit = opmask.plan(opmask.load(), photo, region=Image.new("1", photo.size, 1))
+        >>> edit = edit.adjust(strength=0).adjust("l_add", offset=-0.1)
         >>> made = to_cube(edit, photo, Path(tempfile.mkdtemp(), "darker.cube"))
         >>> sorted(path.name for path in made.folder.iterdir())
         ['cube.json', 'region-1.cube', 'region-1.png']

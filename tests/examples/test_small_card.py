@@ -47,6 +47,13 @@ def test_what_harms_at_low_confidence_and_helps_at_high_is_told_apart():
     assert list(fitted.strength) == sorted(fitted.strength)
 
 
+def test_where_hardly_a_photo_was_seen_nothing_is_done():
+    confidences = np.linspace(0.1, 0.5, 400)
+    fitted = calibrate.fit([found(60.0, confidence) for confidence in confidences])
+    assert fitted.confidence[-1] == pytest.approx(np.quantile(confidences, 0.995), abs=1e-3)
+    assert fitted.strength[-2:] == (1.0, 0.0)
+
+
 def test_psnr_must_not_fall_though_mse_does():
     helped = [found(500.0, error=2000.0)]
     harmed = [found(-3.0, error=5.0) for _ in range(3)]
