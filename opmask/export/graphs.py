@@ -150,7 +150,7 @@ def base_side(graph: Graph) -> int:
 
 
 def draw_inputs(
-    graph: Graph, ranges: Mapping[str, MaskRange], batch: int, size: Size
+    graph: Graph, ranges: Mapping[str, MaskRange], batch: int, size: Size, seed: int = 0
 ) -> tuple[Tensor, ...]:
     r"""Random inputs of a graph, to trace it or to compare it with what was made of it.
 
@@ -159,6 +159,7 @@ def draw_inputs(
         ranges: The ranges of the masks among its inputs.
         batch: How many images.
         size: Their height and width, in pixels.
+        seed: Of the random numbers.
 
     Returns:
         A tensor for each input, with shape :math:`(B, 3, H, W)` or :math:`(B, 1, H, W)`: the
@@ -170,7 +171,7 @@ def draw_inputs(
         >>> [x.shape for x in draw_inputs(Painter(retoucher), retoucher.ranges, 2, (16, 24))]
         [torch.Size([2, 3, 16, 24]), torch.Size([2, 1, 16, 24])]
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     inputs = []
     for name in graph.inputs:
         noise = torch.rand(batch, 3 if name == IMAGE else 1, *size, generator=generator)
