@@ -219,12 +219,13 @@ def _compare(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
     side = base_side(graph)
+    session = None
     for batch, size in (1, fixed or (2 * side - 7, side)), (3, fixed or (side, side - 3)):
         for attempt in range(ATTEMPTS):
             inputs = draw_inputs(graph, ranges, batch, size, seed=attempt)
             feed = {name: x.numpy() for name, x in zip(graph.inputs, inputs, strict=True)}
             try:
-                session = onnxruntime.InferenceSession(
+                session = session or onnxruntime.InferenceSession(
                     content, options, providers=["CPUExecutionProvider"]
                 )
                 found = session.run(graph.outputs, feed)

@@ -268,17 +268,17 @@ def _moment(
     strength: float | str,
     work_size: int,
 ) -> Moment:
+    stored = to_stored(frame)
     if strength == "auto" and region is not None and model.calibration is not None:
-        stored = to_stored(frame)
-        plane = to_plane(region, (stored.shape[1], stored.shape[2]))
-        if is_rough(plane[0]):
+        region = to_plane(region, (stored.shape[1], stored.shape[2]))
+        if is_rough(region[0]):
             strength = model.calibration.rough
     # Refined one by one, the regions of frames would differ.
     edit = plan(model, frame, region=region, refine=False, strength=strength, work_size=work_size)
     if not isinstance(edit, Edit):
         raise ValueError("'frames' must be one image each, got a batch.")
     masks = torch.cat([*edit.masks(effective=True).values()], 1)
-    small = shrink_photo(to_stored(frame)[0], edit.size, profile_of(frame))
+    small = shrink_photo(stored[0], edit.size, profile_of(frame))
     return Moment(small.to(masks), masks)
 
 
