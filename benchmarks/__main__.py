@@ -178,12 +178,22 @@ def section(name: str, words: list[str], output: str, folder: Path) -> str:
     if benchmark.competitor:
         question += f" Beside: {benchmark.competitor}."
     shown = re.sub(r"^([^|\n].*\n)(?=\|)", r"\1\n", output.strip(), flags=re.MULTILINE)
+    files = csv_names(name, len([*tables(output)]))
+    if links := ", ".join(f"[{file}]({file})" for file in files):
+        shown += f"\n\nAs CSV: {links}"
     words = [word.replace(str(folder), "OUT") for word in words]
     words = ["ROOT" if before == "--data" else word for before, word in pairwise(["", *words])]
     return (
         f"## {name}\n\n{question}\n\n"
         f"`python {shlex.join(words)}`, {date.today()}, {machine()}\n\n{shown}\n"
     )
+
+
+def csv_names(name: str, count: int) -> list[str]:
+    """The files of so many tables."""
+    return [
+        f"{name}.csv" if number == 1 else f"{name}-{number}.csv" for number in range(1, count + 1)
+    ]
 
 
 def write_csv(rows: list[list[str]], path: Path) -> None:
@@ -207,8 +217,9 @@ def run(name: str, words: list[str], folder: Path) -> str | None:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
         return f"status {done.returncode}: {lines[-1]}"
-    for number, rows in enumerate(tables(done.stdout), start=1):
-        write_csv(rows, folder / (f"{name}.csv" if number == 1 else f"{name}-{number}.csv"))
+    found = [*tables(done.stdout)]
+    for file, rows in zip(csv_names(name, len(found)), found, strict=True):
+        write_csv(rows, folder / file)
     with replacing(folder / f"{name}.md") as temporary:
         temporary.write_text(section(name, words, done.stdout, folder), encoding="utf-8")
     return None
@@ -219,7 +230,7 @@ def summarize(folder: Path, remarks: list[str]) -> str:
     parts = [folder / f"{name}.md" for name in BENCHMARKS]
     text = "\n".join(path.read_text(encoding="utf-8") for path in parts if path.exists())
     left = "".join(f"\n- {remark}" for remark in remarks)
-    return f"# Benchmarks\n\n{text}" + (f"\n## Not run\n{left}\n" if left else "")
+    return f"# Results of the benchmarks\n\n{text}" + (f"\n## Not run\n{left}\n" if left else "")
 
 
 def main() -> int:

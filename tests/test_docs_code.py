@@ -161,6 +161,7 @@ PAGES = {
     "how-to/training.rst": learners,
     "how-to/video.rst": video,
     "index.rst": photo,
+    "reference/protocols.rst": evaluation,
     "reference/operators.rst": lambda folder: {"operators": opmask.operators},
 }
 

@@ -21,7 +21,7 @@ def load_rainnet(path: str | Path) -> RainNet:
     r"""Loads a generator that RainNet's published code has trained.
 
     The published file with its figures is `net_G_last.pth`. The code pasted its output, and the
-    real image outside of the region, before it measured anything: :doc:`/how-to/evaluation`.
+    real image outside of the region, before it measured anything: :doc:`/reference/protocols`.
 
     Args:
         path: A state dict; with the prefix `module.` before each name or without. Width, depth and
