@@ -30,7 +30,7 @@ from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.model import fit_longer_side
 from opmask.wrapper.sizes import SMALLEST
 
-__all__ = ["check_options", "check_size", "for_inference", "harmonize", "plan"]
+__all__ = ["check_model", "check_options", "check_size", "for_inference", "harmonize", "plan"]
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T", Photo, Image.Image, np.ndarray, Tensor)
@@ -130,7 +130,7 @@ def plan(
         >>> edit.size, edit.render(photo).size
         ((192, 256), (640, 480))
     """
-    _check(model, region is not None)
+    check_model(model, region is not None)
     check_options(strength, work_size, refine)
     if isinstance(image, Image.Image):
         image = as_photo(image)
@@ -194,7 +194,8 @@ def harmonize(
     return torch.stack([edit.render(one) for edit, one in pairs])
 
 
-def _check(model: OperatorMaskWrapper, guided: bool) -> None:
+def check_model(model: OperatorMaskWrapper, guided: bool) -> None:
+    """Raises unless :func:`harmonize` takes this model, with a region if `guided`."""
     if not isinstance(model, OperatorMaskWrapper):
         raise TypeError(
             f"'model' must be an OperatorMaskWrapper, got {type(model).__name__}. Others have no "

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from opmask.files.photo import Photo
 from opmask.inference.edit import Edit
-from opmask.inference.plan import plan
+from opmask.inference.plan import check_model, plan
 from opmask.inference.refine import is_rough
 from opmask.inference.regions import to_plane
 from opmask.retouch import Retoucher
@@ -107,6 +107,7 @@ def harmonize_frames(
     """
     if lag < 0:
         raise ValueError(f"'lag' must be at least 0, got {lag}.")
+    check_model(model, regions is not None)
     waiting: deque[T] = deque()
 
     def moments() -> Iterator[Moment]:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from opmask import Calibration
+from opmask import Calibration, DirectRGB, OperatorMaskWrapper
+from opmask.backbones import SmallUNet
 from opmask.inference import harmonize
 from opmask.inference.video import (
     Moment,
@@ -175,3 +176,12 @@ def test_what_does_not_fit_is_refused(gated_model, photo):
         list(harmonize_frames(gated_model, [photo, photo[:, 1:]]))
     with pytest.raises(ValueError, match=r"'regions' must be one for each frame, got 1\."):
         list(harmonize_frames(gated_model, [photo] * 2, regions=[torch.ones(120, 200)]))
+
+
+def test_a_model_that_it_cannot_take_is_refused_before_frames_are_read(photo):
+    without_masks = DirectRGB(SmallUNet(width=8))
+    with pytest.raises(TypeError, match="'model' must be an OperatorMaskWrapper, got DirectRGB"):
+        next(harmonize_frames(without_masks, iter(lambda: 1 / 0, None)))
+    blind = OperatorMaskWrapper(SmallUNet(width=8))
+    with pytest.raises(ValueError, match="'region' must be None for a blind model"):
+        next(harmonize_frames(blind, [photo], regions=[torch.ones(120, 200)]))
