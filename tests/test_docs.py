@@ -1,9 +1,11 @@
 """The settings of the documentation, on a page of its own: the whole takes a minute."""
 
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,6 +52,24 @@ def test_a_formula_that_cannot_be_written_fails_the_build(tmp_path):
     assert done.returncode != 0
     assert "index.rst:9: WARNING: Unknown LaTeX command" in done.stderr
     assert r"In \unknown{x}" in done.stderr
+
+
+def test_tutorials_run_again_with_another_model_in_the_box(tmp_path, monkeypatch):
+    pytest.importorskip("sphinx_gallery")
+    monkeypatch.syspath_prepend(SETTINGS)
+    forget = importlib.import_module("site_made")._forget_other_tutorials
+    app = SimpleNamespace(srcdir=tmp_path / "docs")
+    ran, model = tmp_path / "docs/gallery/1.py.md5", tmp_path / "opmask/models/a.safetensors"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"one")
+    (tmp_path / "docs").mkdir()
+    forget(app)
+    ran.touch()
+    forget(app)
+    assert ran.exists()
+    model.write_bytes(b"two")
+    forget(app)
+    assert not ran.exists()
 
 
 def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
