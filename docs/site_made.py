@@ -27,7 +27,7 @@ def keep_pictures(block: object, block_vars: dict, gallery_conf: dict) -> str:
 
 
 def _forget_other_tutorials(app: Sphinx) -> None:
-    """Have tutorials run again that ran with another model in the box: sphinx-gallery keeps them."""
+    """Have tutorials run again that ran with another model in the box."""
     gallery = Path(app.srcdir) / "gallery"
     models = Path(app.srcdir).parent / "opmask" / "models"
     if not models.is_dir():  # the pages of a test
