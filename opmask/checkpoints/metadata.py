@@ -147,6 +147,8 @@ class CalibrationAbout(Struct, frozen=True, omit_defaults=True):
     limit: Annotated[float, Meta(ge=1)] | None = None
     told: Share = 1.0
     rough: Share = 1.0
+    told_error: Annotated[float, Meta(ge=0)] = 0.0
+    rough_error: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class DirectAbout(Struct, frozen=True, tag_field="kind", tag="DirectRGB"):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from opmask.files.photo import Photo
 from opmask.files.reading import shorten
 from opmask.inference.edit import LARGEST_MASK, Adjustment, Edit, Source, check_number
-from opmask.inference.refine import refined, to_refine, told_roughly
+from opmask.inference.refine import refined, to_refine, told_roughly, told_strengths
 from opmask.inference.regions import shrink, to_plane, within
 from opmask.inference.warning import warn
 from opmask.retouch.pil import as_photo, as_pil
@@ -30,7 +30,15 @@ from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.model import fit_longer_side
 from opmask.wrapper.sizes import SMALLEST
 
-__all__ = ["check_model", "check_options", "check_size", "for_inference", "harmonize", "plan"]
+__all__ = [
+    "check_model",
+    "check_options",
+    "check_size",
+    "for_inference",
+    "harmonize",
+    "plan",
+    "plan_each",
+]
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T", Photo, Image.Image, np.ndarray, Tensor)
@@ -105,10 +113,11 @@ def plan(
             moves from the input by about as much: 0 changes nothing, 1 does what the model says.
             At most what its calibration allows (`model.calibration.limit`), which is taken of
             more, with a warning.
-            "auto" is what the model's calibration says: of regions that are told
-            (`model.calibration.told`), of those that are told roughly, see `refine`
-            (`model.calibration.rough`), and of each region that the model had to find. Without a
-            calibration it is 1. It is the edit's first adjustment, so that it can be undone.
+            "auto" is what the model's calibration says: of regions that are told, exactly or
+            roughly, see `refine`, and by how much the model would change them
+            (:meth:`opmask.Calibration.told_strengths`); and of each region that the model had to
+            find. Without a calibration it is 1. It is the edit's first adjustment, so that it can
+            be undone.
         work_size: The longer side at which masks are predicted, in pixels, at least 16. Smaller
             photos are not enlarged. At most 8192. A network whose model has a height and a width
             as its own `size` runs at that.
@@ -134,7 +143,9 @@ def plan(
     check_options(strength, work_size, refine)
     if isinstance(image, Image.Image):
         image = as_photo(image)
-    edits = _plans(model, to_stored(image), profile_of(image), region, refine, strength, work_size)
+    edits = plan_each(
+        model, to_stored(image), profile_of(image), region, refine, strength, work_size
+    )
     return edits if isinstance(image, Tensor) and image.ndim == 4 else edits[0]
 
 
@@ -242,7 +253,7 @@ def check_size(size: tuple[int, int]) -> None:
         )
 
 
-def _plans(
+def plan_each(
     model: OperatorMaskWrapper,
     stored: Tensor,
     profile: bytes | None,
@@ -251,7 +262,10 @@ def _plans(
     strength: float | str,
     work_size: int,
 ) -> list[Edit]:
-    """An edit for each picture of a batch of stored pixels, with shape (B, H, W, C)."""
+    """An edit for each picture of a batch of stored pixels, with shape (B, H, W, C).
+
+    `refine` may also be "never": boxes and strokes are taken for what they are, but not refined.
+    """
     full = stored.shape[1], stored.shape[2]
     check_size(full)
     size = fit_longer_side(full, work_size)
@@ -277,13 +291,17 @@ def _plans(
                 f"'model' must predict masks that half precision holds, but {name!r} has values "
                 "beyond 65504, or NaN."
             )
+    trusted = None
+    if strength == "auto" and given is not None:
+        trusted = told_strengths(model, small, masks, given, rough)
     edits = []
     for i, one in enumerate(stored):
         own = {name: mask[i : i + 1] for name, mask in predicted.items()}
         known = given is not None and bool((given[i] >= 0).any())
         # Told only what is outside, the model has to find the region as well.
         told = given is not None and bool((given[i] > 0).any() or (given[i] == 0).all())
-        first = _first_adjustment(model, own, strength, told, rough[i])
+        share = None if trusted is None or not told else trusted[i].item()
+        first = _first_adjustment(model, own, strength, share)
         used = given[i : i + 1].half() if given is not None and known else None
         edits.append(Edit(own, model.retoucher, Source.of(one), first, used))
     return edits
@@ -293,15 +311,17 @@ def _first_adjustment(
     model: OperatorMaskWrapper,
     masks: dict[str, Tensor],
     strength: float | str,
-    told: bool,
-    rough: bool,
+    trusted: float | None,
 ) -> tuple[Adjustment, ...]:
-    """The strength of a plan as an adjustment; none where it is 1."""
+    """The strength of a plan as an adjustment; none where it is 1.
+
+    `trusted` is the strength of a region that is told.
+    """
     factor, trust = 1.0, model.calibration
     if strength != "auto":
         factor = _within_limit(model, float(strength))
-    elif told and trust is not None:
-        factor = trust.rough if rough else trust.told
+    elif trusted is not None:
+        factor = trusted
     elif trust is not None and "gate" in masks:
         # Back to the identity, by as much as the found region is not trusted.
         doubt = 1 - trust.strengths(masks["gate"].float())

@@ -9,16 +9,24 @@ refined_region -> model -> masks`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from opmask.inference.regions import change_within
 from opmask.inference.warning import warn
 from opmask.wrapper import OperatorMaskWrapper
 
-__all__ = ["is_rough", "refined", "refined_region", "to_refine", "told_roughly"]
+__all__ = [
+    "is_rough",
+    "refined",
+    "refined_region",
+    "to_refine",
+    "told_roughly",
+    "told_strengths",
+]
 
 EMPTY = "the model finds nothing to refine in the region, which is taken as it is."
 """What is said where the gate stays shut."""
@@ -100,7 +108,8 @@ def told_roughly(region: Tensor, refine: bool | str) -> list[bool]:
     Args:
         region: What was told, at the size at which it was, with shape :math:`(B, 1, h, w)`: 1
             inside, 0 outside, soft between, -1 unknown.
-        refine: As :func:`opmask.plan` takes it: true says that all are, false that none is.
+        refine: As :func:`opmask.plan` takes it: true says that all are, false that none is; or
+            "never", which is "auto" here.
 
     Returns:
         Of each whether it is. One of which no part is inside never is.
@@ -111,7 +120,7 @@ def told_roughly(region: Tensor, refine: bool | str) -> list[bool]:
         >>> told_roughly(box, "auto"), told_roughly(box, False), told_roughly(0 * box, True)
         ([True], [False], [False])
     """
-    if refine == "auto":
+    if isinstance(refine, str):
         return [is_rough(one) for one in region]
     return [bool(refine and (one > 0).any()) for one in region]
 
@@ -122,7 +131,7 @@ def to_refine(model: OperatorMaskWrapper, rough: Sequence[bool], refine: bool | 
     Args:
         model: The model.
         rough: Which are rough, see :func:`told_roughly`.
-        refine: As :func:`opmask.plan` takes it.
+        refine: As :func:`opmask.plan` takes it, or "never".
 
     Returns:
         Of each whether it is.
@@ -133,11 +142,40 @@ def to_refine(model: OperatorMaskWrapper, rough: Sequence[bool], refine: bool | 
     able = "gate" in model.retoucher.ranges
     if refine == "auto":
         able = able and model.calibration is not None and model.calibration.refines
+    elif refine == "never":
+        able = False
     elif refine and not able:
         raise ValueError(
             "'refine' must be False or 'auto' for a model without a mask 'gate', which says where."
         )
     return [able and one for one in rough]
+
+
+def told_strengths(
+    model: OperatorMaskWrapper,
+    image: Tensor,
+    masks: Mapping[str, Tensor],
+    region: Tensor,
+    rough: Sequence[bool],
+) -> Tensor:
+    r"""As far as a model is trusted with each region of a batch that is told.
+
+    Args:
+        model: The model.
+        image: The photos, with shape :math:`(B, 3, h, w)`, sRGB in :math:`[0, 1]`.
+        masks: What it predicted for them, each with shape :math:`(B, 1, h, w)`.
+        region: For which region, with the same shape: 1 inside, 0 outside, soft between, -1
+            unknown.
+        rough: Which are told roughly, see :func:`told_roughly`.
+
+    Returns:
+        The strengths, ``float64``, with shape :math:`(B)`, in :math:`[0, 1]`; 1 without a
+        calibration.
+    """
+    change = change_within(image, model.retoucher(image, masks), region).cpu().double()
+    if model.calibration is None:
+        return torch.ones_like(change)
+    return model.calibration.told_strengths(change, rough)
 
 
 def refined(

@@ -17,7 +17,7 @@ from opmask.files.exif import upright
 from opmask.files.regions import soft, to_region
 from opmask.retouch import Retoucher
 
-__all__ = ["same_aspect", "shrink", "to_plane", "within"]
+__all__ = ["change_within", "same_aspect", "shrink", "to_plane", "within"]
 
 SLACK = 2  # pixels by which a side may differ between sizes of the same aspect ratio, and
 SHARE = 0.2  # the most of a side that this may be, so that a pixel does not fit every photo
@@ -87,6 +87,29 @@ def within(retoucher: Retoucher, masks: Mapping[str, Tensor], region: Tensor) ->
     """
     near = F.max_pool2d((region != 0).float(), 3, stride=1, padding=1)
     return retoucher.edit(masks, strength=0, region=1 - near)
+
+
+def change_within(before: Tensor, after: Tensor, region: Tensor) -> Tensor:
+    r"""How much images were changed in a region.
+
+    Args:
+        before: The images, with shape :math:`(B, 3, H, W)`, in :math:`[0, 1]`.
+        after: What became of them, with the same shape.
+        region: Where, with shape :math:`(B, 1, H, W)`: 1 inside, 0 outside, soft between, -1
+            unknown, which counts as inside.
+
+    Returns:
+        The root mean square over the region, in levels of 255, with shape :math:`(B)`; 0 where
+        there is none.
+
+    Example:
+        >>> region = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
+        >>> change_within(torch.zeros(1, 3, 1, 2), 0.2 * region.expand(1, 3, 1, 2), region)
+        tensor([51.])
+    """
+    squares = (after - before).square().mean((1, 2, 3))
+    area = region.abs().mean((1, 2, 3))
+    return 255 * torch.where(area > 0, squares / area, 0.0).sqrt()
 
 
 def _plane(region: Image.Image | np.ndarray | Tensor) -> Tensor:

@@ -23,10 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from opmask.files.photo import Photo
-from opmask.inference.edit import Edit
-from opmask.inference.plan import check_model, plan
-from opmask.inference.refine import is_rough
-from opmask.inference.regions import to_plane
+from opmask.inference.plan import check_model, check_options, plan_each
 from opmask.retouch import Retoucher
 from opmask.retouch.pixels import Picture, like, profile_of, shrink_photo, to_stored
 from opmask.wrapper import OperatorMaskWrapper
@@ -108,6 +105,7 @@ def harmonize_frames(
     if lag < 0:
         raise ValueError(f"'lag' must be at least 0, got {lag}.")
     check_model(model, regions is not None)
+    check_options(strength, work_size)
     waiting: deque[T] = deque()
 
     def moments() -> Iterator[Moment]:
@@ -269,17 +267,13 @@ def _moment(
     strength: float | str,
     work_size: int,
 ) -> Moment:
-    stored = to_stored(frame)
-    if strength == "auto" and region is not None and model.calibration is not None:
-        region = to_plane(region, (stored.shape[1], stored.shape[2]))
-        if is_rough(region[0]):
-            strength = model.calibration.rough
+    stored, profile = to_stored(frame), profile_of(frame)
     # Refined one by one, the regions of frames would differ.
-    edit = plan(model, frame, region=region, refine=False, strength=strength, work_size=work_size)
-    if not isinstance(edit, Edit):
+    edits = plan_each(model, stored, profile, region, "never", strength, work_size)
+    if len(edits) != 1:
         raise ValueError("'frames' must be one image each, got a batch.")
-    masks = torch.cat([*edit.masks(effective=True).values()], 1)
-    small = shrink_photo(stored[0], edit.size, profile_of(frame))
+    masks = torch.cat([*edits[0].masks(effective=True).values()], 1)
+    small = shrink_photo(stored[0], edits[0].size, profile)
     return Moment(small.to(masks), masks)
 
 

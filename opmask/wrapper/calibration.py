@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from numbers import Real
@@ -47,8 +48,12 @@ class Calibration:
             :func:`opmask.plan` then does by itself.
         limit: The largest strength that :func:`opmask.plan` applies, at least 1: beyond it results
             were found worse than the photo as it is, or of another hue. None: any.
-        told: The strength for a region that is told, in :math:`[0, 1]`.
+        told: The strength for a region that is told, in :math:`[0, 1]`, if much is changed there.
         rough: The strength for one that is told roughly, by boxes or strokes, in :math:`[0, 1]`.
+        told_error: How far the change that the model says is off in a region that is told, as a
+            root mean square in levels of 255. Changes that are small beside it are made with less
+            strength, see :meth:`told_strengths`.
+        rough_error: The same for a region that is told roughly.
 
     Raises:
         ValueError: If a value is out of its range, the knots do not ascend, there is none, or
@@ -73,10 +78,12 @@ class Calibration:
     limit: float | None = None
     told: float = 1.0
     rough: float = 1.0
+    told_error: float = 0.0
+    rough_error: float = 0.0
 
     def __post_init__(self) -> None:
         values = self.threshold, *self.confidence, *self.strength, self.told, self.rough
-        numbers = (*values, self.limit or 1)
+        numbers = (*values, self.limit or 1, self.told_error, self.rough_error)
         if not all(isinstance(x, Real) and not isinstance(x, bool) for x in numbers):
             raise TypeError(f"a calibration must hold numbers, got {self}.")
         if not isinstance(self.refines, bool | np.bool_):
@@ -86,6 +93,11 @@ class Calibration:
         for name in "told", "rough":
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"'{name}' must lie in [0, 1], got {getattr(self, name)}.")
+        for name in "told_error", "rough_error":
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"'{name}' must be finite and at least 0, got {getattr(self, name)}."
+                )
         for name, values in ("confidence", self.confidence), ("strength", self.strength):
             if not all(0 <= value <= 1 for value in values):
                 raise ValueError(f"'{name}' must lie in [0, 1], got {values}.")
@@ -131,6 +143,36 @@ class Calibration:
         return F.avg_pool2d(
             of_label[inverse], FEATHER, stride=1, padding=FEATHER // 2, count_include_pad=False
         )
+
+    def told_strengths(self, change: Tensor, rough: Sequence[bool]) -> Tensor:
+        r"""The strength for the region of each image, if it is told.
+
+        As a Wiener filter, it leaves of a change the share of its square that is not error:
+
+        .. math:: s = s_0 \, \frac{c^2}{c^2 + e^2}
+
+        where :math:`c` is the change, :math:`e` is `told_error`, and :math:`s_0` is `told`; or
+        `rough_error` and `rough`.
+
+        Args:
+            change: The change that the model says at strength 1, with shape :math:`(B)`: a root
+                mean square over the region, in levels of 255.
+            rough: Of each image, whether its region is told roughly.
+
+        Returns:
+            The strengths, with the shape and type of `change`, in :math:`[0, 1]`.
+
+        Example:
+            >>> calibration = Calibration(0.3, (0.5,), (1.0,), told=0.9, told_error=6.0)
+            >>> calibration.told_strengths(torch.tensor([2.0, 6.0, 60.0]), [False] * 3)
+            tensor([0.0900, 0.4500, 0.8911])
+        """
+        largest, error = (
+            torch.tensor([pair[each] for each in rough]).to(change)
+            for pair in ((self.told, self.rough), (self.told_error, self.rough_error))
+        )
+        power, noise = change.square(), error.square()
+        return largest * torch.where(noise > 0, power / (power + noise), 1.0)
 
     def to_json(self) -> str:
         """The calibration as JSON, for the metadata of a checkpoint."""

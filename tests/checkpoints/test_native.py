@@ -314,7 +314,8 @@ def test_a_weight_too_large_for_half_precision_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "younger", [{}, {"refines": True}, {"limit": 1.5}, {"told": 0.8, "rough": 0.5}]
+    "younger",
+    [{}, {"refines": True}, {"limit": 1.5}, {"told": 0.8, "rough": 0.5}, {"rough_error": 12.5}],
 )
 def test_the_calibration_comes_back(tmp_path, younger):
     model = small()

@@ -157,6 +157,10 @@ def test_a_panel_shows_the_composites_that_were_scored(listed_photos, model):
         torch.testing.assert_close(row.images["photo"], scene.made.real[place])
 
 
+def interrupt(*arguments):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.slow
 def test_the_card_holds_a_calibrated_model_tables_and_pictures(listed_photos, model, monkeypatch):
     root = listed_photos
@@ -166,7 +170,15 @@ def test_the_card_holds_a_calibrated_model_tables_and_pictures(listed_photos, mo
     monkeypatch.setattr(card, "SHOWN", 2)
     options = ["--photos", str(root / "small"), "--out", str(root / "card"), "--size", "64"]
     monkeypatch.setattr(sys, "argv", ["card.py", str(root / "run"), *options])
-    card.main()
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(card, "report", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            card.main()
+    assert [path.name for path in (root / "card").iterdir()] == ["parts"]
+    with monkeypatch.context() as resumed:
+        resumed.setattr(card, "score_all", interrupt)  # is not called again
+        card.main()
+    assert not (root / "card" / "parts").exists()
     loaded = opmask.load(root / "card" / "small.safetensors")
     assert isinstance(loaded.calibration, opmask.Calibration)
     text = (root / "card" / "tables.md").read_text()
@@ -186,7 +198,8 @@ def test_the_card_holds_a_calibrated_model_tables_and_pictures(listed_photos, mo
 @pytest.mark.slow
 def test_every_score_is_in_a_file(listed_photos, model):
     packed = pool.pack(pool.Pool(listed_photos, "train", size=32), listed_photos / "packed")
-    rows = card.score_all(model, packed.subset(range(2)), 32)
+    packed = packed.subset(range(2))
+    rows = [row for k in ("mixed", *KINDS) for row in card.score_all(model, packed, 32, k)]
     card.write_csv(listed_photos / "scores.csv", {"validation": rows})
     with (listed_photos / "scores.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

@@ -31,10 +31,10 @@ def test_the_hue_of_greys_does_not_count():
     assert guided.hue_turns(real[..., 1:], real[..., 1:], torch.ones(1, 1, 1, 1)) == 0
 
 
-def outcome(shares, turns=10.0, error=100.0):
-    """What strengths come to for two composites of the same error."""
+def outcome(shares, turns=10.0, error=100.0, change=30.0):
+    """What strengths come to for two composites of the same error, changed by so many levels."""
     errors = error * np.broadcast_to(shares, (2, len(STRENGTHS)))
-    return Outcome(errors, np.broadcast_to(turns, len(STRENGTHS)))
+    return Outcome(errors, np.broadcast_to(turns, len(STRENGTHS)), np.full(2, change))
 
 
 def parabola(best, least):
@@ -61,24 +61,40 @@ def test_the_limit_is_below_what_first_makes_any_kind_worse(shares, turns, expec
     assert guided.limit([fine, other]) == expected
 
 
+def best(*outcomes):
+    """The strength for the change of the outcomes."""
+    strength, error = guided.best_trust(outcomes)
+    return strength / (1 + (error / outcomes[0].changes[0]) ** 2)
+
+
 def test_the_best_strength_leaves_least_over_all_kinds_alike():
-    assert guided.best_strength([outcome(parabola(0.6, 0.5))]) == 0.6
-    assert guided.best_strength([outcome(parabola(2.0, 0.5))]) == 1.0
+    assert best(outcome(parabola(0.6, 0.5))) == pytest.approx(0.6, abs=0.03)
+    assert best(outcome(parabola(2.0, 0.5))) == 1.0
     both = [outcome(parabola(0.4, 0.5)), outcome(parabola(0.8, 0.5))]
-    assert 0.4 < guided.best_strength(both) < 0.8
+    assert 0.4 < best(*both) < 0.8
     # The larger errors of one kind do not make it count for more.
     large = [both[0], both[1]._replace(errors=9 * both[1].errors)]
-    assert guided.best_strength(large) == guided.best_strength(both)
-    assert guided.best_strength([outcome(1 + np.array(STRENGTHS))]) == 0.0
+    assert best(*large) == best(*both)
+
+
+def test_small_changes_are_trusted_less_where_they_are_mostly_error():
+    large, small = outcome(parabola(0.9, 0.3)), outcome(parabola(0.3, 0.8), change=5.0)
+    strength, error = guided.best_trust([large, small])
+    shares = [strength * change**2 / (change**2 + error**2) for change in (30.0, 5.0)]
+    assert shares == pytest.approx([0.9, 0.3], abs=0.1)
+    assert large.trusted((0.9, 0.0)).errors[0].tolist() == pytest.approx([100.0, 30.0])
+    assert small.trusted((1.0, 5.0)).shares[1] == pytest.approx(parabola(0.3, 0.8)[3])
+    # No error is the best where small changes are as sure as large ones.
+    assert guided.best_trust([large, large._replace(changes=np.full(2, 5.0))]).error == 0
 
 
 def test_psnr_counts_beside_the_share():
     strong = outcome(parabola(1.0, 0.5), error=1000.0).errors
     slight = outcome(1 + 40 * np.array(STRENGTHS), error=0.1).errors
-    together = Outcome(np.concatenate([strong, slight]), np.empty(0))
+    together = Outcome(np.concatenate([strong, slight]), np.empty(0), np.full(4, 30.0))
     assert together.shares[ONE] < 0.51
     assert together.decibels[ONE] < -5
-    assert guided.best_strength([together]) < 0.5
+    assert best(together) < 0.5
 
 
 @pytest.mark.parametrize(("finer", "expected"), [(0.4, True), (0.7, False)])
@@ -88,13 +104,10 @@ def test_what_is_fitted_for_regions_that_are_told(finer, expected):
         found[given, False] = {"mixed": outcome(parabola(0.5, 0.6))}
         found[given, True] = {"mixed": outcome(parabola(0.7, finer))}
     fitted = guided.fit(found)
-    assert fitted == {
-        "refines": expected,
-        "told": 0.9,
-        "rough": 0.7 if expected else 0.5,
-        "limit": 1.75,
-    }
-    Calibration(0.0, (0.5,), (1.0,), **fitted)
+    assert (fitted["refines"], fitted["limit"]) == (expected, 1.75)
+    calibration = Calibration(0.0, (0.5,), (1.0,), **fitted)
+    strengths = calibration.told_strengths(torch.tensor([30.0, 30.0]), [False, True])
+    assert strengths.tolist() == pytest.approx([0.9, 0.7 if expected else 0.5], abs=0.03)
 
 
 def test_strengths_come_to_what_the_scores_say(listed_photos):

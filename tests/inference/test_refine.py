@@ -149,6 +149,21 @@ def test_a_region_is_trusted_as_far_as_the_calibration_says(told, refine, streng
     assert full.adjustments == ()
 
 
+@pytest.mark.parametrize(("told", "error"), [(BOX, 120.0), (photo()[1], 60.0)])
+def test_small_changes_are_made_with_less_strength(told, error):
+    trust = replace(REFINES, told=0.75, rough=0.5, told_error=60.0, rough_error=120.0)
+    model, image = finder(trust), photo()[0]
+    full = opmask.plan(model, image, region=told, strength=1)
+    inside = full.region[0].float()
+    assert torch.equal(inside[0], photo()[1])  # the box is refined to it
+    change = full.render(image) - image
+    levels = 255 * (change.square().mean() / inside.mean()).sqrt().item()
+    [adjustment] = opmask.plan(model, image, region=told).adjustments
+    largest = 0.5 if told is BOX else 0.75
+    assert adjustment.strength == pytest.approx(largest / (1 + (error / levels) ** 2), rel=1e-3)
+    assert adjustment.strength < 0.99 * largest
+
+
 def test_told_only_what_is_outside_a_model_is_trusted_as_if_told_nothing():
     model = finder(replace(REFINES, told=0.75, rough=0.5, strength=(0.25,)))
     told = torch.full((64, 64), -1.0)

@@ -1,6 +1,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,6 +134,9 @@ def test_a_gate_of_another_shape_is_refused(shape):
         ((0.5, (0.5,), (1.0,), False, 2, 1.1), "'told' must lie in [0, 1], got 1.1."),
         ((0.5, (0.5,), (1.0,), False, 2, 1.0, -0.1), "'rough' must lie in [0, 1], got -0.1."),
         ((0.5, (0.5,), (1.0,), False, 2, math.nan), "'told' must lie in [0, 1], got nan."),
+        ((0.5, (0.5,), (1.0,), False, 2, 1, 1, -1), "'told_error' must be finite and at least 0"),
+        ((0.5, (0.5,), (1.0,), False, 2, 1, 1, 0, math.inf), "'rough_error' must be finite and"),
+        ((0.5, (0.5,), (1.0,), False, 2, 1, 1, math.nan), "'told_error' must be finite and"),
     ],
 )
 def test_values_out_of_order_or_range_are_refused(arguments, message):
@@ -147,6 +151,7 @@ def test_values_out_of_order_or_range_are_refused(arguments, message):
         ((0.3, (0.5,), (True,)), "a calibration must hold numbers"),
         ((0.3, (0.5,), (1.0,), False, "2"), "a calibration must hold numbers"),
         ((0.3, (0.5,), (1.0,), False, 2, "1"), "a calibration must hold numbers, got"),
+        ((0.3, (0.5,), (1.0,), False, 2, 1, 1, "1"), "a calibration must hold numbers, got"),
         ((0.3, (0.5,), (1.0,), "no"), "'refines' must be True or False, got 'no'."),
         ((0.3, (0.5,), (1.0,), None), "'refines' must be True or False, got None."),
     ],
@@ -156,12 +161,25 @@ def test_values_of_another_kind_are_refused(arguments, message):
         Calibration(*arguments)
 
 
+def test_changes_are_weighed_as_by_a_wiener_filter():
+    trust = replace(TRUST, told=0.9, rough=0.5, told_error=6.0, rough_error=12.0)
+    change = torch.tensor([0.0, 6.0, 6.0, 24.0, 1e6])
+    strengths = trust.told_strengths(change, [False, False, True, True, False])
+    torch.testing.assert_close(strengths, torch.tensor([0.0, 0.45, 0.1, 0.4, 0.9]))
+    sure = replace(trust, told_error=0.0, rough_error=0.0)
+    torch.testing.assert_close(
+        sure.told_strengths(change[:2], [False, True]), torch.tensor([0.9, 0.5])
+    )
+
+
 def test_the_ends_of_the_ranges_are_allowed():
     assert Calibration(0, (0, 1), (1, 0)).strength == (1, 0)
 
 
 def test_json_brings_back_the_same_calibration():
     assert Calibration.from_json(TRUST.to_json()) == TRUST
+    told = replace(TRUST, told=0.9, rough_error=12.5)
+    assert Calibration.from_json(told.to_json()) == told
     assert json.loads(TRUST.to_json())["confidence"] == [0.6, 0.8]
 
 

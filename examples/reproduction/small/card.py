@@ -7,6 +7,9 @@ tables, `tables.md`, those by source, `sources.md`, and the scores of all compos
 `panel.png`, twenty composites of validation that nobody chose; `worst.png`, those that it made
 worst; and `calibration.png`, how far its confidence can be believed. How it treats skin, says
 `people.py`; and how much the outcome depends on the working size, `steady.py`.
+
+It takes an hour or two. What is done of it is kept in `--out`, in `parts`, until all is: called
+again it goes on, as long as model and flags are the same.
 """
 
 from __future__ import annotations
@@ -15,9 +18,15 @@ if __name__ == "__main__":
     from reproduction import launch
 
 import argparse
-from collections.abc import Sequence
+import pickle
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from itertools import product
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -55,6 +64,8 @@ whose region is darker than L* {DARK:.0f} in the photo. On the left is the model
 told nothing; on the right are Reinhard's colour transfer, the same at a quarter of its strength,
 and histogram matching, given the exact region."""
 
+T = TypeVar("T")
+
 
 def limited(photos: Packed, count: int) -> Packed:
     """At most so many photos of each source, the first by name."""
@@ -68,14 +79,21 @@ def limited(photos: Packed, count: int) -> Packed:
     return photos.subset(kept)
 
 
-def score_all(model: OperatorMaskWrapper, photos: Packed, size: int) -> list[Row]:
-    """The rows of the model and of its rivals, for each kind of change."""
-    rows = []
-    for kind in ("mixed", *KINDS):
-        # The photos themselves are the same for all kinds.
-        rows += score(model, photos, size=size, kind=kind, untouched=kind == "mixed")
-        rows += score_rivals(photos, kind=kind)
-    return rows
+def kept(path: Path, make: Callable[[], T]) -> T:
+    """What an interrupted run has made already; otherwise it is made and kept."""
+    if path.exists():
+        return pickle.loads(path.read_bytes())
+    made = make()
+    with replacing(path) as temporary:
+        temporary.write_bytes(pickle.dumps(made))
+    return made
+
+
+def score_all(model: OperatorMaskWrapper, photos: Packed, size: int, kind: str) -> list[Row]:
+    """The rows of the model and of its rivals, for a kind of change."""
+    # The photos themselves are the same for all kinds.
+    rows = score(model, photos, size=size, kind=kind, untouched=kind == "mixed")
+    return rows + score_rivals(photos, kind=kind)
 
 
 def write_csv(path: Path, rows: dict[str, list[Row]]) -> None:
@@ -188,18 +206,24 @@ def main() -> None:
     photos["foreign"] = limited(photos["foreign"], LIMIT)
     photos = {split: p.subset(range(0, len(p), args.every)) for split, p in photos.items()}
     validation = photos["validation"]
+    state = sha256(trained.read_bytes() + repr((args.size, args.every)).encode())
+    parts = args.out / "parts" / state.hexdigest()[:16]
+    parts.mkdir(parents=True, exist_ok=True)
     model = opmask.load(trained)
-    found = find_regions(model, validation, size=args.size)
-    strengths = outcomes(model, validation, size=args.size)
+    found = kept(parts / "found", partial(find_regions, model, validation, size=args.size))
+    strengths = kept(parts / "strengths", partial(outcomes, model, validation, size=args.size))
     model.calibration = replace(fit(found), **fit_guided(strengths))
-    opmask.save(model, args.out / "small.safetensors", half=True)
-    model = opmask.load(args.out / "small.safetensors")  # what is scored is what is shipped
-    rows = {split: score_all(model, some, args.size) for split, some in photos.items()}
-    write_csv(args.out / "scores.csv", rows)
+    opmask.save(model, parts / "small.safetensors", half=True)
+    model = opmask.load(parts / "small.safetensors")  # what is scored is what is shipped
+    rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    for split, kind in product(SPLITS, ("mixed", *KINDS)):
+        score_kind = partial(score_all, model, photos[split], args.size, kind)
+        rows[split] += kept(parts / f"{split} {kind}", score_kind)
     texts = {
         "tables.md": report(model, rows, strengths, validation, args.size),
         "sources.md": sources([row for some in rows.values() for row in some]),
     }
+    write_csv(args.out / "scores.csv", rows)
     for name, text in texts.items():
         with replacing(args.out / name) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
@@ -211,6 +235,8 @@ def main() -> None:
         ("worst", worst(rows["validation"])),
     ):
         save_panel(panel(model, validation, chosen, args.size), args.out / f"{name}.png")
+    (parts / "small.safetensors").replace(args.out / "small.safetensors")
+    shutil.rmtree(args.out / "parts")
     print(texts["tables.md"])
 
 

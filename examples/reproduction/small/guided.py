@@ -2,12 +2,13 @@
 
 model, packed photos -> fixed composites, told the region exactly and roughly -> what each strength
 comes to, with and without refining: `outcomes` -> :func:`fit` -> the fields `refines`, `told`,
-`rough` and `limit` of `opmask.Calibration`.
+`rough`, `told_error`, `rough_error` and `limit` of `opmask.Calibration`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +16,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from opmask import LAB, OperatorMaskWrapper
+from opmask import LAB, Calibration, OperatorMaskWrapper
 from opmask.inference.refine import refined
-from opmask.inference.regions import within
+from opmask.inference.regions import change_within, within
 from opmask.markdown import markdown_table
 from reproduction.small.calibrate import surely
 from reproduction.small.kinds import KINDS
@@ -28,6 +29,8 @@ from reproduction.small.scoring import psnr, scenes, squared_error
 STRENGTHS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 1.75, 2.0, 3.0)
 ONE = STRENGTHS.index(1.0)
 ROUGH = "boxes", "scribbles"
+LARGEST = tuple(n / 20 for n in range(21))  # strengths of large changes that are tried
+OFF = (0.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0)  # and levels of error
 WORTH = 0.1  # what a dB counts, in shares of MSE, as where checkpoints are compared
 TURN = 1.0  # degrees, by which hues may be farther from the photo's than at strength 1
 
@@ -41,10 +44,13 @@ class Outcome(NamedTuple):
         turns: The mean angle in degrees between the hues of output and photo in CIELAB, over the
             pixels of the region, weighted by the chroma of the photo, (S,); nothing where the
             region is told roughly.
+        changes: By how much each composite is changed at strength 1, (N,), see
+            `opmask.inference.regions.change_within`.
     """
 
     errors: np.ndarray
     turns: np.ndarray
+    changes: np.ndarray
 
     @property
     def shares(self) -> np.ndarray:
@@ -56,6 +62,22 @@ class Outcome(NamedTuple):
         """By how much PSNR rises on average, (S,)."""
         near = psnr(self.errors)
         return (near - near[:, :1]).mean(0)
+
+    def trusted(self, trust: Trust) -> Outcome:
+        """The outcome of doing nothing, and of the strengths of a calibration, (N, 2)."""
+        calibration = Calibration(0.0, (0.0,), (0.0,), told=trust[0], told_error=trust[1])
+        changes = torch.from_numpy(self.changes).double()
+        strengths = calibration.told_strengths(changes, [False] * len(changes)).numpy()
+        tried = STRENGTHS[: self.errors.shape[1]]
+        after = [np.interp(s, tried, row) for s, row in zip(strengths, self.errors, strict=True)]
+        return self._replace(errors=np.stack([self.errors[:, 0], after], 1))
+
+
+class Trust(NamedTuple):
+    """The strength of large changes, and how far changes are off, see `opmask.Calibration`."""
+
+    strength: float
+    error: float
 
 
 Hint = tuple[str, bool]
@@ -84,7 +106,7 @@ def outcomes(
 def outcomes_of(
     model: OperatorMaskWrapper, photos: Packed, kind: str, size: int, device: str
 ) -> dict[Hint, Outcome]:
-    parts: dict[Hint, list[tuple[np.ndarray, np.ndarray]]] = {hint: [] for hint in HINTS}
+    parts: dict[Hint, list[tuple[np.ndarray, ...]]] = {hint: [] for hint in HINTS}
     for scene in scenes(photos, tuple(dict(HINTS)), kind):
         image, real = (x.to(device) for x in (scene.made.composite, scene.made.real))
         for given, finer in HINTS:
@@ -100,11 +122,13 @@ def outcomes_of(
             errors = torch.stack([squared_error(output, real) for output in outputs], 1)
             turned = outputs if exact else []
             turns = [hue_turns(output, real, region).tolist() for output in turned]
-            parts[given, finer].append((errors.cpu().numpy(), np.array(turns).T))
+            changes = change_within(image, outputs[ONE], region)
+            found = errors.cpu().numpy(), np.array(turns).T, changes.cpu().numpy()
+            parts[given, finer].append(found)
     joined = {hint: map(np.concatenate, zip(*some, strict=True)) for hint, some in parts.items()}
     return {
-        hint: Outcome(errors, turns.mean(0) if turns.size else turns)
-        for hint, (errors, turns) in joined.items()
+        hint: Outcome(errors, turns.mean(0) if turns.size else turns, changes)
+        for hint, (errors, turns, changes) in joined.items()
     }
 
 
@@ -126,24 +150,31 @@ def fit(found: Outcomes) -> dict[str, Any]:
         finer: [outcome for given in ROUGH for outcome in found[given, finer].values()]
         for finer in (False, True)
     }
-    best = {finer: best_strength(some) for finer, some in rough.items()}
+    best = {finer: best_trust(some) for finer, some in rough.items()}
     as_told, finer = (
-        np.concatenate([psnr(o.errors[:, STRENGTHS.index(best[f])]) for o in rough[f]])
+        np.concatenate([psnr(o.trusted(best[f]).errors[:, 1]) for o in rough[f]])
         for f in (False, True)
     )
     refines = surely(finer - as_told) > 0
+    told = best_trust(exact)
     return {
         "refines": refines,
-        "told": best_strength(exact),
-        "rough": best[refines],
+        "told": told.strength,
+        "rough": best[refines].strength,
+        "told_error": told.error,
+        "rough_error": best[refines].error,
         "limit": limit(exact),
     }
 
 
-def best_strength(found: Sequence[Outcome]) -> float:
-    """The strength up to 1 that leaves least, MSE and PSNR, over all kinds alike."""
-    left = np.mean([outcome.shares - WORTH * outcome.decibels for outcome in found], 0)
-    return STRENGTHS[int(left[: ONE + 1].argmin())]
+def best_trust(found: Sequence[Outcome]) -> Trust:
+    """What leaves least, MSE and PSNR, over all kinds alike."""
+
+    def left(trust: Trust) -> float:
+        after = [outcome.trusted(trust) for outcome in found]
+        return float(np.mean([o.shares[1] - WORTH * o.decibels[1] for o in after]))
+
+    return min((Trust(*pair) for pair in product(LARGEST, OFF)), key=left)
 
 
 def limit(found: Sequence[Outcome]) -> float:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 import opmask
 from opmask import LAB, OperatorMaskWrapper
 from opmask.datasets import REGION_PROMPTS, region_prompt
-from opmask.inference.refine import refined, to_refine, told_roughly
+from opmask.inference.refine import refined, to_refine, told_roughly, told_strengths
 from opmask.inference.regions import within
 from opmask.metrics import psnr_from_mse
 from opmask.perturb import CompositeBatch, collate, composite, sample_seed
@@ -181,8 +181,8 @@ def retouch(
     if told is not None:
         masks = within(model.retoucher, masks, told)
     if told is not None and trust is not None and kind not in AUTO:
-        factor = torch.tensor([trust.rough if each else trust.told for each in rough]).to(told)
-        distrust = (1 - factor)[:, None, None, None].expand_as(told)
+        trusted = told_strengths(model, image, masks, told, rough).to(told)
+        distrust = (1 - trusted)[:, None, None, None].expand_as(told)
         masks = model.retoucher.edit(masks, strength=0.0, region=distrust)
     made = {kind: model.retoucher(image, masks)}
     if trust is not None and kind in AUTO:
