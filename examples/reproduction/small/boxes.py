@@ -1,0 +1,119 @@
+"""Which way finds what was changed in a box: the model's gate, GrabCut, or segments?
+
+    PYTHONPATH=examples python -m reproduction.small.boxes MODEL --photos PHOTOS/validation
+
+Fixed composites of packed photos, told boxes around what was changed. Each way makes of a box a
+region; where it finds nothing the box stays. The table holds their overlap with what was changed
+(IoU), and that of the boxes themselves, with 95 % intervals.
+
+References:
+    "GrabCut": Interactive Foreground Extraction using Iterated Graph Cuts (Rother et al., 2004)
+
+    Efficient Graph-Based Image Segmentation (Felzenszwalb and Huttenlocher, 2004)
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    from reproduction import launch
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import opmask
+from opmask import OperatorMaskWrapper
+from opmask.color import to_levels
+from opmask.markdown import markdown_table
+from reproduction.flags import add_every, existing
+from reproduction.small.kinds import KINDS
+from reproduction.small.locating import iou
+from reproduction.small.pool import Packed
+from reproduction.small.scoring import scenes
+from reproduction.small.tables import mean
+
+ROUNDS = 5  # of GrabCut
+
+Way = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""From an 8-bit picture (H, W, 3), its box (H, W) and the gate (H, W) to what was changed."""
+
+
+def cut(image: np.ndarray, inside: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """GrabCut within a box, which begins with what is probably inside."""
+    import cv2
+
+    labels = np.where(inside, cv2.GC_PR_FGD, np.where(box, cv2.GC_PR_BGD, cv2.GC_BGD))
+    labels = labels.astype(np.uint8)
+    cv2.setRNGSeed(0)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    if not inside.any() or box.all():  # it must have seen both
+        return inside
+    cv2.grabCut(image, labels, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
+    return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+
+
+def segments(image: np.ndarray, box: np.ndarray, gate: np.ndarray) -> np.ndarray:
+    """The segments of even colour over which the gate is open on average."""
+    from skimage.segmentation import felzenszwalb
+
+    labels = felzenszwalb(image, scale=100, sigma=0.8, min_size=50)
+    counts = np.bincount(labels.ravel())
+    opened = np.bincount(labels.ravel(), (gate * box).ravel()) / counts
+    return box & (opened > 0.5)[labels]
+
+
+WAYS: dict[str, Way] = {
+    "the box itself": lambda image, box, gate: box,
+    "the gate": lambda image, box, gate: box & (gate > 0.5),
+    "GrabCut": lambda image, box, gate: cut(image, box, box),
+    "GrabCut, from the gate": lambda image, box, gate: cut(image, box & (gate > 0.5), box),
+    "segments, by the gate": segments,
+}
+
+
+@torch.no_grad()
+def overlaps(
+    model: OperatorMaskWrapper, photos: Packed, kind: str, size: int
+) -> tuple[list[str], dict[str, list[float]]]:
+    """The names of the photos, and for each way the overlap in each of them."""
+    names: list[str] = []
+    found: dict[str, list[float]] = {way: [] for way in WAYS}
+    for scene in tqdm(scenes(photos, ("boxes",), kind), kind, leave=False, disable=None):
+        image, told = scene.made.composite, scene.prompts["boxes"]
+        gates = model.predict(image, told, size=size)["gate"]
+        names += scene.names
+        pictures = to_levels(image).permute(0, 2, 3, 1).contiguous().numpy()
+        for place, picture in enumerate(pictures):
+            box, gate = (told[place, 0] > 0).numpy(), gates[place, 0].numpy()
+            for way, make in WAYS.items():
+                region = make(picture, box, gate)
+                region = region if region.any() else box
+                one = torch.from_numpy(region)[None, None]
+                found[way] += iou(one, scene.made.region[place : place + 1])
+    return names, found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=existing, help="a checkpoint with a gate")
+    parser.add_argument("--photos", type=Path, required=True, help="photos, made small")
+    parser.add_argument("--size", type=int, default=256, help="at which masks are predicted")
+    add_every(parser)
+    args = parser.parse_args()
+    photos = Packed(args.photos)
+    photos = photos.subset(range(0, len(photos), args.every))
+    model = opmask.load(args.model)
+    columns = []
+    for kind in ("mixed", *KINDS):
+        names, found = overlaps(model, photos, kind, args.size)
+        columns.append([f"{mean(names, values):.3f}" for values in found.values()])
+    rows = [[way, *cells] for way, *cells in zip(WAYS, *columns, strict=True)]
+    print(markdown_table(["IoU", "mixed", *KINDS], rows))
+
+
+if __name__ == "__main__":
+    launch.run(main)

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import torch
+from reproduction.small import boxes, pool
+from reproduction.small.kinds import KINDS
+from reproduction.small.network import build
+
+import opmask
+
+
+def disc():
+    """A grey picture with a blue disc, its place, and a box around it."""
+    down, across = np.mgrid[:64, :64] - 32
+    place = np.hypot(down, across) < 12
+    picture = np.full((64, 64, 3), 120, np.uint8)
+    picture += np.random.default_rng(0).integers(0, 8, picture.shape).astype(np.uint8)
+    picture[place] = 20, 40, 200
+    box = np.zeros((64, 64), bool)
+    box[14:50, 14:50] = True
+    return picture, place, box
+
+
+@pytest.mark.parametrize("way", ["GrabCut", "GrabCut, from the gate", "segments, by the gate"])
+def test_a_disc_in_a_box_is_found(way):
+    pytest.importorskip("cv2")
+    pytest.importorskip("skimage")
+    picture, place, box = disc()
+    gate = np.where(place | (np.arange(64) == 20), 0.9, 0.1)
+    found = boxes.WAYS[way](picture, box, gate)
+    assert (found & place).sum() / (found | place).sum() > 0.9
+    assert not (found & ~box).any()
+
+
+def test_where_the_gate_is_shut_there_is_nothing_to_cut():
+    picture, place, box = disc()
+    assert not boxes.WAYS["GrabCut, from the gate"](picture, box, 0.0 * place).any()
+
+
+@pytest.mark.slow
+def test_ways_stand_beside_each_other(listed_photos, monkeypatch, capsys):
+    packed = listed_photos / "packed"
+    pool.pack(pool.Pool(listed_photos, "train", size=64), packed)
+    path = listed_photos / "model.safetensors"
+    torch.manual_seed(0)
+    opmask.save(build(8, "none").eval(), path)
+    arguments = ["boxes.py", str(path), "--photos", str(packed), "--size", "64"]
+    monkeypatch.setattr("sys.argv", arguments)
+    boxes.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"| IoU | mixed | {' | '.join(KINDS)} |"
+    assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == [*boxes.WAYS]
+    assert lines[2].split(" | ")[1:] == lines[3].split(" | ")[1:]  # untrained, it finds nothing
