@@ -15,6 +15,7 @@ BENCHMARKS -> processes -> OUT/NAME.md, OUT/NAME.csv -> OUT/summary.md
 from __future__ import annotations
 
 import argparse
+import ast
 import csv
 import io
 import os
@@ -171,6 +172,13 @@ def machine() -> str:
     )
 
 
+def described(name: str) -> str:
+    """What the script of a benchmark says it does, without its commands."""
+    text = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))) or ""
+    _, *parts = text.split("\n\n")
+    return "\n\n".join(part for part in parts if not part.startswith((" ", "References")))
+
+
 def section(name: str, words: list[str], output: str, folder: Path) -> str:
     """A benchmark as a part of the page, which says nothing of where things are."""
     benchmark = BENCHMARKS[name]
@@ -184,7 +192,7 @@ def section(name: str, words: list[str], output: str, folder: Path) -> str:
     words = [word.replace(str(folder), "OUT") for word in words]
     words = ["ROOT" if before == "--data" else word for before, word in pairwise(["", *words])]
     return (
-        f"## {name}\n\n{question}\n\n"
+        f"## {name}\n\n{question}\n\n{described(name)}\n\n"
         f"`python {shlex.join(words)}`, {date.today()}, {machine()}\n\n{shown}\n"
     )
 

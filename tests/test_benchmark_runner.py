@@ -29,6 +29,9 @@ def test_a_page_of_results_has_the_command_and_no_folder_of_this_machine(tmp_pat
     assert words[-2:] == ["--data", str(tmp_path / "photos")]
     page = module.section("heads", words, "12 photos\n| a |\n|---|\n| 1 |", tmp_path)
     assert "--data ROOT`" in page
+    assert "Steps take turns, so that times can be compared" in page  # what the script says
+    assert "python benchmarks/heads.py\n" not in page
+    assert "As CSV: [heads.csv](heads.csv)" in page
     assert "12 photos\n\n| a |" in page
     assert str(tmp_path) not in page
 
