@@ -1,13 +1,13 @@
 r"""Runs all benchmarks, and writes their tables: CSV files, and one page in Markdown.
 
     python -m benchmarks --quick
-    python -m benchmarks --data ADE20K_ROOT --out results
+    python -m benchmarks --data ADE20K_ROOT --pool ROOT --photo PHOTO --out results
     python -m benchmarks --only operators rerender
 
 Each is a script and a process of its own; its command stands with its tables. With `--quick` they
-do little, in some minutes: that shows that all of them run, and its figures are no measurements.
-What is in the folder already stays, so that an interrupted run goes on. A benchmark that fails is
-said, the others go on, and the status is 1 in the end.
+do little, in a quarter of an hour: that shows that all of them run, and its figures are no
+measurements. What the same command left in the folder stays, so that an interrupted run goes on.
+A benchmark that fails is said, the others go on, and the status is 1 in the end.
 
 BENCHMARKS -> processes -> OUT/NAME.md, OUT/NAME.csv -> OUT/summary.md
 """
@@ -46,7 +46,7 @@ class Benchmark(NamedTuple):
     question: str
     competitor: str
     quick: str
-    reads: str = ""  # which photographs: those of --data, else drawn scenes; or those of --pool
+    reads: str = ""  # "data" or "photo", else drawn scenes; or "pool", and nothing else
     needs: str = ""  # a package
 
 
@@ -55,10 +55,16 @@ BENCHMARKS = {
         "How fast are colours and retouching?",
         "kornia",
         "--batch 2 --size 64 --repeats 3 --no-compile",
+        reads="photo",
     ),
-    "rerender": Benchmark("How long does a re-render take?", "kornia", "--size 320 --repeats 3"),
+    "rerender": Benchmark(
+        "How long does a re-render take?", "kornia", "--size 320 --repeats 3", reads="photo"
+    ),
     "wrapper": Benchmark(
-        "What does wrapping cost?", "the bare network", "--repeats 3 --networks SmallUNet"
+        "What does wrapping cost?",
+        "the bare network",
+        "--repeats 3 --networks SmallUNet",
+        reads="photo",
     ),
     "perturb": Benchmark(
         "How fast are composites made?",
@@ -82,7 +88,11 @@ BENCHMARKS = {
         needs="scipy",
     ),
     "filters": Benchmark(
-        "Are the filters pilgram's, bit for bit?", "pilgram", "--photos 2", needs="pilgram"
+        "Are the filters pilgram's, bit for bit?",
+        "pilgram",
+        "--photos 2 --only clarendon toaster",
+        reads="data",
+        needs="pilgram",
     ),
     "onnx_parity": Benchmark(
         "Does ONNX Runtime give what PyTorch gives?",
@@ -124,6 +134,8 @@ BENCHMARKS = {
 }
 """All but `backbones.py` and `mutation.py`, for hours, and `tables.py`, which reads scores."""
 
+FLAGS = {"data": "--data", "pool": "--data", "photo": "--photo"}
+SHOWN = {"--data": "ROOT", "--photo": "PHOTO"}  # instead of where they are on this machine
 OWN_OUTPUT = {"conditioning": "--out {folder}/conditioning.json --overwrite"}
 
 
@@ -131,8 +143,8 @@ def command(name: str, quick: bool, photos: Mapping[str, Path], folder: Path) ->
     """What is run: the script and its flags."""
     benchmark = BENCHMARKS[name]
     words = [f"benchmarks/{name}.py", *shlex.split(benchmark.quick if quick else "")]
-    if root := photos.get(benchmark.reads):
-        words += ["--data", str(root)]
+    if path := photos.get(benchmark.reads):
+        words += [FLAGS[benchmark.reads], str(path)]
     return words + shlex.split(OWN_OUTPUT.get(name, "").format(folder=shlex.quote(str(folder))))
 
 
@@ -179,8 +191,15 @@ def described(name: str) -> str:
     return "\n\n".join(part for part in parts if not part.startswith((" ", "References")))
 
 
-def section(name: str, words: list[str], output: str, folder: Path) -> str:
-    """A benchmark as a part of the page, which says nothing of where things are."""
+def shown_command(words: list[str], folder: Path, quick: bool) -> str:
+    """The command, which says nothing of where things are."""
+    words = [word.replace(str(folder), "OUT") for word in words]
+    words = [SHOWN.get(before, word) for before, word in pairwise(["", *words])]
+    return f"`python {shlex.join(words)}`" + ", quick: no measurement" * quick
+
+
+def section(name: str, told: str, output: str) -> str:
+    """A benchmark as a part of the page, with the command as `shown_command` tells it."""
     benchmark = BENCHMARKS[name]
     question = benchmark.question
     if benchmark.competitor:
@@ -189,11 +208,9 @@ def section(name: str, words: list[str], output: str, folder: Path) -> str:
     files = csv_names(name, len([*tables(output)]))
     if links := ", ".join(f"[{file}]({file})" for file in files):
         shown += f"\n\nAs CSV: {links}"
-    words = [word.replace(str(folder), "OUT") for word in words]
-    words = ["ROOT" if before == "--data" else word for before, word in pairwise(["", *words])]
     return (
         f"## {name}\n\n{question}\n\n{described(name)}\n\n"
-        f"`python {shlex.join(words)}`, {date.today()}, {machine()}\n\n{shown}\n"
+        f"{told}, {date.today()}, {machine()}\n\n{shown}\n"
     )
 
 
@@ -212,7 +229,7 @@ def write_csv(rows: list[list[str]], path: Path) -> None:
         temporary.write_text(text.getvalue(), encoding="utf-8")
 
 
-def run(name: str, words: list[str], folder: Path) -> str | None:
+def run(name: str, words: list[str], told: str, folder: Path) -> str | None:
     """Runs one benchmark, and writes what it says. What went wrong, if anything."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(["examples", str(FOLDER.parent)])}
     done = subprocess.run(
@@ -229,7 +246,7 @@ def run(name: str, words: list[str], folder: Path) -> str | None:
     for file, rows in zip(csv_names(name, len(found)), found, strict=True):
         write_csv(rows, folder / file)
     with replacing(folder / f"{name}.md") as temporary:
-        temporary.write_text(section(name, words, done.stdout, folder), encoding="utf-8")
+        temporary.write_text(section(name, told, done.stdout), encoding="utf-8")
     return None
 
 
@@ -246,32 +263,43 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="do little, to see that all run")
     parser.add_argument("--data", type=Path, help="root of photographs as ADE20K's; else scenes")
     parser.add_argument("--pool", type=Path, help="root of those that the bundled model knows")
+    parser.add_argument("--photo", type=Path, help="a detailed photo; else drawn scenes")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=[*BENCHMARKS])
     parser.add_argument("--out", type=Path, help="a folder (runs/benchmarks, or -quick)")
     parser.add_argument("--overwrite", action="store_true", help="run again what is there")
     args = parser.parse_args()
-    photos = {kind: root.absolute() for kind in ("data", "pool") if (root := getattr(args, kind))}
-    for kind, root in photos.items():
-        if not root.is_dir():
-            parser.error(f"--{kind} must be a folder, got {root}.")
+    photos = {kind: path.absolute() for kind in FLAGS if (path := getattr(args, kind))}
+    for kind, path in photos.items():
+        if not (path.is_file() if kind == "photo" else path.is_dir()):
+            parser.error(
+                f"--{kind} must be a {'file' * (kind == 'photo') or 'folder'}, got {path}."
+            )
     folder = args.out or Path("runs", "benchmarks-quick" if args.quick else "benchmarks")
     folder = folder.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    remarks, failed = [], False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        parser.error(f"--out must be a folder, or new, got {folder}.")
+    remarks, kept, failed = [], [], False
     for name in (progress := tqdm(args.only, "benchmarks")):
         progress.set_postfix_str(name)
-        if (folder / f"{name}.md").exists() and not args.overwrite:
+        words = command(name, args.quick, photos, folder)
+        told, part = shown_command(words, folder, args.quick), folder / f"{name}.md"
+        if not args.overwrite and part.exists() and f"{told}, 2" in part.read_text("utf-8"):
+            kept.append(name)
             continue
         if lacking := missing(name, photos):
             remarks.append(f"`{name}` needs {lacking}.")
             continue
-        if fault := run(name, command(name, args.quick, photos, folder), folder):
+        if fault := run(name, words, told, folder):
             remarks.append(f"`{name}` failed with {fault}")
             failed = True
     page = summarize(folder, remarks)
     with replacing(folder / "summary.md") as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(page)
+    if kept:
+        print(f"Run before, and kept: {', '.join(kept)}. --overwrite runs them again.")
     print(f"Written: {folder}")
     return int(failed)
 
@@ -280,5 +308,6 @@ if __name__ == "__main__":
     try:
         status = main()
     except KeyboardInterrupt:
+        print("Interrupted. The same command goes on.", file=sys.stderr)
         sys.exit(INTERRUPTED)
     sys.exit(status)

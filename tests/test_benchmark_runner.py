@@ -27,13 +27,45 @@ def test_a_page_of_results_has_the_command_and_no_folder_of_this_machine(tmp_pat
     photos = {"data": tmp_path / "photos"}
     words = module.command("heads", True, photos, tmp_path)
     assert words[-2:] == ["--data", str(tmp_path / "photos")]
-    page = module.section("heads", words, "12 photos\n| a |\n|---|\n| 1 |", tmp_path)
-    assert "--data ROOT`" in page
+    told = module.shown_command(words, tmp_path, True)
+    page = module.section("heads", told, "12 photos\n| a |\n|---|\n| 1 |")
+    assert "--data ROOT`, quick: no measurement, 20" in page
     assert "Steps take turns, so that times can be compared" in page  # what the script says
     assert "python benchmarks/heads.py\n" not in page
     assert "As CSV: [heads.csv](heads.csv)" in page
     assert "12 photos\n\n| a |" in page
     assert str(tmp_path) not in page
+
+
+def test_photos_and_folders_are_handed_on_to_what_reads_them():
+    module = load()
+    photos = {"data": Path("ade"), "pool": Path("all"), "photo": Path("a.jpg")}
+    for name, flags in {
+        "operators": ["--photo", "a.jpg"],
+        "filters": ["--data", "ade"],
+        "command": ["--data", "all"],
+    }.items():
+        words = module.command(name, False, photos, Path("out"))
+        assert words[1:] == flags
+        told = module.shown_command(words, Path("out"), False)
+        assert told == f"`python benchmarks/{name}.py {flags[0]} {flags[0][2:].upper()}`".replace(
+            "DATA", "ROOT"
+        )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data", "nowhere"], "--data must be a folder"),
+        (["--photo", "."], "--photo must be a file"),
+        (["--out", __file__], "--out must be a folder, or new"),
+    ],
+)
+def test_bad_paths_are_refused_before_anything_runs(flags, message, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--quick", "--only", "walk", *flags])
+    with pytest.raises(SystemExit):
+        load().main()
+    assert message in capsys.readouterr().err
 
 
 def test_what_a_benchmark_lacks_is_said(monkeypatch):
@@ -49,7 +81,7 @@ def test_every_benchmark_has_a_script_and_flags_that_it_takes(name):
     script = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
     module = load()
     flags = [
-        w for w in module.command(name, True, {"data": Path("x"), "pool": Path("x")}, Path("y"))
+        w for w in module.command(name, True, dict.fromkeys(module.FLAGS, Path("x")), Path("y"))
     ]
     assert all(f'"{flag}"' in script for flag in flags if flag.startswith("--"))
 
@@ -69,6 +101,12 @@ def test_one_command_runs_benchmarks_and_goes_on_where_it_was(tmp_path, monkeypa
     written = (tmp_path / "walk.md").stat().st_mtime_ns
     assert module.main() == 0
     assert (tmp_path / "walk.md").stat().st_mtime_ns == written
+    assert "Run before, and kept: walk. --overwrite" in capsys.readouterr().out
+    # Quick figures do not pass for measurements.
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--out", str(tmp_path)])
+    assert module.main() == 0
+    assert "no measurement" not in (tmp_path / "walk.md").read_text()
+    assert "kept: walk" not in capsys.readouterr().out
     monkeypatch.setattr(
         module, "command", lambda *args: ["-c", "raise SystemExit('out of order')"]
     )
