@@ -103,7 +103,10 @@ def explain(
         check_written(outputs, [photo, edit, region, model], overwrite=overwrite)
 
         from opmask.cli.harmonizing import (
+            NOT_HERE,
+            UNSURE,
             Settings,
+            is_unsure,
             open_photo,
             plan_one,
             save_panel,
@@ -119,6 +122,9 @@ def explain(
         document = Edit.load(edit) if edit else plan_one(picture, region, settings, notes)
         with in_words_of_the_command(_of(photo)):
             found = document.explain(picture, force=force)
+        if edit is None and not found.regions and is_unsure(document):
+            hint = UNSURE if document.region is None else NOT_HERE
+            notes.append(f"{hint[0].upper()}{hint[1:]}.")
         if save_region is not None:
             save_region_of(document, save_region)
         if panel is not None:

@@ -40,7 +40,7 @@ from opmask.inference import Edit, plan
 from opmask.inference.explain import Explanation
 from opmask.inference.panel import draw_panel
 from opmask.inference.plan import check_options
-from opmask.inference.regions import shrink, to_plane
+from opmask.inference.regions import shrink, tells_where, to_plane
 from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.model import fit_longer_side, resize
 from opmask.wrapper.sizes import SMALLEST
@@ -50,6 +50,10 @@ CHANGED = 4
 
 NEXT_TO_NOTHING = 0.005
 """The share of a photo that must visibly change, or a model that was told nothing was not sure."""
+
+UNSURE = "the model is not sure where, so tell it: --region, --box or --strokes"
+NOT_HERE = "the region says only what was not changed, so tell the model also what was: in white"
+"""What is said then."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,7 @@ def harmonize_jobs(
             notes = [f"{path} was there, and stays." for path in job.kept]
             edit = make_plan(network, photo, area, settings, notes)
             after = write(edit, photo, job, compile=settings.compile)
-            cautious = settings.strength == "auto" and network.calibration is not None
-            unsure = cautious and network.region and edit.region is None
+            unsure = is_unsure(edit) and network.region
             said = [*notes, *photo.remarks, *lost]
             _report(report, job, photo, after, edit.region, said, unsure=unsure)
         except EXPECTED as error:
@@ -311,6 +314,12 @@ def changed_share(before: np.ndarray, after: np.ndarray, white: float = 255) -> 
     return count / (before.shape[0] * before.shape[1])
 
 
+def is_unsure(edit: Edit) -> bool:
+    """Whether a model was told nothing of where, and did less than it would for lack of trust."""
+    told = edit.region is not None and tells_where(edit.region)
+    return not told and any(a.region is not None for a in edit.adjustments[:1])
+
+
 def _report(
     report: Report,
     job: Job,
@@ -328,6 +337,6 @@ def _report(
     elif area is not None and bool((area == 1).all()):
         remark += "; all of it is selected, so there is nothing to match it with"
     elif unsure and share < NEXT_TO_NOTHING:
-        remark += "; the model is not sure where, so tell it: --region, --box or --strokes"
+        remark += f"; {UNSURE if area is None else NOT_HERE}"
     height, width = after.size
     report.written(job, remark, notes, width=width, height=height, changed=share)

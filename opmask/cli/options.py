@@ -126,7 +126,9 @@ def region_options(
         raise ValueError(f"'{told[0]}' must not go with {', '.join(told[1:])}: tell one region.")
     for name, wanted in ("--invert", invert), ("--refine", refine is not None):
         if wanted and region is None and not told:
-            raise ValueError(f"'{name}' must go with a region: --region, --box or --alpha.")
+            raise ValueError(
+                f"'{name}' must go with a region: --region (--strokes), --box or --alpha."
+            )
     return options
 
 

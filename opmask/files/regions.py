@@ -35,6 +35,9 @@ __all__ = [
 LABELS = 0.05
 """Grey levels that stay below this share of white are taken for labels, not for a soft region."""
 
+COLORED = 64
+"""Levels of 255 between the channels of a stroke above which it has a colour."""
+
 GREY = 2
 """By how many levels of 255 the channels of grey may differ, because WebP with losses rounds."""
 
@@ -228,7 +231,7 @@ def strokes_region(picture: Image.Image, name: str = "'region'") -> np.ndarray:
         unknown, where nothing is painted: the model finds out what the strokes belong to.
 
     Raises:
-        ValueError: If it has no alpha, or nothing is painted.
+        ValueError: If it has no alpha, nothing is painted, or strokes have a colour.
 
     Example:
         >>> strokes_region(Image.new("LA", (1, 1), (255, 255))).tolist()
@@ -241,7 +244,15 @@ def strokes_region(picture: Image.Image, name: str = "'region'") -> np.ndarray:
     painted = alpha_of(picture) >= 128
     if not painted.any():
         raise ValueError(f"{name} must have strokes, got a picture in which nothing is painted.")
-    white = to_rgb(picture, name).mean(-1) >= 128
+    levels = to_rgb(picture, name)
+    strong = np.ptp(levels, axis=-1) > COLORED
+    if (strong & painted).any():
+        color = ",".join(map(str, levels[strong & painted][0]))
+        raise ValueError(
+            f"{name} must have white strokes where the photo was changed, and black ones where it "
+            f"was not, got strokes of another colour, {color}."
+        )
+    white = levels.mean(-1) >= 128
     return np.where(painted, white, -1).astype(np.float32)
 
 

@@ -22,7 +22,7 @@ from opmask.files.photo import Photo
 from opmask.files.reading import shorten
 from opmask.inference.edit import LARGEST_MASK, Adjustment, Edit, Source, check_number
 from opmask.inference.refine import refined, to_refine, told_roughly, told_strengths
-from opmask.inference.regions import shrink, to_plane, within
+from opmask.inference.regions import shrink, tells_where, to_plane, within
 from opmask.inference.warning import warn
 from opmask.retouch.pil import as_photo, as_pil
 from opmask.retouch.pixels import Picture, profile_of, shrink_photo, to_stored
@@ -299,7 +299,7 @@ def plan_each(
         own = {name: mask[i : i + 1] for name, mask in predicted.items()}
         known = given is not None and bool((given[i] >= 0).any())
         # Told only what is outside, the model has to find the region as well.
-        told = given is not None and bool((given[i] > 0).any() or (given[i] == 0).all())
+        told = given is not None and tells_where(given[i])
         share = None if trusted is None or not told else trusted[i].item()
         first = _first_adjustment(model, own, strength, share)
         used = given[i : i + 1].half() if given is not None and known else None

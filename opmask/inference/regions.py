@@ -17,7 +17,7 @@ from opmask.files.exif import upright
 from opmask.files.regions import soft, to_region
 from opmask.retouch import Retoucher
 
-__all__ = ["change_within", "same_aspect", "shrink", "to_plane", "within"]
+__all__ = ["change_within", "same_aspect", "shrink", "tells_where", "to_plane", "within"]
 
 SLACK = 2  # pixels by which a side may differ between sizes of the same aspect ratio, and
 SHARE = 0.2  # the most of a side that this may be, so that a pixel does not fit every photo
@@ -110,6 +110,11 @@ def change_within(before: Tensor, after: Tensor, region: Tensor) -> Tensor:
     squares = (after - before).square().mean((1, 2, 3))
     area = region.abs().mean((1, 2, 3))
     return 255 * torch.where(area > 0, squares / area, 0.0).sqrt()
+
+
+def tells_where(region: Tensor) -> bool:
+    """Whether a region says more than what is outside: what was changed, or that nothing was."""
+    return bool((region > 0).any() or (region == 0).all())
 
 
 def _plane(region: Image.Image | np.ndarray | Tensor) -> Tensor:

@@ -88,20 +88,40 @@ def test_the_share_of_the_picture_that_changed_is_printed(folder, capsys):
     assert run(capsys, *arguments)[1] == "Written: new.png (60x40; 0% of it visibly changed)\n"
 
 
-def test_where_a_model_is_not_sure_the_way_to_tell_it_is_said(folder, capsys):
+@pytest.fixture
+def unsure(folder):
+    """The path of a model that trusts nothing that it finds."""
+    model = build(retoucher=Retoucher(Gated(Mul(LAB), Add(LAB))))
+    model.calibration = opmask.Calibration(0.0, (0.5,), (0.0,))
+    opmask.save(model, "unsure.safetensors")
+    strokes = Image.new("LA", (60, 40))
+    strokes.paste((0, 255), (5, 5, 30, 9))
+    strokes.save("not_here.png")
+    return "unsure.safetensors"
+
+
+NOT_SURE = "model is not sure where, so tell it: --region, --box or --strokes"
+NOT_HERE = "region says only what was not changed, so tell the model also what was: in white"
+
+
+def test_where_a_model_is_not_sure_the_way_to_tell_it_is_said(unsure, capsys):
     arguments = ["photo.png", "--overwrite", "-o", "out.png", "--model"]
-    unsure = opmask.OperatorMaskWrapper(
-        opmask.backbones.SmallUNet(width=8, in_channels=4), region=True
-    )
-    opmask.save(unsure, "sure.safetensors")
-    unsure.calibration = opmask.Calibration(0.0, (0.5,), (0.0,))
-    opmask.save(unsure, "unsure.safetensors")
-    hint = "; the model is not sure where, so tell it: --region, --box or --strokes"
-    assert run(capsys, *arguments, "unsure.safetensors")[1] == report(hint)
-    told = run(capsys, *arguments, "unsure.safetensors", "--box", "0,0,20,20")[1]
-    forced = run(capsys, *arguments, "unsure.safetensors", "--strength", "1")[1]
-    assert told == forced == report()
-    assert run(capsys, *arguments, "sure.safetensors")[1] == report()
+    assert run(capsys, *arguments, unsure)[1] == report(f"; the {NOT_SURE}")
+    only_outside = ["--region", "not_here.png", "--strokes"]
+    assert run(capsys, *arguments, unsure, *only_outside)[1] == report(f"; the {NOT_HERE}")
+    for told in ["--box", "0,0,20,20"], ["--strength", "1"], ["--strength", "0"]:
+        assert run(capsys, *arguments, unsure, *told)[1] == report()
+    assert run(capsys, *arguments, "gated.safetensors")[1] == report()
+
+
+@pytest.mark.parametrize(
+    ("told", "hint"),
+    [([], f"The {NOT_SURE}."), (["--region", "not_here.png", "--strokes"], f"The {NOT_HERE}.")],
+)
+def test_an_explanation_says_that_a_model_is_not_sure(unsure, told, hint, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["explain", "photo.png", "--model", unsure, *told])
+    assert capsys.readouterr().out.splitlines() == [hint, "Nothing changes visibly."]
 
 
 def test_a_region_and_the_other_options_reach_the_library(folder, capsys):

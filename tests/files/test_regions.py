@@ -200,6 +200,16 @@ def test_strokes_say_something_only_where_they_are():
         strokes_region(Image.new("LA", (2, 2)))
 
 
+@pytest.mark.parametrize("color", [(255, 0, 0), (0, 0, 255), (200, 60, 60), (255, 255, 0)])
+def test_strokes_of_a_colour_are_refused(color):
+    picture = Image.new("RGBA", (4, 2), (*color, 0))  # under what is transparent it does not count
+    picture.putpixel((0, 0), (255, 250, 240, 255))
+    assert strokes_region(picture)[0].tolist() == [1, -1, -1, -1]
+    picture.putpixel((1, 0), (*color, 255))
+    with pytest.raises(ValueError, match=f"of another colour, {','.join(map(str, color))}"):
+        strokes_region(picture)
+
+
 def test_composites_of_iharmony4_share_the_mask_of_their_names(tmp_path):
     for name in ("f1_1.png", "f1_2.png", "f2.png"):
         (tmp_path / name).touch()
