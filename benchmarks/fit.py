@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="root of ADE20K; default: synthetic scenes")
     parser.add_argument("--photos", type=int, default=64)
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(markdown_table(HEADINGS, rules=["---"] * len(HEADINGS)))

@@ -26,6 +26,7 @@ import kornia.color
 import numpy as np
 import torch
 import torch.nn.functional as F
+from allocator import keep_memory
 from PIL import Image
 from torch import Tensor
 
@@ -203,4 +204,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_memory()
     main()

@@ -18,9 +18,7 @@ RGB in any case; the rows "LAB to RGB" add that conversion of two images, the sa
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,6 +29,7 @@ import numpy as np
 import pilgram
 import pilgram.css
 import torch
+from allocator import keep_memory
 from PIL import Image
 from torch import Tensor
 
@@ -58,7 +57,6 @@ Sample = tuple[Tensor, Tensor, PerturbationRecord]
 HEADINGS = (
     "data", "size", "K", "photos", "reference ms", "opmask ms", "gain",
 )  # fmt: skip
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
 
 
 def changed_by(photo: np.ndarray, perturbation: Filter | LabScaling8) -> np.ndarray:
@@ -218,8 +216,6 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="of the measurement in batches")
     parser.add_argument("--batch", type=int, default=64)
     args = parser.parse_args()
-    if any(os.environ.get(name) != value for name, value in ALLOCATOR.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     if args.no_opencv:
@@ -242,4 +238,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_memory()
     main()

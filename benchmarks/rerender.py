@@ -3,8 +3,8 @@
 A photo is planned once; then the same masks are applied to it at full size again and again, as the
 editor does after each move of a control, which knows its photo (`force=True`). The competitor
 enlarges the masks with `F.interpolate`, converts with kornia's `rgb_to_lab`, multiplies and adds,
-converts back with `lab_to_rgb`, and rounds to 8 bits. Both run on one thread and take turns; what
-counts is the time of the processor.
+converts back with `lab_to_rgb`, and rounds to 8 bits. Both run on one thread and under one
+allocator, and take turns; what counts is the time of the processor.
 
 Blind, the model's masks are off their identity nearly everywhere. Told a region, here an ellipse
 in the middle, they are at it elsewhere, which costs little.
@@ -25,6 +25,7 @@ import kornia.color
 import numpy as np
 import torch
 import torch.nn.functional as F
+from allocator import keep_memory
 from PIL import Image
 from torch import Tensor
 
@@ -113,4 +114,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_memory()
     main()

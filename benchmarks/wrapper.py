@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import segmentation_models_pytorch as smp
 import torch
+from allocator import keep_memory
 from PIL import Image
 from torch import Tensor, nn
 
@@ -134,4 +135,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_memory()
     main()

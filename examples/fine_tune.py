@@ -5,8 +5,8 @@
 
 photos -> segments -> composites as in life -> the model, told the region in one of five ways ->
 loss -> optimiser, and at the end what is left of the error on photos that were held back. Any
-folder of pictures will do: nobody needs to label them, segments of even colour are what is
-changed. Without a folder these are drawn scenes, for some minutes on a CPU.
+folder of some dozens of pictures will do: nobody needs to label them, segments of even colour are
+what is changed. Without a folder these are drawn scenes, for some minutes on a CPU.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tqdm import tqdm
 import opmask
 from opmask.datasets import (
     REGION_PROMPTS,
+    BrokenPhotoError,
     Composites,
     Photo,
     SyntheticScenes,
@@ -44,6 +45,8 @@ SCENES = 96  # without a folder
 BATCH = 8
 HELD_BACK = 8  # every eighth photo is scored, and not trained on
 SCORED = 4  # composites of each of them
+FEWEST = 2 * HELD_BACK  # photos
+LARGEST = 1024  # pixels of a crop
 PROMPTS = (0.2, 0.35, 0.15, 0.2, 0.1)  # how often each of REGION_PROMPTS is given
 
 
@@ -54,7 +57,11 @@ def read_photos(folder: Path | None, size: int) -> list[Photo]:
         return list(SyntheticScenes(SCENES, size=side))
     photos = []
     for path in tqdm(picture_files(folder), "photos"):
-        image = read_image(path)[None].float()
+        try:
+            image = read_image(path)[None].float()
+        except BrokenPhotoError as error:
+            tqdm.write(f"Left out: {error}")
+            continue
         scale = side / min(image.shape[2:])
         small = resize(image, (round(scale * image.shape[2]), round(scale * image.shape[3])))
         pixels = small[0].round().clamp(0, 255).to(torch.uint8)
@@ -88,6 +95,8 @@ def train(model: opmask.OperatorMaskWrapper, batches: DataLoader, rate: float) -
         region = tell(batch, [REGION_PROMPTS[kind] for kind in drawn], step)
         image, _ = model(batch.composite, region)
         loss = charbonnier(image, batch.real, eps=0.05)
+        if not loss.isfinite():
+            raise SystemExit(f"The loss is not finite after {step} steps: take a lower --lr.")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -122,20 +131,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=existing, nargs="?", help="a folder; else drawn scenes")
     parser.add_argument("--model", type=existing, help="a checkpoint; else the bundled one")
-    parser.add_argument("--steps", type=at_least(1), default=100)
-    parser.add_argument("--size", type=at_least(32), default=96, help="of the crops, in pixels")
-    parser.add_argument("--lr", type=positive, default=3e-4, help="the highest learning rate")
-    parser.add_argument("--out", type=Path, default=Path("tuned.safetensors"))
+    parser.add_argument("--steps", type=at_least(1), default=100, help="(%(default)s)")
+    parser.add_argument("--size", type=at_least(32), default=96, help="pixels of crops (96)")
+    parser.add_argument("--lr", type=positive, default=3e-4, help="the highest rate (3e-4)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("tuned.safetensors"), help="the model (%(default)s)"
+    )
     add_overwrite(parser)
     args = parser.parse_args()
+    if args.out.suffix != ".safetensors":
+        parser.error(f"--out must end in .safetensors, got {args.out}.")
+    if args.size > LARGEST:
+        parser.error(f"--size must be at most {LARGEST}, got {args.size}.")
     check_files({"--out": args.out}, [args.model], overwrite=args.overwrite)
     model = opmask.load(args.model)
     if not (isinstance(model, opmask.OperatorMaskWrapper) and model.region):
         parser.error(f"--model must be one that is told regions, got {args.model}.")
     photos = read_photos(args.photos, args.size)
+    if len(photos) < FEWEST:
+        parser.error(
+            f"photos must be a folder with at least {FEWEST} pictures in it (folders in it are "
+            f"not read), got {len(photos)} in {args.photos}."
+        )
     held_back, others = photos[::HELD_BACK], [p for i, p in enumerate(photos) if i % HELD_BACK]
-    if not others:
-        parser.error(f"photos must be a folder of at least 2 pictures, got {len(photos)}.")
     torch.manual_seed(0)
     scored = load_batches(held_back, SCORED * len(held_back), args.size, training=False)
     before = score(model, scored)
@@ -149,6 +167,10 @@ def main() -> None:
         )
     ]
     print(markdown_table(headings, rows))
+    count = SCORED * len(held_back)
+    print(f"{count} composites of {len(held_back)} photos; {len(others)} to learn from.")
+    if worse := [kind for kind in before if after[kind][0] > before[kind][0]]:
+        print(f"Worse than it was, told {', '.join(worse)}: take more photos, or a lower --lr.")
     opmask.save(model, args.out, half=True)
     print(
         f"Masks act in full here. Written: {args.out}. Its calibration is still that of the model "

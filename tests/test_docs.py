@@ -8,6 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+
+from opmask import backbones
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ROOT / "docs"
@@ -52,6 +55,20 @@ def test_a_formula_that_cannot_be_written_fails_the_build(tmp_path):
     assert done.returncode != 0
     assert "index.rst:9: WARNING: Unknown LaTeX command" in done.stderr
     assert r"In \unknown{x}" in done.stderr
+
+
+def test_the_page_of_networks_has_their_numbers_of_parameters():
+    with torch.device("meta"):
+        networks = [
+            *(backbones.AttentionUNet(), backbones.RainNet(), backbones.BargainNet()),
+            *(backbones.DoveNet(), backbones.DoveNet(norm="batch"), backbones.DIRL()),
+            *(backbones.S2AD(), backbones.S2AD(3), backbones.HarmonyTransformer()),
+            *(backbones.HarmonyTransformerPlus(), backbones.HarmonyTransformerPlus(4, 6)),
+            *(backbones.DHT(), backbones.DHT(version="v2"), backbones.BargainNet().extractor),
+        ]
+    counts = {sum(p.numel() for p in network.parameters()) for network in networks}
+    page = (SETTINGS / "reference" / "networks.rst").read_text(encoding="utf-8")
+    assert {int(n.replace(",", "")) for n in re.findall(r"\d+(?:,\d{3})+", page)} == counts
 
 
 def test_tutorials_run_again_with_another_model_in_the_box(tmp_path, monkeypatch):

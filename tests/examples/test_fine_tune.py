@@ -13,7 +13,7 @@ from opmask.datasets import SyntheticScenes
 
 @pytest.fixture
 def folder(tmp_path):
-    for i, scene in enumerate(SyntheticScenes(9, size=80)):
+    for i, scene in enumerate(SyntheticScenes(16, size=80)):
         picture = Image.fromarray(scene.image.permute(1, 2, 0).numpy())
         picture.crop((0, 0, 80, 60)).save(tmp_path / f"{i}.jpg")
     return tmp_path
@@ -26,7 +26,7 @@ def run(monkeypatch, *arguments):
 
 def test_photos_are_a_quarter_larger_than_crops_and_have_segments(folder):
     photos = fine_tune.read_photos(folder, 32)
-    assert [tuple(photo.image.shape) for photo in photos] == [(3, 40, 53)] * 9
+    assert [tuple(photo.image.shape) for photo in photos] == [(3, 40, 53)] * 16
     assert all(photo.label_map.min() >= 1 and photo.label_map.max() >= 2 for photo in photos)
 
 
@@ -54,6 +54,8 @@ def test_what_is_learned_lowers_the_error_and_is_saved(folder, tmp_path, monkeyp
         (["--steps", "0"], "whole number from 1 on"),
         (["nowhere"], "nowhere"),
         (["--lr", "-1"], "--lr"),
+        (["--out", "tuned.pth"], "--out must end in .safetensors, got tuned.pth."),
+        (["--size", "100000"], "--size must be at most 1024, got 100000."),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message, monkeypatch, capsys):
@@ -62,9 +64,29 @@ def test_bad_arguments_are_refused(arguments, message, monkeypatch, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_single_photo_is_too_few(folder, tmp_path, monkeypatch, capsys):
-    for path in sorted(folder.glob("*.jpg"))[1:]:
-        path.unlink()
+def test_what_cannot_be_read_is_left_out_and_too_few_are_refused(
+    folder, tmp_path, monkeypatch, capsys
+):
+    (folder / "0.jpg").write_text("no picture")
     with pytest.raises(SystemExit):
         run(monkeypatch, folder, "--out", tmp_path / "tuned.safetensors")
-    assert "at least 2 pictures, got 1" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert f"Left out: {folder / '0.jpg'}" in said.out
+    assert "at least 16 pictures in it (folders in it are not read), got 15" in said.err
+
+
+def test_a_loss_that_is_not_finite_ends_training(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(fine_tune, "score", lambda *_: {})
+    arguments = ["--size", 32, "--steps", 3, "--lr", "1e30"]
+    with pytest.raises(SystemExit, match=r"The loss is not finite after [12] steps: take a lower"):
+        run(monkeypatch, folder, *arguments, "--out", tmp_path / "tuned.safetensors")
+    assert not (tmp_path / "tuned.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_what_became_worse_is_said(folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "tuned.safetensors"
+    run(monkeypatch, folder, "--size", 32, "--steps", 4, "--lr", "0.03", "--out", out)
+    said = capsys.readouterr().out
+    assert "8 composites of 2 photos; 14 to learn from." in said
+    assert "Worse than it was, told exact, boxes, unknown: take more photos" in said

@@ -24,6 +24,11 @@ def test_every_operator_has_a_row():
     assert sorted(rows()) == sorted(["Operator", *NAMES])
 
 
+def test_the_readme_counts_them():
+    readme = (PAGE.parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"There are {len(NAMES)} operators" in readme
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_says_what_the_operator_says(name):
     picture, what, masks, unit, _ = rows()[name]
