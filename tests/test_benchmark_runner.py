@@ -1,6 +1,8 @@
 """The command that runs all benchmarks."""
 
+import csv
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,22 @@ def test_every_benchmark_has_a_script_and_flags_that_it_takes(name):
         w for w in module.command(name, True, dict.fromkeys(module.FLAGS, Path("x")), Path("y"))
     ]
     assert all(f'"{flag}"' in script for flag in flags if flag.startswith("--"))
+
+
+def test_tables_of_the_site_are_those_of_its_csv_files():
+    module, folder = load(), FOLDER.parent / "docs" / "benchmarks" / "results"
+    parts = re.split(r"^## ", (folder / "summary.md").read_text(encoding="utf-8"), flags=re.M)[1:]
+    assert sorted(part.split("\n")[0] for part in parts) == sorted(module.BENCHMARKS)
+    there = {path.name: path for path in folder.glob("*.csv")}
+    for part in parts:
+        name, found = part.split("\n")[0], [*module.tables(part)]
+        assert module.described(name) in part
+        assert "no measurement" not in part
+        for file, rows in zip(module.csv_names(name, len(found)), found, strict=True):
+            with there.pop(file).open(newline="", encoding="utf-8") as lines:
+                assert [*csv.reader(lines)] == rows
+            assert f"[{file}]({file})" in part
+    assert not there
 
 
 @pytest.mark.slow
