@@ -69,6 +69,7 @@ def explain(
     box: options.Box = None,
     invert: options.Invert = False,
     refine: options.Refine = None,
+    grabcut: options.Grabcut = False,
     save_region: Annotated[
         Path | None,
         typer.Option(
@@ -87,7 +88,7 @@ def explain(
     as_json: options.Json = False,
 ) -> None:
     """Say what an edit changes in a photo, where, and by how much."""
-    told = options.region_options(region, label, strokes, alpha, box, invert, refine)
+    told = options.region_options(region, label, strokes, alpha, box, invert, refine, grabcut)
     amount = options.parse_strength(strength)
     planning = region, told, amount, model, work_size, device
     if edit is not None and planning != (None, options.RegionOptions(), "auto", None, 256, None):
@@ -115,7 +116,7 @@ def explain(
         from opmask.inference import Edit
         from opmask.inference.plan import check_options
 
-        check_options(amount, work_size)
+        check_options(amount, work_size, "auto" if told.refine is None else told.refine)
         picture = open_photo(photo, max_pixels)
         settings = Settings(model, amount, work_size, device, told)
         notes: list[str] = []

@@ -20,7 +20,7 @@ _ARGUMENTS = re.compile(r"^'(strength|work_size|label|at|scale|max_side)' must "
 
 _ADVICE = {
     "'boxes' must": "'--box' must",
-    "'refine' must be False or 'auto' for": "'--refine' must not be given for",
+    "'refine' must be False or 'auto' for": "'--refine' or --grabcut must not be given for",
     "overwrite=True": "--overwrite",
     "force=True": "--force",
     "partial=True": "--partial",

@@ -42,6 +42,7 @@ def harmonize_files(
     box: options.Box = None,
     invert: options.Invert = False,
     refine: options.Refine = None,
+    grabcut: options.Grabcut = False,
     strength: options.Strength = "auto",
     save_edits: Annotated[
         Path | None,
@@ -63,7 +64,7 @@ def harmonize_files(
     as_json: options.Json = False,
 ) -> None:
     """Harmonize photos, with or without the regions that were changed."""
-    told = options.region_options(region, label, strokes, alpha, box, invert, refine)
+    told = options.region_options(region, label, strokes, alpha, box, invert, refine, grabcut)
     amount = options.parse_strength(strength)
     if frames or any(map(is_clip, photos)):
         if len(photos) > 1:

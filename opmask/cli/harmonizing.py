@@ -82,7 +82,8 @@ def harmonize_jobs(
     Raises:
         ValueError: If the settings are refused, which holds for all photos.
     """
-    check_options(settings.strength, settings.work_size)
+    finer = settings.region.refine
+    check_options(settings.strength, settings.work_size, "auto" if finer is None else finer)
     place = find_device(settings.device)
     for job in tqdm(jobs, unit="photo", disable=None if len(jobs) > 1 else True):
         try:

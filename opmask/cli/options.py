@@ -51,6 +51,12 @@ Refine = Annotated[
         show_default=False,
     ),
 ]
+Grabcut = Annotated[
+    bool,
+    typer.Option(
+        "--grabcut", help="Make boxes and strokes finer with GrabCut, too: needs OpenCV."
+    ),
+]
 Strength = Annotated[
     str,
     typer.Option(
@@ -88,7 +94,7 @@ class RegionOptions:
     alpha: bool = False
     boxes: tuple[tuple[int, int, int, int], ...] = ()
     invert: bool = False
-    refine: bool | None = None
+    refine: bool | str | None = None
 
     @property
     def needs_file(self) -> bool:
@@ -104,9 +110,13 @@ def region_options(
     box: list[str] | None = None,
     invert: bool = False,
     refine: bool | None = None,
+    grabcut: bool = False,
 ) -> RegionOptions:
     """The options of a region, or a refusal of what does not go together."""
-    options = RegionOptions(label, strokes, alpha, tuple(map(_box, box or ())), invert, refine)
+    if grabcut and refine is not None:
+        raise ValueError("'--grabcut' must not go with --refine or --no-refine.")
+    finer = "grabcut" if grabcut else refine
+    options = RegionOptions(label, strokes, alpha, tuple(map(_box, box or ())), invert, finer)
     if options.needs_file and region is None:
         name = "--label" if label is not None else "--strokes"
         raise ValueError(f"'{name}' must go with --region, the file that it is about.")
@@ -124,7 +134,11 @@ def region_options(
         told = ["--region", *told]
     if len(told) > 1:
         raise ValueError(f"'{told[0]}' must not go with {', '.join(told[1:])}: tell one region.")
-    for name, wanted in ("--invert", invert), ("--refine", refine is not None):
+    for name, wanted in (
+        ("--invert", invert),
+        ("--refine", refine is not None),
+        ("--grabcut", grabcut),
+    ):
         if wanted and region is None and not told:
             raise ValueError(
                 f"'{name}' must go with a region: --region (--strokes), --box or --alpha."

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from opmask.files.photo import Photo
 from opmask.files.reading import shorten
 from opmask.inference.edit import LARGEST_MASK, Adjustment, Edit, Source, check_number
+from opmask.inference.grabcut import need_opencv
 from opmask.inference.refine import refined, to_refine, told_roughly, told_strengths
 from opmask.inference.regions import shrink, tells_where, to_plane, within
 from opmask.inference.warning import warn
@@ -105,8 +106,10 @@ def plan(
         refine: Whether the region is made finer first: the model says which part of it was
             changed, and masks are predicted for that. "auto": where the region is rough, boxes or
             strokes (:func:`opmask.inference.refine.is_rough`), by models that were found fit for
-            it (`model.calibration.refines`). False: the region is exact, whatever its shape. If
-            the model finds nothing there, the region is taken as it is, with a warning. What came
+            it (`model.calibration.refines`). "grabcut": where it is rough, by any model with a
+            gate, and then GrabCut goes over it, which follows edges; needs OpenCV, the extra
+            `fast`. False: the region is exact, whatever its shape. If the model finds nothing
+            there, the region is taken as it is, with a warning. What came
             of it is the edit's `region`. Where nothing is told to be inside, there is nothing to
             refine.
         strength: A factor on the distance of every mask from its identity, so that the output
@@ -131,6 +134,7 @@ def plan(
         ValueError: If a mode, shape, range or size is another one, the sizes of region and photo
             do not fit, the model is blind and a region is given, it is to refine one and has no
             gate, or its weights or masks are not finite.
+        ImportError: If `refine` is "grabcut" and OpenCV is not installed.
 
     Example:
         >>> import opmask
@@ -226,10 +230,14 @@ def check_model(model: OperatorMaskWrapper, guided: bool) -> None:
 
 def check_options(strength: float | str, work_size: int, refine: bool | str = "auto") -> None:
     """Raises unless :func:`harmonize` takes these."""
-    if isinstance(refine, str) and refine != "auto":
-        raise ValueError(f"'refine' must be 'auto', True or False, got {refine!r}.")
+    if isinstance(refine, str) and refine not in ("auto", "grabcut"):
+        raise ValueError(f"'refine' must be 'auto', 'grabcut', True or False, got {refine!r}.")
     if not isinstance(refine, bool | np.bool_ | str):
-        raise TypeError(f"'refine' must be 'auto', True or False, got {type(refine).__name__}.")
+        raise TypeError(
+            f"'refine' must be 'auto', 'grabcut', True or False, got {type(refine).__name__}."
+        )
+    if isinstance(refine, str) and refine == "grabcut":
+        need_opencv()
     if isinstance(strength, str):
         if strength != "auto":
             raise ValueError(f"'strength' must be 'auto' or a number, got {strength!r}.")
@@ -280,7 +288,8 @@ def plan_each(
     # A size of the model's own, height and width, is the one that its network was made for.
     working = None if isinstance(model.size, tuple) else size
     if given is not None:
-        given = refined(network, small, given, to_refine(model, rough, refine), working)
+        chosen = to_refine(model, rough, refine)
+        given = refined(network, small, given, chosen, working, grabcut=refine == "grabcut")
     masks = network.predict(small, given, size=working)
     if given is not None:
         masks = within(model.retoucher, masks, given)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from opmask.inference.grabcut import cut
 from opmask.inference.regions import change_within
 from opmask.inference.warning import warn
 from opmask.wrapper import OperatorMaskWrapper
@@ -109,7 +110,7 @@ def told_roughly(region: Tensor, refine: bool | str) -> list[bool]:
         region: What was told, at the size at which it was, with shape :math:`(B, 1, h, w)`: 1
             inside, 0 outside, soft between, -1 unknown.
         refine: As :func:`opmask.plan` takes it: true says that all are, false that none is; or
-            "never", which is "auto" here.
+            "never", which is "auto" here, as "grabcut" is.
 
     Returns:
         Of each whether it is. One of which no part is inside never is.
@@ -137,13 +138,13 @@ def to_refine(model: OperatorMaskWrapper, rough: Sequence[bool], refine: bool | 
         Of each whether it is.
 
     Raises:
-        ValueError: If `refine` is true and the model has no gate.
+        ValueError: If `refine` is true or "grabcut" and the model has no gate.
     """
     able = "gate" in model.retoucher.ranges
     if refine == "auto":
         able = able and model.calibration is not None and model.calibration.refines
     elif refine == "never":
-        able = False
+        return [False for _ in rough]
     elif refine and not able:
         raise ValueError(
             "'refine' must be False or 'auto' for a model without a mask 'gate', which says where."
@@ -184,6 +185,8 @@ def refined(
     region: Tensor,
     chosen: Sequence[bool],
     size: int | tuple[int, int] | None,
+    *,
+    grabcut: bool = False,
 ) -> Tensor:
     r"""The regions of a batch, some of them finer if the model finds something.
 
@@ -194,6 +197,8 @@ def refined(
             -1 unknown.
         chosen: Which are to be made finer, see :func:`to_refine`.
         size: At which the model works, see :meth:`opmask.OperatorMaskWrapper.predict`.
+        grabcut: Whether GrabCut goes over what the model says, see
+            :func:`opmask.inference.grabcut.cut`.
 
     Returns:
         The regions, with the shape of `region`. Where nothing is found within boxes, or around
@@ -205,6 +210,8 @@ def refined(
     told = region[places]
     gate = model.predict(image[places], told, size=size)["gate"].float()
     finer = refined_region(gate, told)
+    if grabcut:
+        finer = torch.stack([cut(*one) for one in zip(image[places], told, finer, strict=True)])
     some_unknown = (told < 0).flatten(1).any(1)[:, None, None, None]
     open_to_it = torch.where(some_unknown, told < 0, told > 0)
     found = ((finer > 0.5) & open_to_it).flatten(1).any(1)

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 EDITS = "OPMASK_EDITS"
-REFINE: dict[str, bool | str] = {"auto": "auto", "yes": True, "no": False}
+REFINE: dict[str, bool | str] = {"auto": "auto", "yes": True, "no": False, "grabcut": "grabcut"}
 Inputs = dict[str, dict[str, tuple[Any, ...]]]
 
 
@@ -88,7 +88,7 @@ class ModelNode(_Node):
             mask: Where they were changed, with shape :math:`(B, h, w)`, :math:`(1, h, w)` or
                 :math:`(h, w)`, in :math:`[0, 1]`. `None`, or all 0: the model finds out.
             strength: "auto" or a number, see :func:`opmask.plan`.
-            refine: "auto", "yes" or "no".
+            refine: "auto", "yes", "no", or "grabcut", which needs OpenCV.
             work_size: The longer side at which masks are predicted, in pixels.
             checkpoint: A model's file; the bundled model if empty.
 

@@ -101,6 +101,28 @@ def test_a_refined_region_is_said_written_and_taken_as_it_is(run, tmp_path):
     assert (levels("a.png")[..., 2] != blue[..., 2]).sum() <= 20 * 12
 
 
+def test_grabcut_goes_over_what_is_refined(run, tmp_path, monkeypatch):
+    pytest.importorskip("cv2")
+    blue = np.full((40, 60, 3), 30, np.uint8)
+    blue[10:30, 20:32, 2] = 255
+    Image.fromarray(blue).save("photo.png")
+    blue_finder(tmp_path / "blue.safetensors")
+    told = ["photo.png", "--model", "blue.safetensors", "--box", "15,5,45,35", "--grabcut"]
+    said = run("explain", *told, "--save-region", "r.png")[1]
+    assert said.startswith("The region was refined, to 10% of the photo.\n")
+    assert np.array_equal(levels("r.png") > 127, blue[..., 2] > 100)
+    _, _, error = run("explain", *told, "--no-refine")
+    assert error == "opmask: '--grabcut' must not go with --refine or --no-refine.\n"
+    _, _, error = run("explain", "photo.png", "--grabcut")
+    assert error.startswith("opmask: '--grabcut' must go with a region: --region (--strokes),")
+    monkeypatch.setattr("opmask.inference.grabcut.installed_opencv", lambda: None)
+    for command in ["explain", *told], ["harmonize", *told, "-o", "out.png"]:
+        status, _, error = run(*command)
+        assert (status, error.count("\n")) == (1, 1)
+        assert "needs OpenCV" in error
+        assert not (tmp_path / "out.png").exists()
+
+
 def test_strokes_are_written_as_strokes(run, tmp_path):
     Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save("photo.png")
     blue_finder(tmp_path / "blue.safetensors")
@@ -139,7 +161,9 @@ def test_there_must_be_a_region_to_refine_or_to_write(run, saved):
     opmask.save(OperatorMaskWrapper(SmallUNet(4, width=8), region=True), "plain.safetensors")
     told = ["photo.png", "--box", "1,1,9,9", "-o", "b.png", "--model", "plain.safetensors"]
     _, _, error = run("harmonize", *told, "--refine")
-    assert error.startswith("opmask: '--refine' must not be given for a model without a mask")
+    assert error.startswith(
+        "opmask: '--refine' or --grabcut must not be given for a model without"
+    )
     _, _, error = run("explain", "photo.png", "--save-region", "r.png")
     assert "'--save-region' must go with a region, or an edit that was planned for one." in error
 

@@ -6,6 +6,7 @@ from reproduction.small.kinds import KINDS
 from reproduction.small.network import build
 
 import opmask
+from opmask.inference.refine import EMPTY
 
 
 def disc():
@@ -37,6 +38,7 @@ def test_where_the_gate_is_shut_there_is_nothing_to_cut():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(f"ignore:{EMPTY}")
 def test_ways_stand_beside_each_other(listed_photos, monkeypatch, capsys):
     packed = listed_photos / "packed"
     pool.pack(pool.Pool(listed_photos, "train", size=64), packed)
@@ -48,5 +50,7 @@ def test_ways_stand_beside_each_other(listed_photos, monkeypatch, capsys):
     boxes.main()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"| IoU | mixed | {' | '.join(KINDS)} |"
-    assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == [*boxes.WAYS]
+    assert [line.split(" | ")[0].strip("| ") for line in lines[2:7]] == [*boxes.WAYS]
     assert lines[2].split(" | ")[1:] == lines[3].split(" | ")[1:]  # untrained, it finds nothing
+    assert [line.split(" | ")[0].strip("| ") for line in lines[-3:]] == [*boxes.REFINE]
+    assert all(line.count("1.000, +0.00") == 1 + len(KINDS) for line in lines[-3:])

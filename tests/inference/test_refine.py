@@ -7,6 +7,7 @@ from torch import nn
 import opmask
 from opmask import RGB, Add, Calibration, Edit, Gated, OperatorMaskWrapper, OutputHead, Retoucher
 from opmask.files.regions import boxes_region
+from opmask.inference import grabcut
 from opmask.inference.refine import is_rough, refined_region
 
 REFINES = Calibration(0.5, (0.5,), (1.0,), refines=True)
@@ -235,7 +236,7 @@ def test_a_model_without_a_gate_cannot_refine():
     ("refine", "error"), [("yes", ValueError), (1, TypeError), (None, TypeError)]
 )
 def test_refine_is_yes_no_or_auto(refine, error):
-    with pytest.raises(error, match="'refine' must be 'auto', True or False, got"):
+    with pytest.raises(error, match="'refine' must be 'auto', 'grabcut', True or False, got"):
         opmask.plan(finder(), photo()[0], region=BOX, refine=refine)
 
 
@@ -243,3 +244,81 @@ def test_the_region_is_saved_with_the_edit(tmp_path):
     edit = opmask.plan(finder(), photo()[0], region=strokes(), refine=False)
     edit.save(tmp_path / "a.opmask")
     assert torch.equal(Edit.load(tmp_path / "a.opmask").region, strokes()[None, None].half())
+
+
+# --- GrabCut ---
+
+
+@pytest.fixture
+def opencv():
+    pytest.importorskip("cv2")
+
+
+def noisy_photo():
+    image, disc = photo()
+    grain = torch.rand(image.shape, generator=torch.Generator().manual_seed(0))
+    return (0.9 * image + 0.1 * grain).clamp(0, 1), disc
+
+
+def blurred(plane, width=9):
+    return torch.nn.functional.avg_pool2d(plane[None], width, 1, width // 2)
+
+
+def overlap(region, disc):
+    found = region.flatten() > 0.5
+    return ((found & (disc.flatten() > 0)).sum() / (found | (disc.flatten() > 0)).sum()).item()
+
+
+@pytest.mark.usefixtures("opencv")
+def test_the_cut_ends_where_the_thing_does():
+    image, disc = noisy_photo()
+    rough = (blurred(disc, 13) > 0.1).float() * 0.7  # too large by some pixels
+    found = grabcut.cut(image, BOX[None], rough)
+    assert overlap(rough, disc) < 0.65
+    assert overlap(found, disc) > 0.95
+    assert torch.equal(found, (rough + disc) / 2)
+    assert torch.equal(found, grabcut.cut(image, BOX[None], rough))  # no chance in it
+
+
+@pytest.mark.usefixtures("opencv")
+def test_what_was_told_stays():
+    image, disc = noisy_photo()
+    told = strokes()
+    told[0, :30] = 1  # a stroke where nothing is
+    refined = torch.where(told > 0, 1.0, disc * (told < 0))[None]
+    found = grabcut.cut(image, told[None], refined)
+    assert (found[0][told > 0] == 1).all()
+    assert (found[0][told == 0] == 0).all()
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+@pytest.mark.usefixtures("opencv")
+def test_without_both_sides_there_is_nothing_to_cut(level):
+    refined = torch.full((1, 64, 64), level)
+    assert torch.equal(grabcut.cut(noisy_photo()[0], torch.ones(1, 64, 64), refined), refined)
+
+
+@pytest.mark.parametrize("told", [BOX, strokes()])
+@pytest.mark.parametrize("refines", [True, False])
+@pytest.mark.usefixtures("opencv")
+def test_a_plan_has_the_region_that_was_cut(told, refines):
+    image, disc = noisy_photo()
+    edit = opmask.plan(
+        finder(replace(REFINES, refines=refines)), image, region=told, refine="grabcut"
+    )
+    assert overlap(edit.region, disc) > 0.9
+    exact = opmask.plan(finder(), image, region=disc, refine="grabcut")
+    assert torch.equal(exact.region[0, 0].float(), disc)
+
+
+@pytest.mark.usefixtures("opencv")
+def test_a_model_without_a_gate_is_not_cut_for():
+    model = opmask.OperatorMaskWrapper(opmask.backbones.SmallUNet(4, width=8), region=True)
+    with pytest.raises(ValueError, match="'refine' must be False or 'auto' for a model without"):
+        opmask.plan(model, photo()[0], region=BOX, refine="grabcut")
+
+
+def test_without_opencv_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr(grabcut, "installed_opencv", lambda: None)
+    with pytest.raises(ImportError, match=r"needs OpenCV, .* pip install 'opmask\[fast\]'"):
+        opmask.plan(finder(), photo()[0], region=BOX, refine="grabcut")

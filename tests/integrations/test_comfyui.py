@@ -174,7 +174,7 @@ def test_a_checkpoint_is_read_once_and_anew_when_it_has_changed(checkpoint):
         ({"mask": torch.rand(3, 40, 56)}, "'mask' must hold one mask, or one for each of 2"),
         ({"mask": torch.rand(1, 40, 56, 3)}, r"'mask' must be a MASK of shape \(B, H, W\)"),
         ({"strength": "full"}, "'strength' must be auto or a number, got 'full'"),
-        ({"refine": "maybe"}, "'refine' must be auto, yes, no, got 'maybe'"),
+        ({"refine": "maybe"}, "'refine' must be auto, yes, no, grabcut, got 'maybe'"),
         ({"work_size": 8}, "'work_size' must be at least 16"),
     ],
 )

@@ -176,7 +176,8 @@ def retouch(
     rough = [False] if told is None else told_roughly(told, refine)
     with fast_precision(image.device):
         if told is not None:
-            told = refined(model, image, told, to_refine(model, rough, refine), size)
+            chosen, cut = to_refine(model, rough, refine), refine == "grabcut"
+            told = refined(model, image, told, chosen, size, grabcut=cut)
         masks = model.predict(image, told, size=size)
     if told is not None:
         masks = within(model.retoucher, masks, told)

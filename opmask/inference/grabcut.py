@@ -1,0 +1,74 @@
+r"""GrabCut over a refined region, with OpenCV: the colours inside and around say where it ends.
+
+Data flow: `photo, region that was told, refined region -> GrabCut -> mean of refined and cut`.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from opmask.color import to_levels
+from opmask.color.opencv import installed_opencv
+
+__all__ = ["cut", "need_opencv"]
+
+ROUNDS = 5
+"""How often GrabCut learns the colours and cuts."""
+
+
+def need_opencv() -> ModuleType:
+    """OpenCV, or an error that says how to get it."""
+    cv2 = installed_opencv()
+    if cv2 is None:
+        raise ImportError(
+            "GrabCut needs OpenCV, which is not installed. Run: pip install 'opmask[fast]'"
+        )
+    return cv2
+
+
+def cut(image: Tensor, told: Tensor, refined: Tensor) -> Tensor:
+    r"""The mean of a refined region and of what GrabCut makes of it.
+
+    GrabCut begins with the refined region, models the colours inside and outside, and cuts where
+    both these and the edges of the picture say so. What was told stays: it adds nothing outside,
+    and takes nothing away from strokes.
+
+    Args:
+        image: The photo, with shape :math:`(3, h, w)`, sRGB in :math:`[0, 1]`.
+        told: The region as it was told, with shape :math:`(1, h, w)`: 1 inside, 0 outside, soft
+            between, -1 unknown.
+        refined: What :func:`opmask.inference.refine.refined_region` made of it, with shape
+            :math:`(1, h, w)`, in :math:`[0, 1]`.
+
+    Returns:
+        The region, with the shape of `refined`; that itself where it is empty or all there is, as
+        GrabCut needs both sides.
+
+    Raises:
+        ImportError: If OpenCV is not installed.
+
+    References:
+        "GrabCut": Interactive Foreground Extraction using Iterated Graph Cuts (Rother et al.,
+        2004)
+    """
+    cv2 = need_opencv()
+    probably = (refined[0] > 0.5).cpu().numpy()
+    outside = (told[0] == 0).cpu().numpy()
+    sure = (told[0] > 0).cpu().numpy() & bool((told < 0).any())
+    labels = np.where(probably, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
+    labels[outside], labels[sure] = cv2.GC_BGD, cv2.GC_FGD
+    labels = labels.astype(np.uint8)
+    inside = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    if inside.all() or not inside.any():
+        return refined
+    pixels = np.ascontiguousarray(to_levels(image).permute(1, 2, 0).cpu().numpy()[..., ::-1])
+    cv2.setRNGSeed(0)  # its clusters begin at random
+    cv2.grabCut(
+        pixels, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK
+    )
+    found = torch.from_numpy((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
+    return torch.where(told == 0, refined, (refined + found.to(refined)[None]) / 2)
