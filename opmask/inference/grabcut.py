@@ -33,9 +33,11 @@ def need_opencv() -> ModuleType:
 def cut(image: Tensor, told: Tensor, refined: Tensor) -> Tensor:
     r"""The mean of a refined region and of what GrabCut makes of it.
 
-    GrabCut begins with the refined region, models the colours inside and outside, and cuts where
-    both these and the edges of the picture say so. What was told stays: it adds nothing outside,
-    and takes nothing away from strokes.
+    GrabCut models the colours inside and outside, and cuts where both these and the edges of the
+    picture say so. In boxes it begins with the half where the refined region is strongest: a gate
+    is often unsure of a thing as a whole, and yet surer of it than of what is around it. Around
+    strokes it begins with the refined region. What was told stays: it adds nothing outside, and
+    takes nothing away from strokes.
 
     Args:
         image: The photo, with shape :math:`(3, h, w)`, sRGB in :math:`[0, 1]`.
@@ -56,9 +58,11 @@ def cut(image: Tensor, told: Tensor, refined: Tensor) -> Tensor:
         2004)
     """
     cv2 = need_opencv()
-    probably = (refined[0] > 0.5).cpu().numpy()
+    strokes = bool((told < 0).any())
+    start = 0.5 if strokes else refined[told > 0].median().item()
+    probably = (refined[0] >= start).cpu().numpy()
     outside = (told[0] == 0).cpu().numpy()
-    sure = (told[0] > 0).cpu().numpy() & bool((told < 0).any())
+    sure = (told[0] > 0).cpu().numpy() & strokes
     labels = np.where(probably, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
     labels[outside], labels[sure] = cv2.GC_BGD, cv2.GC_FGD
     labels = labels.astype(np.uint8)

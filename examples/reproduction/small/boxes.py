@@ -73,6 +73,9 @@ WAYS: dict[str, Way] = {
     "the gate": lambda image, box, gate: box & (gate > 0.5),
     "GrabCut": lambda image, box, gate: cut(image, box, box),
     "GrabCut, from the gate": lambda image, box, gate: cut(image, box & (gate > 0.5), box),
+    "GrabCut, from its wider half": lambda image, box, gate: cut(
+        image, box & (gate >= np.median(gate[box])), box
+    ),
     "segments, by the gate": segments,
 }
 
