@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from reproduction.small import boxes, pool
 from reproduction.small.kinds import KINDS
 from reproduction.small.network import build
@@ -35,6 +36,27 @@ def test_a_disc_in_a_box_is_found(way):
 def test_where_the_gate_is_shut_there_is_nothing_to_cut():
     picture, place, box = disc()
     assert not boxes.WAYS["GrabCut, from the gate"](picture, box, 0.0 * place).any()
+
+
+def test_a_box_has_room_around_what_was_pasted():
+    region = torch.zeros(1, 50, 100, dtype=torch.bool)
+    region[0, 20:30, 3:40] = True
+    wanted = torch.zeros(1, 50, 100)
+    wanted[0, 14:36, :46] = 1
+    assert torch.equal(boxes.around(region), wanted)
+
+
+def test_composites_of_people_are_tried_with_each_way(tmp_path):
+    pytest.importorskip("cv2")
+    pytest.importorskip("skimage")
+    picture, place, _ = disc()
+    for folder, array in ("composite_images", picture), ("masks", np.uint8(255 * place)):
+        (tmp_path / "real_composites" / folder).mkdir(parents=True)
+        Image.fromarray(array).save(tmp_path / "real_composites" / folder / "a.png")
+    model = build(8, "none").eval()
+    names, found = boxes.pasted_overlaps(model, tmp_path / "real_composites", 64)
+    assert (names, [*found]) == (["a"], [*boxes.WAYS])
+    assert found["GrabCut"][0] > 0.8 > found["the box itself"][0]
 
 
 @pytest.mark.slow

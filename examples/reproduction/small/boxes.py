@@ -1,8 +1,10 @@
-"""Which way finds what was changed in a box: the model's gate, GrabCut, or segments?
+r"""Which way finds what was changed in a box: the model's gate, GrabCut, or segments?
 
-    PYTHONPATH=examples python -m reproduction.small.boxes MODEL --photos PHOTOS/validation
+    PYTHONPATH=examples python -m reproduction.small.boxes MODEL --photos PHOTOS/validation \\
+        --data ROOT
 
-Fixed composites of packed photos, told boxes around what was changed. Each way makes of a box a
+Fixed composites of packed photos, told boxes around what was changed; with `--data` also those
+that people made, told a box with some room around what was pasted. Each way makes of a box a
 region; where it finds nothing the box stays. One table holds their overlap with what was changed
 (IoU), and that of the boxes themselves, with 95 % intervals. Another tells what comes of the ways
 that `opmask.harmonize` has, its `refine`: the share of the composites' MSE that is left, and by
@@ -20,25 +22,29 @@ if __name__ == "__main__":
     from reproduction import launch
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.color import to_levels
 from opmask.markdown import markdown_table
+from opmask.wrapper.model import fit_longer_side, resize
 from reproduction.flags import add_every, existing
 from reproduction.small.kinds import KINDS
 from reproduction.small.locating import iou
 from reproduction.small.pool import Packed
 from reproduction.small.scoring import Row, gain, retouch, rows_of, scenes
+from reproduction.small.steady import FOLDERS, read_pasted
 from reproduction.small.tables import mean
 
 ROUNDS = 5  # of GrabCut
+ROOM = 0.06  # of the longer side, around what was pasted
 
 Way = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """From an 8-bit picture (H, W, 3), its box (H, W) and the gate (H, W) to what was changed."""
@@ -101,12 +107,50 @@ def overlaps(
         pictures = to_levels(image).permute(0, 2, 3, 1).contiguous().numpy()
         for place, picture in enumerate(pictures):
             box, gate = (told[place, 0] > 0).numpy(), gates[place, 0].numpy()
-            for way, make in WAYS.items():
-                region = make(picture, box, gate)
-                region = region if region.any() else box
-                one = torch.from_numpy(region)[None, None]
-                found[way] += iou(one, scene.made.region[place : place + 1])
+            for way, value in each_way(picture, box, gate, scene.made.region[place]):
+                found[way].append(value)
     return names, found
+
+
+def each_way(
+    picture: np.ndarray, box: np.ndarray, gate: np.ndarray, region: Tensor
+) -> Iterator[tuple[str, float]]:
+    """The overlap of each way with a region (1, H, W)."""
+    for way, make in WAYS.items():
+        made = make(picture, box, gate)
+        made = made if made.any() else box
+        yield way, iou(torch.from_numpy(made)[None, None], region[None])[0]
+
+
+@torch.no_grad()
+def pasted_overlaps(
+    model: OperatorMaskWrapper, folder: Path, size: int
+) -> tuple[list[str], dict[str, list[float]]]:
+    """As `overlaps`, of composites that people made, with the longer side at `size`."""
+    names: list[str] = []
+    found: dict[str, list[float]] = {way: [] for way in WAYS}
+    for pasted in tqdm(list(read_pasted(folder, FOLDERS[folder.name])), "pasted", leave=False):
+        small = fit_longer_side((pasted.image.shape[1], pasted.image.shape[2]), size)
+        image = resize(pasted.image[None].float() / 255, small).clamp(0, 1)
+        region = (resize(pasted.region[None, None].float(), small) > 0.5)[0]
+        told = around(region)
+        gate = model.predict(image, told[None], size=small)["gate"][0, 0].numpy()
+        picture = to_levels(image)[0].permute(1, 2, 0).contiguous().numpy()
+        names.append(pasted.name)
+        for way, value in each_way(picture, told[0].bool().numpy(), gate, region.float()):
+            found[way].append(value)
+    return names, found
+
+
+def around(region: Tensor) -> Tensor:
+    """A box around a region (1, H, W), with some room on each side."""
+    height, width = region.shape[1:]
+    room = round(ROOM * max(height, width))
+    rows, columns = (region[0].any(dim).nonzero()[:, 0] for dim in (1, 0))
+    box = torch.zeros_like(region, dtype=torch.float32)
+    top, left = (max(0, int(where[0]) - room) for where in (rows, columns))
+    box[:, top : int(rows[-1]) + 1 + room, left : int(columns[-1]) + 1 + room] = 1
+    return box
 
 
 @torch.no_grad()
@@ -128,6 +172,7 @@ def main() -> None:
     parser.add_argument("model", type=existing, help="a checkpoint with a gate")
     parser.add_argument("--photos", type=Path, required=True, help="photos, made small")
     parser.add_argument("--size", type=int, default=256, help="at which masks are predicted")
+    parser.add_argument("--data", type=existing, help="the root of the photographs")
     add_every(parser)
     args = parser.parse_args()
     photos = Packed(args.photos)
@@ -139,8 +184,13 @@ def main() -> None:
         outcomes.append([gain(rows) for rows in by_refine])
         names, found = overlaps(model, photos, kind, args.size)
         columns.append([f"{mean(names, values):.3f}" for values in found.values()])
+    titles = ["IoU", "mixed", *KINDS]
+    if args.data:
+        names, found = pasted_overlaps(model, args.data / "real_composites", args.size)
+        columns.append([f"{mean(names, values):.3f}" for values in found.values()])
+        titles.append(f"pasted by people ({len(names)})")
     rows = [[way, *cells] for way, *cells in zip(WAYS, *columns, strict=True)]
-    print(markdown_table(["IoU", "mixed", *KINDS], rows))
+    print(markdown_table(titles, rows))
     cells = ([f"{one.share:.3f}, {one.decibels:+.2f}" for one in some] for some in outcomes)
     rows = [[name, *row] for name, *row in zip(REFINE, *cells, strict=True)]
     print("\n" + markdown_table(["refine", "mixed", *KINDS], rows))
