@@ -52,7 +52,7 @@ NEXT_TO_NOTHING = 0.005
 """The share of a photo that must visibly change, or a model that was told nothing was not sure."""
 
 UNSURE = "the model is not sure where, so tell it: --region, --box or --strokes"
-NOT_HERE = "the region says only what was not changed, so tell the model also what was: in white"
+NOT_HERE = "the region says only what was not changed, so tell the model also what was"
 """What is said then."""
 
 

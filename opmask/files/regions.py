@@ -35,7 +35,7 @@ __all__ = [
 LABELS = 0.05
 """Grey levels that stay below this share of white are taken for labels, not for a soft region."""
 
-COLORED = 64
+COLORED = 32
 """Levels of 255 between the channels of a stroke above which it has a colour."""
 
 GREY = 2

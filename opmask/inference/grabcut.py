@@ -36,8 +36,8 @@ def cut(image: Tensor, told: Tensor, refined: Tensor) -> Tensor:
     GrabCut models the colours inside and outside, and cuts where both these and the edges of the
     picture say so. In boxes it begins with the half where the refined region is strongest: a gate
     is often unsure of a thing as a whole, and yet surer of it than of what is around it. Around
-    strokes it begins with the refined region. What was told stays: it adds nothing outside, and
-    takes nothing away from strokes.
+    strokes it begins with the refined region. What was told stays: it adds nothing outside or to
+    soft edges, and takes nothing away from strokes.
 
     Args:
         image: The photo, with shape :math:`(3, h, w)`, sRGB in :math:`[0, 1]`.
@@ -48,7 +48,7 @@ def cut(image: Tensor, told: Tensor, refined: Tensor) -> Tensor:
 
     Returns:
         The region, with the shape of `refined`; that itself where it is empty or all there is, as
-        GrabCut needs both sides.
+        GrabCut needs both sides, and where GrabCut finds nothing.
 
     Raises:
         ImportError: If OpenCV is not installed.
@@ -74,5 +74,8 @@ def cut(image: Tensor, told: Tensor, refined: Tensor) -> Tensor:
     cv2.grabCut(
         pixels, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK
     )
-    found = torch.from_numpy((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
-    return torch.where(told == 0, refined, (refined + found.to(refined)[None]) / 2)
+    found = torch.from_numpy((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).to(refined)
+    if not found.any():
+        return refined
+    mean = (refined + found[None]) / 2
+    return torch.where(told < 0, mean, mean.minimum(told.clamp_min(0)))

@@ -186,6 +186,7 @@ def harmonize(
     Raises:
         TypeError: As for :func:`plan`.
         ValueError: As for :func:`plan`.
+        ImportError: As for :func:`plan`.
 
     Example:
         >>> import opmask

@@ -210,12 +210,13 @@ def refined(
     told = region[places]
     gate = model.predict(image[places], told, size=size)["gate"].float()
     finer = refined_region(gate, told)
-    if grabcut:
-        finer = torch.stack([cut(*one) for one in zip(image[places], told, finer, strict=True)])
     some_unknown = (told < 0).flatten(1).any(1)[:, None, None, None]
     open_to_it = torch.where(some_unknown, told < 0, told > 0)
     found = ((finer > 0.5) & open_to_it).flatten(1).any(1)
     if not found.all():
         warn(EMPTY)
+    if grabcut:
+        each = zip(image[places], told, finer, strict=True)
+        finer = torch.stack([cut(*one) for one in each])
     finer = torch.where(found[:, None, None, None], finer, told)
     return region.index_copy(0, places, finer)

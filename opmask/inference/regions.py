@@ -100,15 +100,16 @@ def change_within(before: Tensor, after: Tensor, region: Tensor) -> Tensor:
 
     Returns:
         The root mean square over the region, in levels of 255, with shape :math:`(B)`; 0 where
-        there is none.
+        there is none. Of a region that is mostly unknown it is a lower bound.
 
     Example:
         >>> region = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
         >>> change_within(torch.zeros(1, 3, 1, 2), 0.2 * region.expand(1, 3, 1, 2), region)
         tensor([51.])
     """
-    squares = (after - before).square().mean((1, 2, 3))
-    area = region.abs().mean((1, 2, 3))
+    weight = region.abs()
+    squares = (weight * (after - before).square()).mean((1, 2, 3))
+    area = weight.mean((1, 2, 3))
     return 255 * torch.where(area > 0, squares / area, 0.0).sqrt()
 
 

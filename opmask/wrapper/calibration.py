@@ -160,13 +160,14 @@ class Calibration:
             rough: Of each image, whether its region is told roughly.
 
         Returns:
-            The strengths, with the shape and type of `change`, in :math:`[0, 1]`.
+            The strengths, with the shape of `change`, floating point, in :math:`[0, 1]`.
 
         Example:
             >>> calibration = Calibration(0.3, (0.5,), (1.0,), told=0.9, told_error=6.0)
             >>> calibration.told_strengths(torch.tensor([2.0, 6.0, 60.0]), [False] * 3)
             tensor([0.0900, 0.4500, 0.8911])
         """
+        change = change if change.is_floating_point() else change.float()
         largest, error = (
             torch.tensor([pair[each] for each in rough]).to(change)
             for pair in ((self.told, self.rough), (self.told_error, self.rough_error))

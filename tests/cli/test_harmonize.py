@@ -101,7 +101,7 @@ def unsure(folder):
 
 
 NOT_SURE = "model is not sure where, so tell it: --region, --box or --strokes"
-NOT_HERE = "region says only what was not changed, so tell the model also what was: in white"
+NOT_HERE = "region says only what was not changed, so tell the model also what was"
 
 
 def test_where_a_model_is_not_sure_the_way_to_tell_it_is_said(unsure, capsys):

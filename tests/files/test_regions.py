@@ -200,7 +200,9 @@ def test_strokes_say_something_only_where_they_are():
         strokes_region(Image.new("LA", (2, 2)))
 
 
-@pytest.mark.parametrize("color", [(255, 0, 0), (0, 0, 255), (200, 60, 60), (255, 255, 0)])
+@pytest.mark.parametrize(
+    "color", [(255, 0, 0), (0, 0, 255), (200, 60, 60), (255, 255, 0), (64, 0, 0)]
+)
 def test_strokes_of_a_colour_are_refused(color):
     picture = Image.new("RGBA", (4, 2), (*color, 0))  # under what is transparent it does not count
     picture.putpixel((0, 0), (255, 250, 240, 255))

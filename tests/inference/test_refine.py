@@ -281,6 +281,31 @@ def test_the_cut_ends_where_the_thing_does():
 
 
 @pytest.mark.usefixtures("opencv")
+def test_soft_edges_stay_soft_when_cut():
+    image, disc = noisy_photo()
+    told = (0.15 + 0.85 * disc)[None] * BOX
+    found = grabcut.cut(image, told, 0.9 * told)
+    assert (found <= told).all()
+    assert overlap(found, disc) > 0.95
+
+
+@pytest.mark.usefixtures("opencv")
+def test_where_grabcut_finds_nothing_what_the_model_says_stays(monkeypatch):
+    image, disc = noisy_photo()
+    cv2 = pytest.importorskip("cv2")
+    monkeypatch.setattr(cv2, "grabCut", lambda pixels, labels, *_: labels.fill(cv2.GC_BGD))
+    assert torch.equal(grabcut.cut(image, BOX[None], 0.8 * disc[None]), 0.8 * disc[None])
+
+
+@pytest.mark.usefixtures("opencv")
+def test_where_the_gate_is_shut_nothing_is_cut():
+    dark = 0.2 * noisy_photo()[0]
+    with pytest.warns(UserWarning, match="finds nothing to refine"):
+        edit = opmask.plan(finder(), dark, region=BOX, refine="grabcut")
+    assert torch.equal(edit.region[0, 0].float(), BOX)
+
+
+@pytest.mark.usefixtures("opencv")
 def test_what_was_told_stays():
     image, disc = noisy_photo()
     told = strokes()

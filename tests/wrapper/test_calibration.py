@@ -166,6 +166,7 @@ def test_changes_are_weighed_as_by_a_wiener_filter():
     change = torch.tensor([0.0, 6.0, 6.0, 24.0, 1e6])
     strengths = trust.told_strengths(change, [False, False, True, True, False])
     torch.testing.assert_close(strengths, torch.tensor([0.0, 0.45, 0.1, 0.4, 0.9]))
+    assert trust.told_strengths(torch.tensor([6]), [False]).item() == pytest.approx(0.45)
     sure = replace(trust, told_error=0.0, rough_error=0.0)
     torch.testing.assert_close(
         sure.told_strengths(change[:2], [False, True]), torch.tensor([0.9, 0.5])
