@@ -68,6 +68,7 @@ SIZES = ((2, 37, 53), (1, 16, 24), (3, 1, 7), (1, 1, 1))
 
 def session(path):
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # as the guide says; with more a finder's loop is not exact
     assert options.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
@@ -158,23 +159,26 @@ def test_every_network_gives_the_same_masks_and_picture(name, path):
     for size in (2, 64, 96), (1, 97, 131), (3, 40, 33):
         # A finder decides, and may decide otherwise for a rounding error: what differs in every
         # draw is a fault.
-        for draws_left in reversed(range(exporting.ATTEMPTS if model.region else 1)):
+        worst = torch.full(size[:1], torch.inf)
+        for _ in range(exporting.ATTEMPTS if model.region else 1):
             inputs = [smooth_image(*size)]
             region = torch.randint(-1, 2, (size[0], 1, *size[1:])).float()
-            try:
-                for known in [region, -torch.ones_like(region)] if model.region else [None]:
-                    compare(model, path, inputs if known is None else [*inputs, known])
-                break
-            except AssertionError:
-                if not draws_left:
-                    raise
+            known = [region, -torch.ones_like(region)] if model.region else [None]
+            given = [inputs if each is None else [*inputs, each] for each in known]
+            worst = worst.minimum(
+                torch.stack([differences(model, path, g) for g in given]).amax(0)
+            )
+        assert (worst <= 1e-4).all(), worst
 
 
-def compare(model, path, given):
+def differences(model, path, given):
+    """The largest difference of each image of a batch, over all outputs."""
     with torch.no_grad():
         image, masks = model(*given)
-    wanted = {"image_out": image, **masks}
-    torch.testing.assert_close(run(path, *given), wanted, rtol=0, atol=1e-4)
+    found, wanted = run(path, *given), {"image_out": image, **masks}
+    assert [*found] == [*wanted]
+    each = [(found[name] - wanted[name]).abs().flatten(1).amax(1) for name in wanted]
+    return torch.stack(each).amax(0)
 
 
 @pytest.fixture(scope="module")
