@@ -219,7 +219,7 @@ def _compare(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
     options.intra_op_num_threads = (
-        1  # with more, the loop of a finder gives other masks in batches
+        1  # with more, a finder gives other masks in batches
     )
     side = base_side(graph)
     session = None
