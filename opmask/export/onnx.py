@@ -218,9 +218,7 @@ def _compare(
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
-    options.intra_op_num_threads = (
-        1  # with more, a finder gives other masks in batches
-    )
+    options.intra_op_num_threads = 1  # with more, a finder gives other masks in batches
     side = base_side(graph)
     session = None
     for batch, size in (1, fixed or (2 * side - 7, side)), (3, fixed or (side, side - 3)):
