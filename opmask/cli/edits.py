@@ -104,27 +104,24 @@ def explain(
         check_written(outputs, [photo, edit, region, model], overwrite=overwrite)
 
         from opmask.cli.harmonizing import (
-            NOT_HERE,
-            UNSURE,
             Settings,
-            is_unsure,
             open_photo,
             plan_one,
             save_panel,
             save_region_of,
+            where_to_tell,
         )
         from opmask.inference import Edit
         from opmask.inference.plan import check_options
 
-        check_options(amount, work_size, "auto" if told.refine is None else told.refine)
+        check_options(amount, work_size, told.refining)
         picture = open_photo(photo, max_pixels)
         settings = Settings(model, amount, work_size, device, told)
         notes: list[str] = []
         document = Edit.load(edit) if edit else plan_one(picture, region, settings, notes)
         with in_words_of_the_command(_of(photo)):
             found = document.explain(picture, force=force)
-        if edit is None and not found.regions and is_unsure(document):
-            hint = UNSURE if document.region is None else NOT_HERE
+        if edit is None and not found.regions and (hint := where_to_tell(document)):
             notes.append(f"{hint[0].upper()}{hint[1:]}.")
         if save_region is not None:
             save_region_of(document, save_region)

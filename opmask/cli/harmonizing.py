@@ -51,10 +51,6 @@ CHANGED = 4
 NEXT_TO_NOTHING = 0.005
 """The share of a photo that must visibly change, or a model that was told nothing was not sure."""
 
-UNSURE = "the model is not sure where, so tell it: --region, --box or --strokes"
-NOT_HERE = "the region says only what was not changed, so tell the model also what was"
-"""What is said then."""
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -82,8 +78,7 @@ def harmonize_jobs(
     Raises:
         ValueError: If the settings are refused, which holds for all photos.
     """
-    finer = settings.region.refine
-    check_options(settings.strength, settings.work_size, "auto" if finer is None else finer)
+    check_options(settings.strength, settings.work_size, settings.region.refining)
     place = find_device(settings.device)
     for job in tqdm(jobs, unit="photo", disable=None if len(jobs) > 1 else True):
         try:
@@ -99,9 +94,9 @@ def harmonize_jobs(
             notes = [f"{path} was there, and stays." for path in job.kept]
             edit = make_plan(network, photo, area, settings, notes)
             after = write(edit, photo, job, compile=settings.compile)
-            unsure = is_unsure(edit) and network.region
+            hint = where_to_tell(edit) if network.region else None
             said = [*notes, *photo.remarks, *lost]
-            _report(report, job, photo, after, edit.region, said, unsure=unsure)
+            _report(report, job, photo, after, edit.region, said, hint)
         except EXPECTED as error:
             report.failed(job, error)
 
@@ -160,16 +155,13 @@ def make_plan(
     notes: list[str],
 ) -> Edit:
     """The edit of one photo; what is to be said of its region is added to `notes`."""
-    told = settings.region
-    # What is opaque is exact, even if it is a rectangle.
-    rest = False if told.alpha else "auto"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         edit = plan(
             network,
             photo,
             region=area,
-            refine=rest if told.refine is None else told.refine,
+            refine=settings.region.refining,
             strength=settings.strength,
             work_size=settings.work_size,
         )
@@ -315,10 +307,14 @@ def changed_share(before: np.ndarray, after: np.ndarray, white: float = 255) -> 
     return count / (before.shape[0] * before.shape[1])
 
 
-def is_unsure(edit: Edit) -> bool:
-    """Whether a model was told nothing of where, and did less than it would for lack of trust."""
+def where_to_tell(edit: Edit) -> str | None:
+    """How to tell a model where, if it was not told and did less for lack of trust."""
     told = edit.region is not None and tells_where(edit.region)
-    return not told and any(a.region is not None for a in edit.adjustments[:1])
+    if told or not any(a.region is not None for a in edit.adjustments[:1]):
+        return None
+    if edit.region is None:
+        return "the model is not sure where, so tell it: --region, --box or --strokes"
+    return "the region says only what was not changed, so tell the model also what was"
 
 
 def _report(
@@ -328,8 +324,7 @@ def _report(
     after: Photo,
     area: Tensor | None,
     notes: Sequence[str],
-    *,
-    unsure: bool,
+    hint: str | None,
 ) -> None:
     share = changed_share(before.pixels, after.pixels, before.levels)
     remark = f"{share:.0%} of it visibly changed"
@@ -337,7 +332,7 @@ def _report(
         remark = "nothing is selected, so it stays as it is"
     elif area is not None and bool((area == 1).all()):
         remark += "; all of it is selected, so there is nothing to match it with"
-    elif unsure and share < NEXT_TO_NOTHING:
-        remark += f"; {UNSURE if area is None else NOT_HERE}"
+    elif hint and share < NEXT_TO_NOTHING:
+        remark += f"; {hint}"
     height, width = after.size
     report.written(job, remark, notes, width=width, height=height, changed=share)

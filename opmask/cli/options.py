@@ -97,6 +97,13 @@ class RegionOptions:
     refine: bool | str | None = None
 
     @property
+    def refining(self) -> bool | str:
+        """As `opmask.plan` takes it. What is opaque is exact, even if it is a rectangle."""
+        if self.refine is None:
+            return False if self.alpha else "auto"
+        return self.refine
+
+    @property
     def needs_file(self) -> bool:
         """Whether a file is needed that is not there without --region."""
         return self.label is not None or self.strokes

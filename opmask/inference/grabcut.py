@@ -14,7 +14,7 @@ from torch import Tensor
 from opmask.color import to_levels
 from opmask.color.opencv import installed_opencv
 
-__all__ = ["cut", "need_opencv"]
+__all__ = ["cut", "cut_labels", "need_opencv"]
 
 ROUNDS = 5
 """How often GrabCut learns the colours and cuts."""
@@ -28,6 +28,37 @@ def need_opencv() -> ModuleType:
             "GrabCut needs OpenCV, which is not installed. Run: pip install 'opmask[fast]'"
         )
     return cv2
+
+
+def cut_labels(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
+    r"""What GrabCut finds.
+
+    Args:
+        pixels: The photo, ``uint8``, with shape :math:`(h, w, 3)`; the order of the channels does
+            not matter.
+        labels: What is inside and outside, for sure or probably, as OpenCV's ``GC_FGD``,
+            ``GC_BGD``, ``GC_PR_FGD`` and ``GC_PR_BGD``, ``uint8``, with shape :math:`(h, w)`.
+
+    Returns:
+        What is inside, ``bool``, with the shape of `labels`; `None` if all was inside to begin
+        with, or nothing, as GrabCut needs both sides.
+
+    Raises:
+        ImportError: If OpenCV is not installed.
+
+    References:
+        "GrabCut": Interactive Foreground Extraction using Iterated Graph Cuts (Rother et al.,
+        2004)
+    """
+    cv2 = need_opencv()
+    labels = labels.copy()
+    inside = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    if inside.all() or not inside.any():
+        return None
+    cv2.setRNGSeed(0)  # its clusters begin at random
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(pixels, labels, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
+    return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
 
 
 def cut(image: Tensor, told: Tensor, refined: Tensor) -> Tensor:
@@ -52,10 +83,6 @@ def cut(image: Tensor, told: Tensor, refined: Tensor) -> Tensor:
 
     Raises:
         ImportError: If OpenCV is not installed.
-
-    References:
-        "GrabCut": Interactive Foreground Extraction using Iterated Graph Cuts (Rother et al.,
-        2004)
     """
     cv2 = need_opencv()
     strokes = bool((told < 0).any())
@@ -65,17 +92,9 @@ def cut(image: Tensor, told: Tensor, refined: Tensor) -> Tensor:
     sure = (told[0] > 0).cpu().numpy() & strokes
     labels = np.where(probably, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
     labels[outside], labels[sure] = cv2.GC_BGD, cv2.GC_FGD
-    labels = labels.astype(np.uint8)
-    inside = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    if inside.all() or not inside.any():
+    pixels = to_levels(image).permute(1, 2, 0).contiguous().cpu().numpy()
+    found = cut_labels(pixels, labels.astype(np.uint8))
+    if found is None or not found.any():
         return refined
-    pixels = np.ascontiguousarray(to_levels(image).permute(1, 2, 0).cpu().numpy()[..., ::-1])
-    cv2.setRNGSeed(0)  # its clusters begin at random
-    cv2.grabCut(
-        pixels, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK
-    )
-    found = torch.from_numpy((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).to(refined)
-    if not found.any():
-        return refined
-    mean = (refined + found[None]) / 2
+    mean = (refined + torch.from_numpy(found).to(refined)) / 2
     return torch.where(told < 0, mean, mean.minimum(told.clamp_min(0)))

@@ -173,9 +173,9 @@ def told_strengths(
         The strengths, ``float64``, with shape :math:`(B)`, in :math:`[0, 1]`; 1 without a
         calibration.
     """
-    change = change_within(image, model.retoucher(image, masks), region).cpu().double()
     if model.calibration is None:
-        return torch.ones_like(change)
+        return torch.ones(len(rough), dtype=torch.float64)
+    change = change_within(image, model.retoucher(image, masks), region).cpu().double()
     return model.calibration.told_strengths(change, rough)
 
 

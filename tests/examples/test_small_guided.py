@@ -82,8 +82,8 @@ def test_small_changes_are_trusted_less_where_they_are_mostly_error():
     strength, error = guided.best_trust([large, small])
     shares = [strength * change**2 / (change**2 + error**2) for change in (30.0, 5.0)]
     assert shares == pytest.approx([0.9, 0.3], abs=0.1)
-    assert large.trusted((0.9, 0.0)).errors[0].tolist() == pytest.approx([100.0, 30.0])
-    assert small.trusted((1.0, 5.0)).shares[1] == pytest.approx(parabola(0.3, 0.8)[3])
+    assert large.trusted(guided.Trust(0.9, 0.0)).errors[0].tolist() == pytest.approx([100.0, 30.0])
+    assert small.trusted(guided.Trust(1.0, 5.0)).shares[1] == pytest.approx(parabola(0.3, 0.8)[3])
     # No error is the best where small changes are as sure as large ones.
     assert guided.best_trust([large, large._replace(changes=np.full(2, 5.0))]).error == 0
 

@@ -11,8 +11,6 @@ that `opmask.harmonize` has, its `refine`: the share of the composites' MSE that
 how many dB PSNR rises.
 
 References:
-    "GrabCut": Interactive Foreground Extraction using Iterated Graph Cuts (Rother et al., 2004)
-
     Efficient Graph-Based Image Segmentation (Felzenszwalb and Huttenlocher, 2004)
 """
 
@@ -33,6 +31,7 @@ from tqdm import tqdm
 import opmask
 from opmask import OperatorMaskWrapper
 from opmask.color import to_levels
+from opmask.inference.grabcut import cut_labels
 from opmask.markdown import markdown_table
 from opmask.wrapper.model import fit_longer_side, resize
 from reproduction.flags import add_every, existing
@@ -43,7 +42,6 @@ from reproduction.small.scoring import Row, gain, retouch, rows_of, scenes
 from reproduction.small.steady import FOLDERS, read_pasted
 from reproduction.small.tables import mean
 
-ROUNDS = 5  # of GrabCut
 ROOM = 0.06  # of the longer side, around what was pasted
 
 Way = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -55,13 +53,8 @@ def cut(image: np.ndarray, inside: np.ndarray, box: np.ndarray) -> np.ndarray:
     import cv2
 
     labels = np.where(inside, cv2.GC_PR_FGD, np.where(box, cv2.GC_PR_BGD, cv2.GC_BGD))
-    labels = labels.astype(np.uint8)
-    cv2.setRNGSeed(0)
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    if not inside.any() or box.all():  # it must have seen both
-        return inside
-    cv2.grabCut(image, labels, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
-    return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    found = None if box.all() else cut_labels(image, labels.astype(np.uint8))
+    return inside if found is None else found
 
 
 def segments(image: np.ndarray, box: np.ndarray, gate: np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ class Outcome(NamedTuple):
 
     def trusted(self, trust: Trust) -> Outcome:
         """The outcome of doing nothing, and of the strengths of a calibration, (N, 2)."""
-        calibration = Calibration(0.0, (0.0,), (0.0,), told=trust[0], told_error=trust[1])
+        calibration = Calibration(0.0, (0.0,), (0.0,), told=trust.strength, told_error=trust.error)
         changes = torch.from_numpy(self.changes).double()
         strengths = calibration.told_strengths(changes, [False] * len(changes)).numpy()
         tried = STRENGTHS[: self.errors.shape[1]]
