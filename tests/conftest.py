@@ -1,4 +1,4 @@
-"""What every test runs under: one thread, a fixed seed, and photographs if they are there."""
+"""What tests share: a browser, photographs if they are there, and what is skipped without."""
 
 from __future__ import annotations
 
@@ -10,14 +10,6 @@ import torch
 from chromium import browser, chromium  # noqa: F401 (fixtures)
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
-
-# Tests' tensors are small: a second thread costs more than it brings, above all on a busy machine.
-torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opmask.backbones.superpixels import mean_of_each
+from opmask.backbones.superpixels import add_rows, mean_of_each
 
 __all__ = ["STATISTICS", "borders", "piece_statistics"]
 
@@ -157,6 +157,6 @@ def borders(lab: Tensor, labels: Tensor, count: int) -> Tensor:
         for a, b, sign in (one, other, 1), (other, one, -1):
             values = torch.cat([torch.ones_like(size), sign * step, size], 1) * differs
             at = (first + a * count + b).flatten()
-            table = table.index_add(0, at, values.permute(0, 2, 3, 1).reshape(-1, 5))
+            table = add_rows(table, at, values.permute(0, 2, 3, 1).reshape(-1, 5))
     pairs = table.view(batch, count, count, 5)
     return torch.cat([pairs[..., :1], pairs[..., 1:] / pairs[..., :1].clamp_min(1)], -1)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["feature_means", "mean_of_each", "places_of", "superpixels"]
+__all__ = ["add_rows", "feature_means", "mean_of_each", "places_of", "superpixels"]
 
 ROUNDS = 3
 FAR = 1e4  # from everything, as the centres of pieces beyond the border are
@@ -87,9 +87,9 @@ def mean_of_each(planes: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Te
     batch, channels = planes.shape[:2]
     flat = planes.flatten(2).transpose(1, 2).reshape(-1, channels)
     index = places_of(labels, count)
-    sizes = flat.new_zeros(batch * count).index_add(0, index, flat.new_ones(flat.shape[0]))
-    sums = flat.new_zeros(batch * count, channels).index_add(0, index, flat)
-    means = sums / sizes.clamp_min(1)[:, None]
+    sizes = add_rows(flat.new_zeros(batch * count, 1), index, flat.new_ones(flat.shape[0], 1))
+    sums = add_rows(flat.new_zeros(batch * count, channels), index, flat)
+    means = sums / sizes.clamp_min(1)
     return means.view(batch, count, channels), sizes.view(batch, count)
 
 
@@ -112,10 +112,19 @@ def feature_means(features: Tensor, labels: Tensor, count: int) -> Tensor:
     index = places_of(labels, count) * (h * w) + (row[:, None] * w + column).flatten().repeat(
         batch
     )
-    table = features.new_zeros(batch * count * h * w)
-    table = table.index_add(0, index, table.new_ones(index.shape[0])).view(batch, count, h * w)
+    table = features.new_zeros(batch * count * h * w, 1)
+    table = add_rows(table, index, table.new_ones(index.shape[0], 1)).view(batch, count, h * w)
     shares = table / table.sum(-1, keepdim=True).clamp_min(1)
     return shares @ features.flatten(2).transpose(1, 2)
+
+
+def add_rows(table: Tensor, index: Tensor, rows: Tensor) -> Tensor:
+    """A table, (N, C), with rows, (M, C), added to those that the index, (M), names.
+
+    It is not ``index_add``, because its export to ONNX is ``ScatterND``, which loses rows in ONNX
+    Runtime when several threads add to the same one.
+    """
+    return table.scatter_add(0, index[:, None].expand_as(rows), rows)
 
 
 def places_of(labels: Tensor, count: int) -> Tensor:

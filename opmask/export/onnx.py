@@ -56,6 +56,12 @@ ATTEMPTS = 3
 """On how many draws a file may fail. One that is wrong fails on all; networks that decide, such as
 which pieces of a picture are one, may decide otherwise once, for a rounding error."""
 
+RACE = (
+    "the file adds to places of a tensor by ScatterND, which ONNX Runtime does wrongly if it has "
+    "several threads. Use scatter_add instead of index_add in the network, or give the "
+    "SessionOptions intra_op_num_threads = 1."
+)
+
 CHATTER = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
 
 
@@ -99,6 +105,9 @@ def to_onnx(
         check: Whether the file is compared with the model in ONNX Runtime, on random images,
             before it is written.
 
+    Warns:
+        UserWarning: If ONNX Runtime will compute the file wrongly with several threads.
+
     Raises:
         TypeError: If `model` is of another kind.
         ValueError: If `parts` or `size` is out of its range, the model does not have the part,
@@ -127,6 +136,8 @@ def to_onnx(
     ranges = (model if isinstance(model, Retoucher) else model.retoucher).ranges
     with _quiet(), torch.no_grad():
         proto = _export(graph, ranges, fixed)
+    if any(n.op_type == "ScatterND" and n.attribute for n in proto.graph.node):
+        warnings.warn(RACE, stacklevel=2)
     tidy(proto, fixed)
     if half:
         halve(proto.graph)
@@ -218,7 +229,6 @@ def _compare(
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
-    options.intra_op_num_threads = 1  # with more, a finder gives other masks in batches
     side = base_side(graph)
     session = None
     for batch, size in (1, fixed or (2 * side - 7, side)), (3, fixed or (side, side - 3)):
