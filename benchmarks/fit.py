@@ -31,7 +31,8 @@ BATCH = 16
 PIXELS = 128
 RETOUCHERS = {"lab": opmask.lab_retoucher, "hls": opmask.hls_retoucher}
 HEADINGS = (
-    "settings", "retoucher", "regions", "share left", "SciPy's", "ms a region", "SciPy's", "",
+    "settings", "retoucher", "regions", "share left", "share left, SciPy", "ms a region",
+    "ms a region, SciPy", "SciPy / opmask",
 )  # fmt: skip
 Data = tuple[Tensor, Tensor, Tensor]  # composites, real images, regions
 Fit = Callable[[opmask.Retoucher, Tensor, Tensor, Tensor], dict[str, Tensor]]

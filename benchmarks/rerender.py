@@ -33,7 +33,7 @@ import opmask
 from opmask.datasets import SyntheticScenes
 from opmask.markdown import markdown_table
 
-HEADINGS = ("size", "region", "Edit.render", "kornia", "ratio", "largest difference")
+HEADINGS = ("size", "region", "Edit.render", "kornia", "opmask / kornia", "largest difference")
 
 
 def detailed(photo: Path | None, width: int, height: int) -> np.ndarray:

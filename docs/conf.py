@@ -10,20 +10,25 @@ import os
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
-from inspect import isclass, ismodule
+from inspect import getdoc, isclass, ismodule
 from pathlib import Path
 from pydoc import locate
 
 # ruff: noqa: E402 - what is missing is said before it is imported
-_NEEDED = ("furo", "matplotlib", "myst_parser", "onnxruntime", "skimage", "sphinx_copybutton")
-_MISSING = [name for name in (*_NEEDED, "sphinx_design", "sphinx_gallery") if not find_spec(name)]
+from sphinx.errors import ConfigError
+
+_NEEDED = (
+    *("furo", "matplotlib", "myst_parser", "onnx", "onnxruntime", "onnxscript", "skimage"),
+    *("sphinx_copybutton", "sphinx_design", "sphinx_gallery"),
+)
+_MISSING = [name for name in _NEEDED if not find_spec(name)]
 if _MISSING:
-    sys.exit(
+    raise ConfigError(
         f"Building the documentation needs {', '.join(_MISSING)}, which is not installed. "
         "Run: pip install -e '.[docs]'"
     )
 
-from docutils.nodes import Element, SkipNode, TextElement, math, math_block
+from docutils.nodes import Element, SkipNode, Text, TextElement, document, math, math_block
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.addnodes import pending_xref
@@ -54,7 +59,7 @@ extensions = [
     "site_checks",  # beside this file
     "site_made",
 ]
-exclude_patterns = ["_build", "_extra", "tutorials", "gallery/sg_execution_times.rst"]
+exclude_patterns = ["_build", "_extra", "tutorials"]
 default_role = "literal"
 smartquotes_action = "qe"  # not dashes, which flags begin with
 html_theme = "furo"
@@ -78,6 +83,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "show_memory": False,
     "min_reported_time": 1e9,
+    "write_computation_times": False,  # a page that asks for scripts over a network
     "remove_config_comments": True,
     "plot_gallery": True,
 }
@@ -158,6 +164,30 @@ def _is_public(kind: type) -> bool:
     return exported and not kind.__name__.startswith("_")
 
 
+def _begin_with_names(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """End what a package says of itself with a table of all that it exports."""
+    if what != "module" or not hasattr(obj, "__path__"):
+        return
+    rows = []
+    for each in getattr(obj, "__all__", []):
+        thing = getattr(obj, each)
+        if not ismodule(thing) and getattr(thing, "__module__", name).startswith(name):
+            told = getdoc(thing) if callable(thing) else None
+            sentence = (told or "").partition("\n")[0]
+            rows += [f"   * - :obj:`~{name}.{each}`", f"     - {sentence}"]
+    if rows:
+        lines += ["", ".. list-table::", "   :class: names", "", *rows, ""]
+
+
+def _draw_dashes(app: Sphinx, doctree: document) -> None:
+    """Put a dash where Sphinx sets two hyphens between the name of an argument and its text."""
+    for text in list(doctree.findall(Text)):
+        if text == " -- ":
+            text.parent.replace(text, Text(" – "))
+
+
 def _skip_fields(
     app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object
 ) -> bool | None:
@@ -201,5 +231,7 @@ def setup(app: Sphinx) -> None:
     """Connect what this file adds."""
     app.add_html_math_renderer("mathml", (_write_inline, None), (_write_block, None))
     app.connect("autodoc-process-bases", _show_public_bases)
+    app.connect("autodoc-process-docstring", _begin_with_names)
     app.connect("autodoc-skip-member", _skip_fields)
+    app.connect("doctree-read", _draw_dashes)
     app.connect("missing-reference", _resolve_as_python_would)

@@ -1,6 +1,7 @@
 """A Sphinx extension that warns of links that lead nowhere, and of public names without an entry.
 
-Links within the site are looked up in its pages once they are written. Public is what the package
+Links within the site are looked up in its pages once they are written; nothing that a page is made
+of may come from elsewhere. Public is what the package
 and its rooms, its folders and files, name in `__all__`.
 """
 
@@ -26,6 +27,7 @@ class _Page(HTMLParser):
         super().__init__()
         self.names: set[str] = set()
         self.links: set[str] = set()
+        self.fetched: set[str] = set()
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -34,10 +36,14 @@ class _Page(HTMLParser):
                 self.names.add(value)
             elif value and name in ("href", "src"):
                 self.links.add(value)
+                if tag in ("script", "img") or (
+                    tag == "link" and ("rel", "canonical") not in attrs
+                ):
+                    self.fetched.add(value)
 
 
 def _check_links(app: Sphinx, exception: Exception | None) -> None:
-    """Warn of each link without a page, a file, or a place in a page."""
+    """Warn of each link without a page, a file, or a place, and of what a page would fetch."""
     if exception or app.builder.name != "html":
         return
     log, root = logging.getLogger(__name__), Path(app.outdir)
@@ -45,6 +51,8 @@ def _check_links(app: Sphinx, exception: Exception | None) -> None:
     for path, page in pages.items():
         for link in sorted(page.links):
             parts = urlsplit(link)
+            if parts.netloc and link in page.fetched:
+                log.warning("%s asks for %s over a network", path.relative_to(root), link)
             if parts.scheme or parts.netloc or path.name in WRITTEN_BY_THEME:
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import indent
 
 from PIL import Image
 from sphinx.application import Sphinx
 from sphinx_gallery.scrapers import figure_rst
+
+WIDE = 2.2  # how many times as wide as high is a picture that small screens scroll through
+STRIP = 4  # and one that all screens do
 
 
 def keep_pictures(block: object, block_vars: dict, gallery_conf: dict) -> str:
@@ -23,7 +26,12 @@ def keep_pictures(block: object, block_vars: dict, gallery_conf: dict) -> str:
     block_vars["example_globals"]["___"] = None  # the next cell may end in none
     path = next(block_vars["image_path_iterator"])
     shown.save(path)
-    return figure_rst([path], gallery_conf["src_dir"], os.path.basename(path))
+    title = Path(block_vars["src_file"]).read_text(encoding="utf-8").split("\n")[1].strip('"# ')
+    figure = figure_rst([path], gallery_conf["src_dir"], f"A picture of the tutorial: {title}")
+    if shown.width < WIDE * shown.height:
+        return figure
+    strip = " strip" if shown.width > STRIP * shown.height else ""
+    return f"\n.. container:: panorama{strip}\n" + indent(figure, "   ")
 
 
 def _forget_other_tutorials(app: Sphinx) -> None:
@@ -64,10 +72,11 @@ def _write_command_page(app: Sphinx) -> None:
 
 
 def _draw_operators(app: Sphinx) -> None:
-    """Draw the pictures of the table of operators: a portrait under each of them."""
+    """Draw the pictures of the table of operators, unless all are there: a portrait under each."""
     page = Path(app.srcdir) / "reference" / "operators.rst"
+    shown = re.findall(r"_shown/(.*\.jpg)", page.read_text("utf-8")) if page.exists() else []
     folder = page.with_name("_shown")
-    if folder.exists() or not page.exists():
+    if all((folder / name).exists() for name in shown):
         return
     from skimage import data
 

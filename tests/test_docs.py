@@ -110,11 +110,22 @@ def test_the_readme_is_short():
 
 def test_an_extra_that_the_build_needs_is_named(tmp_path):
     hide = "import sys; sys.modules['sphinx_gallery'] = None\n"
-    code = f"{hide}import runpy; runpy.run_path({str(SETTINGS / 'conf.py')!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
+    code = f"{hide}from sphinx.cmd.build import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, SETTINGS, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
     assert "needs sphinx_gallery" in done.stderr
     assert "pip install -e '.[docs]'" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "part", ['<script src="https://a.b/c.js"></script>', '<img src="//a.b/c.png">']
+)
+def test_a_page_that_asks_for_something_over_a_network_fails_the_build(part, tmp_path):
+    done = build(tmp_path, f"{PAGE}\n.. raw:: html\n\n   {part}\n")
+    assert done.returncode != 0
+    assert re.search(r"index\.html asks for (https:)?//a\.b/c", done.stderr)
 
 
 @pytest.mark.slow

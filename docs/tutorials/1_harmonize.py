@@ -35,15 +35,16 @@ Image.fromarray(composite.permute(1, 2, 0).numpy())
 
 # %%
 # With a photo of your own you begin here, with ``Image.open("photo.jpg")`` and a region of the
-# same size, ``Image.open("region.png")``: :func:`opmask.harmonize` takes PIL images, arrays and
-# tensors.
+# same size, ``Image.open("region.png")``, white where something was changed and black elsewhere:
+# any program that paints makes one, and so does ``opmask editor photo.jpg``.
+# :func:`opmask.harmonize` takes PIL images, arrays and tensors.
 #
 # Three ways to say where
 # -----------------------
 #
 # A region is 1 inside, 0 outside and -1 where you do not know. It may be exact, as a mask from
 # another program is; a box around what was changed; or two strokes, one on what was changed and
-# one beside it.
+# one beside it, here white and black on the photo.
 
 exact = cup.float()
 
@@ -54,8 +55,9 @@ strokes = torch.full((400, 600), -1.0)
 strokes[180:200, 150:440] = 1  # on the cup
 strokes[20:40, 50:550] = 0  # on the table
 
+drawn = torch.where(strokes < 0, composite / 255, strokes)
 row = {"the composite": composite / 255, "exact": exact[None], "a box": box[None]}
-panel_image([PanelRow({**row, "strokes": (strokes[None] + 1) / 2})])
+panel_image([PanelRow({**row, "strokes": drawn})])
 
 # %%
 # Harmonize

@@ -14,7 +14,7 @@ model.
 # The left half of the picture of Chelsea went through a filter. The model is told where, and
 # predicts the maps at a small size, whatever the size of the photo.
 
-# sphinx_gallery_thumbnail_number = 3
+# sphinx_gallery_thumbnail_number = 4
 import tempfile
 from pathlib import Path
 

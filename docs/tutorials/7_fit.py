@@ -14,7 +14,7 @@ others.
 # A photo, and the same photo after somebody's edit in another program. Here the edit is made: the
 # table gets darker and warmer, the cup stays.
 
-# sphinx_gallery_thumbnail_number = 2
+# sphinx_gallery_thumbnail_number = 1
 import numpy as np
 import skimage.data
 import torch

@@ -52,7 +52,7 @@ def paste(output: Tensor, image: Tensor, region: Tensor) -> Tensor:
             :math:`[0, 1]`, soft where the two are to blend.
 
     Returns:
-        The image, with shape :math:`(B, 3, H, W)`; not clamped.
+        The image, with shape :math:`(B, 3, H, W)`, in image units; not clamped.
 
     Raises:
         TypeError: If an image or the region is not floating point (the region may be bool).

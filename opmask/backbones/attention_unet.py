@@ -180,5 +180,16 @@ class AttentionUNet(GatedUNet):
         self.out = _enlarge(2 * width, out_channels)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps (B, in_channels, H, W) to (B, out_channels, H, W)."""
+        r"""Maps an image to as many maps as there are output channels.
+
+        Args:
+            image: The image, with shape :math:`(B, C, H, W)`, in the range it is trained with: the
+                published one sees :data:`opmask.LAB_CENTERED`, in :math:`[-1, 1]`.
+
+        Returns:
+            The maps, with shape :math:`(B, M, H, W)`, unbounded.
+
+        Raises:
+            ValueError: If height or width is no multiple of `2**depth`.
+        """
         return self.out(self.decoded(image))

@@ -37,8 +37,8 @@ def with_region_input(net: N, *, call: Call | None = None, example: Tensor | Non
     Args:
         net: A network for images of 3 channels, as `net(image)`. It stays as it is.
         call: How to call it, as `call(net, image)`, if not as `net(image)`.
-        example: An image that it accepts, with shape :math:`(B, 3, H, W)`, if it accepts none of
-            the usual sizes.
+        example: An image that it accepts, with shape :math:`(B, 3, H, W)`, in the range of its
+            input, if it accepts none of the usual sizes.
 
     Returns:
         The copy, which takes images of 4 channels of which the region is the last, as a wrapper

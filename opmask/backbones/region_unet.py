@@ -173,7 +173,15 @@ class RegionUNet(nn.Module):
         self.trunk.read(Path(path))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, in_channels, H, W) to (B, out_channels, H, W)."""
+        r"""Maps an image and a region to as many maps as there are output channels.
+
+        Args:
+            x: The planes, with shape :math:`(B, C, H, W)`: RGB in :math:`[0, 1]` first, and last
+                the region: 1 inside, 0 outside, soft between, -1 unknown.
+
+        Returns:
+            The maps, with shape :math:`(B, M, H, W)`, unbounded.
+        """
         image, region = x[:, :3], x[:, -1:]
         known = (region >= 0).to(x.dtype)
         told = known * region

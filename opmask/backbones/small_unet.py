@@ -81,7 +81,15 @@ class SmallUNet(nn.Module):
         self.out = nn.Conv2d(fine, out_channels, 3, padding=1, padding_mode="replicate")
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps (B, in_channels, H, W) to (B, out_channels, H, W)."""
+        r"""Maps an image to as many maps as there are output channels.
+
+        Args:
+            image: The image, with shape :math:`(B, C, H, W)`, in the range it is trained with,
+                such as RGB in :math:`[0, 1]`.
+
+        Returns:
+            The maps, with shape :math:`(B, M, H, W)`, unbounded.
+        """
         x = self.stem(image)
         skips = []
         for down in self.down:

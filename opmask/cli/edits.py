@@ -159,6 +159,8 @@ def edit_file(
         raise ValueError(f"'--undo' must be a number from 0 on, got {undo}.")
     if region is not None and not sets:
         raise ValueError("'--region' must go with --set: it confines what is set.")
+    if out is not None and not (sets or undo):
+        raise ValueError("'--out' must go with --set or --undo, which change the edit.")
     changes = _changes(sets or ())
     if out is not None:
         check_ending("--out", out, (".opmask",))
@@ -316,6 +318,10 @@ def _described(edit: Edit) -> str:
         identity = edit.retoucher.ranges[name].identity
         low, high = mask.min().item(), mask.max().item()
         lines.append(f"  {name:8} {low:+.3f} to {high:+.3f}, identity {identity:g}")
+    for name, mask in edit.masks().items():
+        if name not in masks:
+            low, high = mask.min().item(), mask.max().item()
+            lines.append(f"  {name:8} {low:.3f} to {high:.3f}, where the masks act")
     for i, a in enumerate(edit.adjustments, 1):
         where = "" if a.region is None else ", in a region"
         name = a.name or "all masks"

@@ -124,7 +124,7 @@ def with_lab(image: Tensor) -> Tensor:
         image: The image, with shape :math:`(*, 3, H, W)`, RGB in :math:`[0, 1]`.
 
     Returns:
-        RGB and :data:`LAB`, with shape :math:`(*, 6, H, W)`.
+        RGB and :data:`LAB`, with shape :math:`(*, 6, H, W)`, in the units of each.
 
     Example:
         >>> with_lab(torch.ones(1, 3, 1, 1))[0, :, 0, 0].round(decimals=3).abs()
@@ -140,7 +140,7 @@ def to_levels(image: Tensor) -> Tensor:
         image: The image, with any shape, in :math:`[0, 1]`; values beyond are clipped.
 
     Returns:
-        The levels, ``uint8``, with the shape of `image`, rounded, halves to even.
+        The levels, ``uint8``, with the shape of `image`, in 0-255, rounded, halves to even.
 
     Example:
         >>> to_levels(torch.tensor([-0.1, 0.2, 1.1]))
@@ -186,7 +186,7 @@ def check_region(region: Tensor, image: Tensor, name: str = "image") -> None:
     Args:
         region: What should be a region, with shape :math:`(B, 1, H, W)`. Its range is not looked
             at.
-        image: The images, with shape :math:`(B, C, H, W)`.
+        image: The images, with shape :math:`(B, C, H, W)`, of any range.
         name: What to call the images in messages.
 
     Raises:

@@ -83,7 +83,8 @@ class PhotoFiles(Dataset[Photo]):
             index: The place of the photo.
 
         Returns:
-            The labels as the file has them, ``int64``, with shape :math:`(H, W)`.
+            The labels as the file has them, ``int64``, with shape :math:`(H, W)`, integers from 0
+            on.
 
         Raises:
             BrokenPhotoError: If the file cannot be used.

@@ -27,7 +27,8 @@ class Photo(NamedTuple):
 
     Attributes:
         image: The RGB image, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
-        label_map: The class of each pixel, ``int64``, with shape :math:`(H, W)`; 0 is unlabelled.
+        label_map: The class of each pixel, ``int64``, with shape :math:`(H, W)`, integers from 0
+            on; 0 is unlabelled.
         name: A name for messages, such as the file name without its ending.
     """
 

@@ -93,7 +93,7 @@ def read_label_map(path: str | Path) -> Tensor:
         path: The file to read.
 
     Returns:
-        The labels, ``int64``, with shape :math:`(H, W)`.
+        The labels, ``int64``, with shape :math:`(H, W)`, integers from 0 on.
 
     Raises:
         BrokenPhotoError: If the file is missing, damaged, has channels that differ or are of 16

@@ -38,7 +38,7 @@ def segment(image: Tensor, *, regions: int = 8) -> Tensor:
         regions: How many regions there may be, at least 1.
 
     Returns:
-        The label map, ``int64``, with shape :math:`(H, W)`; labels count from 1 in the order in
+        The label map, ``int64``, with shape :math:`(H, W)`: integers from 1 on, in the order in
         which the rows of the picture meet them. It depends on the photo alone.
 
     Raises:

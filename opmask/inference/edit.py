@@ -58,7 +58,7 @@ class Source:
 
     @classmethod
     def of(cls, stored: Tensor) -> Source:
-        r"""The source whose pixels are stored, with shape :math:`(H, W, C)`.
+        r"""The source whose stored pixels are given, with shape :math:`(H, W, C)`, of any range.
 
         The same levels give the same sum, whether they came as an image, an array or a tensor.
 
@@ -173,7 +173,7 @@ class Edit:
         Args:
             name: The mask to change. If `None`, all of them but the gates.
             strength: A factor on the distance from the identity: 0 switches the operator off, 2
-                doubles it.
+                doubles it, -1 does the opposite.
             offset: A constant to add, in operator units: 0.1 of `l_add` is 10 L*. Where a gate is
                 shut it has no effect; ``adjust("gate", offset=1.0, region=...)`` opens it first.
             region: Where, as for :func:`opmask.plan`, without unknown pixels. Everywhere if

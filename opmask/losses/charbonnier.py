@@ -78,5 +78,5 @@ class Charbonnier(nn.Module):
         return f"eps={self.eps}, reduction={self.reduction!r}"
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of `input` against `target`, both with shape :math:`(B, C, H, W)`."""
+        """The loss of `input` against `target`, as for :func:`charbonnier`."""
         return charbonnier(input, target, self.eps, self.reduction)

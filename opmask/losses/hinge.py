@@ -26,7 +26,8 @@ def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor
     Args:
         real_logits: What the discriminator says of real images, :math:`r`, with shape
             :math:`(B, 1, H, W)` or any other, unbounded.
-        fake_logits: What it says of restored images, :math:`f`, with the shape of `real_logits`.
+        fake_logits: What it says of restored images, :math:`f`, with the shape of `real_logits`,
+            unbounded.
 
     Returns:
         The loss, with shape :math:`()`: 2 if all logits are 0.
@@ -149,7 +150,7 @@ class HingeDiscriminatorLoss(nn.Module):
     """
 
     def forward(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The loss of a discriminator that gave these logits."""
+        """The loss of these logits, as for :func:`hinge_discriminator_loss`."""
         return hinge_discriminator_loss(real_logits, fake_logits)
 
 
@@ -162,7 +163,7 @@ class WassersteinGeneratorLoss(nn.Module):
     """
 
     def forward(self, fake_logits: Tensor) -> Tensor:
-        """The loss of a generator whose images got `fake_logits`."""
+        """The loss of `fake_logits`, as for :func:`wasserstein_generator_loss`."""
         return wasserstein_generator_loss(fake_logits)
 
 
@@ -190,5 +191,5 @@ class GradientPenalty(nn.Module):
         return f"weight={self.weight}"
 
     def forward(self, judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-        """The loss of a discriminator `judge`, between `real` images and `fake` ones."""
+        """The loss of a discriminator `judge`, as for :func:`gradient_penalty`."""
         return gradient_penalty(judge, real, fake, self.weight)

@@ -107,5 +107,5 @@ class LocalizationLoss(nn.Module):
     """
 
     def forward(self, maps: Tensor | Sequence[Tensor], region: Tensor) -> Tensor:
-        """The loss of `maps`, each with shape :math:`(B, 1, H, W)`, given the `region`."""
+        """The loss of `maps`, given the `region`, as for :func:`localization_loss`."""
         return localization_loss(maps, region)

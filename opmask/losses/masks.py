@@ -164,7 +164,7 @@ class MaskTotalVariation(nn.Module):
     """
 
     def forward(self, masks: Mapping[str, Tensor]) -> Tensor:
-        """The loss of `masks`, each with shape :math:`(B, 1, H, W)`."""
+        """The loss of `masks`, as for :func:`mask_total_variation`."""
         return mask_total_variation(masks)
 
 
@@ -188,7 +188,7 @@ class MaskSparsity(nn.Module):
         return f"identity={self.identity}"
 
     def forward(self, masks: Mapping[str, Tensor]) -> Tensor:
-        """The loss of `masks`, each with shape :math:`(B, 1, H, W)`."""
+        """The loss of `masks`, as for :func:`mask_sparsity`."""
         return mask_sparsity(masks, self.identity)
 
 
@@ -201,7 +201,7 @@ class MaskSupervision(nn.Module):
     """
 
     def forward(self, masks: Mapping[str, Tensor], fitted: Mapping[str, Tensor]) -> Tensor:
-        """The loss of `masks` against `fitted`, each with shape :math:`(B, 1, H, W)`."""
+        """The loss of `masks` against `fitted`, as for :func:`mask_supervision`."""
         return mask_supervision(masks, fitted)
 
 
@@ -232,7 +232,7 @@ class RegionSupervision(nn.Module):
         return f"threshold={self.threshold}, softness={self.softness}"
 
     def forward(self, input: Tensor, composite: Tensor, region: Tensor) -> Tensor:
-        """The loss of `input`, retouched from `composite`, given the changed `region`."""
+        """The loss of `input`, given the `region`, as for :func:`region_supervision`."""
         return region_supervision(input, composite, region, self.threshold, self.softness)
 
 

@@ -139,7 +139,7 @@ class LPIPS(nn.Module):
         return f"net={self.net!r}, weights={self.weights!r}, reduction={self.reduction!r}"
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of `input` against `target`, both with shape :math:`(B, 3, H, W)`."""
+        """The loss of `input` against `target`, as for :func:`lpips`."""
         check_pair(TRUNKS[self.net], input, target)
         with torch.autocast(input.device.type, enabled=False):
             pairs = zip(self._features(input), self._features(target), strict=True)

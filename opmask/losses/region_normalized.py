@@ -94,5 +94,5 @@ class RegionNormalizedMSE(nn.Module):
         return f"min_area={self.min_area}, reduction={self.reduction!r}"
 
     def forward(self, input: Tensor, target: Tensor, region: Tensor) -> Tensor:
-        """The loss of `input` against `target`, given the changed `region`."""
+        """The loss of `input` against `target`, as for :func:`region_normalized_mse`."""
         return region_normalized_mse(input, target, region, self.min_area, self.reduction)

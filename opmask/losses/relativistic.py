@@ -30,7 +30,8 @@ def relativistic_generator_loss(
     Args:
         real_logits: What the discriminator says of real images, :math:`r`, with shape
             :math:`(B, 1, H, W)` or any other, unbounded.
-        fake_logits: What it says of retouched images, :math:`f`, with the shape of `real_logits`.
+        fake_logits: What it says of retouched images, :math:`f`, with the shape of `real_logits`,
+            unbounded.
         eq_literal: Whether to leave out the factor 1/2, which the paper's equation lacks and its
             code has.
 
@@ -73,7 +74,8 @@ def relativistic_discriminator_loss(
     Args:
         real_logits: What the discriminator says of real images, :math:`r`, with shape
             :math:`(B, 1, H, W)` or any other, unbounded.
-        fake_logits: What it says of retouched images, :math:`f`, with the shape of `real_logits`.
+        fake_logits: What it says of retouched images, :math:`f`, with the shape of `real_logits`,
+            unbounded.
         eq_literal: Whether to leave out the factor 1/2, which the paper's equation lacks and its
             code has.
 
@@ -120,7 +122,7 @@ class RelativisticGeneratorLoss(nn.Module):
         return f"eq_literal={self.eq_literal}"
 
     def forward(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The loss of a generator whose images got `fake_logits`."""
+        """The loss of a generator, as for :func:`relativistic_generator_loss`."""
         return relativistic_generator_loss(real_logits, fake_logits, eq_literal=self.eq_literal)
 
 
@@ -144,7 +146,7 @@ class RelativisticDiscriminatorLoss(nn.Module):
         return f"eq_literal={self.eq_literal}"
 
     def forward(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The loss of a discriminator that gave these logits."""
+        """The loss of these logits, as for :func:`relativistic_discriminator_loss`."""
         return relativistic_discriminator_loss(
             real_logits, fake_logits, eq_literal=self.eq_literal
         )

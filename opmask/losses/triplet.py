@@ -29,11 +29,11 @@ def domain_triplet_loss(
     This is what its networks were trained with, and what happens here.
 
     Args:
-        real: The codes :math:`c_r` of the real foregrounds, with shape :math:`(B, C)`, as of
-            :class:`opmask.backbones.DomainCodeExtractor`.
-        restored: The codes :math:`c_h` of the restored foregrounds.
-        composite: The codes :math:`c_c` of the foregrounds of the composites.
-        background: The codes :math:`c_b` of the backgrounds.
+        real: The codes :math:`c_r` of the real foregrounds, with shape :math:`(B, C)`, unbounded,
+            as of :class:`opmask.backbones.DomainCodeExtractor`.
+        restored: The codes :math:`c_h` of the restored foregrounds, likewise.
+        composite: The codes :math:`c_c` of the foregrounds of the composites, likewise.
+        background: The codes :math:`c_b` of the backgrounds, likewise.
         margin: How much nearer, :math:`\alpha`, is near enough.
 
     Returns:
@@ -102,5 +102,5 @@ class DomainTripletLoss(nn.Module):
     def forward(
         self, real: Tensor, restored: Tensor, composite: Tensor, background: Tensor
     ) -> Tensor:
-        """The loss of the codes of four areas, each with shape :math:`(B, C)`."""
+        """The loss of the codes of four areas, as for :func:`domain_triplet_loss`."""
         return domain_triplet_loss(real, restored, composite, background, self.margin)

@@ -113,7 +113,7 @@ class VGG19Perceptual(nn.Module):
         return f"weights={self.weights!r}, reduction={self.reduction!r}"
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of `input` against `target`, both with shape :math:`(B, 3, H, W)`."""
+        """The loss of `input` against `target`, as for :func:`vgg19_perceptual`."""
         check_pair("vgg19", input, target)
         with torch.autocast(input.device.type, enabled=False):
             difference = self._features(input) - self._features(target.detach())

@@ -173,11 +173,13 @@ def iou_sweep(
     Args:
         output: The retouched image, with shape :math:`(B, 3, H, W)`, in :math:`[0, 1]`.
         image: The image before, with the shape and range of `output`.
-        region: The area to be changed, with shape :math:`(B, 1, H, W)`, as above.
+        region: The area to be changed, with shape :math:`(B, 1, H, W)`, bool or in
+            :math:`[0, 1]`; it is cut at one half.
         levels: The thresholds, in levels of 255.
 
     Returns:
-        For each threshold the ratios, with shape :math:`(B)`. See :func:`best_threshold`.
+        For each threshold the ratios, with shape :math:`(B)`, in :math:`[0, 1]`. See
+        :func:`best_threshold`.
 
     Raises:
         TypeError: If an image is not floating point.
@@ -200,7 +202,8 @@ def best_threshold(sweep: dict[float, Tensor]) -> tuple[float, float]:
     It is chosen with the regions at hand, so it is a bound, and no score to compare models by.
 
     Args:
-        sweep: What :func:`iou_sweep` returned, for all images of the data set.
+        sweep: What :func:`iou_sweep` returned, for all images of the data set: for each threshold
+            the ratios, with shape :math:`(N)`, in :math:`[0, 1]`.
 
     Returns:
         The threshold in levels of 255, and the mean of its ratios.

@@ -21,7 +21,8 @@ class MaskError(NamedTuple):
     Attributes:
         error: The mean absolute error within the region of each image, with shape :math:`(B)`, in
             operator units; NaN where the region is empty.
-        identity: The same error for a mask that changes nothing.
+        identity: The same error for a mask that changes nothing, with the shape and units of
+            `error`.
     """
 
     error: Tensor
@@ -49,10 +50,11 @@ def mask_error(
     Args:
         masks: The predicted masks :math:`m` by name, each with shape :math:`(B, 1, H, W)`, in
             operator units.
-        fitted: The masks :math:`f` to find, as :func:`opmask.fit_masks` returns them.
+        fitted: The masks :math:`f` to find, with the names, shapes and units of `masks`, as of
+            :func:`opmask.fit_masks`.
         identity: The masks that do nothing, see :meth:`opmask.Retoucher.identity`.
-        region: The area :math:`R` that was changed, with shape :math:`(B, 1, H, W)`; it is cut at
-            one half.
+        region: The area :math:`R` that was changed, with shape :math:`(B, 1, H, W)`, bool or in
+            :math:`[0, 1]`; it is cut at one half.
 
     Returns:
         The error of each mask.

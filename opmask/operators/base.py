@@ -199,18 +199,19 @@ class Operator(nn.Module, ABC):
                 units.
 
         Returns:
-            The changed image, with the shape and space of `image`. Not clipped.
+            The changed image, with the shape of `image`, in the same colour space. Not clipped.
         """
 
     def by_channel(self, channels: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
         r"""The same as :meth:`forward`, in a form of which compilers make one loop.
 
         Args:
-            channels: The channels of the image, each with shape :math:`(B, H, W)`.
-            masks: The masks in the order of `ranges`, likewise.
+            channels: The channels of the image, each with shape :math:`(B, H, W)`, in the
+                operator's colour space.
+            masks: The masks in the order of `ranges`, each with that shape, in operator units.
 
         Returns:
-            The changed channels.
+            The changed channels, likewise. Not clipped.
         """
         return [*self(torch.stack([*channels], 1), torch.stack([*masks], 1)).unbind(1)]
 
@@ -222,8 +223,8 @@ class Operator(nn.Module, ABC):
                 other operators are passed over.
 
         Returns:
-            The operator's masks but for its gates. An operator with gates of its own overrides
-            this.
+            The operator's masks but for its gates, with the shape and units of `masks`. An
+            operator with gates of its own overrides this.
         """
         return {name: masks[name] for name in self.ranges if name not in self.gates}
 

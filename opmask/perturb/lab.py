@@ -93,7 +93,16 @@ class LabScaling8(_Scaling):
 
     @staticmethod
     def scale(image: Tensor, factors: Tensor) -> Tensor:
-        """Scales each pixel by factors of its own, see the class."""
+        r"""Scales each pixel by factors of its own, by the formula of the class.
+
+        Args:
+            image: The RGB image, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
+            factors: The factors of L, a and b, at least 0, ``float64``, with the shape of `image`
+                or one that expands to it.
+
+        Returns:
+            The scaled image, with the type, shape and range of `image`.
+        """
         # D-04: a and b include their offset, and the fraction is cut off, not rounded.
         codes = rgb_to_lab8(image)
         if factors.numel() == 3 and not image.is_cuda:
@@ -132,7 +141,16 @@ class LabScaling(_Scaling):
 
     @staticmethod
     def scale(image: Tensor, factors: Tensor) -> Tensor:
-        """Scales each pixel by factors of its own, see the class."""
+        r"""Scales each pixel by factors of its own, by the formula of the class.
+
+        Args:
+            image: The RGB image, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
+            factors: The factors of L, a and b, at least 0, ``float64``, with the shape of `image`
+                or one that expands to it.
+
+        Returns:
+            The scaled image, with the type, shape and range of `image`.
+        """
         # In float64, so that no device and no number of threads changes a rounded level.
         lab = LAB_UNIT.from_rgb(image.double() / 255) * factors
         rgb = LAB_UNIT.to_rgb(lab.clamp(max=1))

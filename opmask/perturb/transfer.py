@@ -97,7 +97,8 @@ class ColorTransfer:
         Args:
             region: The RGB pixels of the region, ``uint8``, with shape :math:`(3, H, W)`, in
                 0-255.
-            other: Those of the other one, of a size of its own.
+            other: Those of the other one, of the same kind and range, with shape
+                :math:`(3, H', W')`.
 
         Returns:
             The change, with factors of at most 4.

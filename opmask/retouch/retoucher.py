@@ -277,7 +277,8 @@ class Retoucher(nn.Module):
                 on. Without a compiler it is not, which is said once.
 
         Returns:
-            `stored`. With an operator that is not pixelwise there is one strip, the whole photo.
+            `stored`, of the same shape, type and range. With an operator that is not pixelwise
+            there is one strip, the whole photo.
 
         Raises:
             KeyError: If the names are not exactly those in `ranges`.
@@ -335,7 +336,8 @@ class Retoucher(nn.Module):
                 :math:`[0, 1]`.
 
         Returns:
-            A new dictionary; the given one and its tensors stay as they are.
+            All masks by name, with the shapes and units of `masks`, in a new dictionary; the
+            given one and its tensors stay as they are.
 
         Raises:
             KeyError: If there is no mask of that name.

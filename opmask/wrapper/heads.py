@@ -250,7 +250,7 @@ class OutputHead(nn.Module):
         learns: bool = False,
         network: nn.Module | None = None,
     ) -> Tensor:
-        """Runs the network and returns its output (B, M, H, W), of the input's size.
+        """Runs the network and returns its output (B, M, H, W), unbounded, of the input's size.
 
         `learns` says that the output must carry a gradient. It is the end of the network that
         counts, so `network` is of no use.

@@ -64,8 +64,9 @@ class OperatorMaskWrapper(nn.Module):
         call: How to call the network, as `call(backbone, input)`, if not as `backbone(input)`.
         preprocess: Maps the RGB image in :math:`[0, 1]` to the network's input, such as
             `opmask.LAB_CENTERED.from_rgb` or `torchvision.transforms.Normalize(mean, std)`.
-        example: An image batch that the network accepts, with shape :math:`(B, 3, H, W)`, if it
-            has a size of its own that is not found, or wants a batch of 1. Best not square.
+        example: An image batch that the network accepts, with shape :math:`(B, 3, H, W)`, RGB in
+            :math:`[0, 1]`, if it has a size of its own that is not found, or wants a batch of 1.
+            Best not square.
         multiple_of: The number that height and width must be multiples of; searched for if `None`.
         size: The size at which the network runs: the longer side, or height and width. The masks
             are enlarged. If `None`, the image's own size, or the only one that the network

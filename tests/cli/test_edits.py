@@ -341,6 +341,7 @@ def test_a_limit_on_pixels_is_at_least_one(run, pixels):
     ("arguments", "message"),
     [
         (["--set", "l_add.strength=1"], "'--out' must say where the changed edit goes"),
+        (["-o", "b.opmask"], "'--out' must go with --set or --undo, which change the edit"),
         (["-o", "b.opmask", "--set", "l_add=1"], "'--set' must be NAME.strength=NUMBER"),
         (["-o", "b.opmask", "--set", "l_add.offset=x"], "'--set' must be NAME.strength=NUMBER"),
         (["-o", "b.opmask", "--set", "x.offset=1"], "'--set': no mask named 'x'"),
@@ -405,6 +406,7 @@ def test_what_has_no_effect_is_stretched_or_out_of_range_is_said_in_a_line(run, 
     document = Edit.load("a.opmask")
     document.predicted["gate"].zero_()
     document.save("shut.opmask")
+    assert "  gate     0.000 to 0.000, where the masks act" in run("edit", "shut.opmask")[1]
     status, output, errors = run(
         "edit", "shut.opmask", "-o", "b.opmask", "--set", "l_add.offset=0.2"
     )

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from opmask.datasets.benchmark.config import BenchmarkConfig
 
 FORMATS = ("jpg", "png")
+"""What composites may be saved as."""
 
 
 @dataclass(frozen=True)

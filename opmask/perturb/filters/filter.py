@@ -187,7 +187,7 @@ def _to_eight_bit(images: Tensor) -> Tensor:
 
 
 def check_eight_bit(image: Tensor, argument: str, shape: str) -> None:
-    """Raises unless an image, or batch of them, is 8-bit RGB of the given shape."""
+    """Raises unless an image, or batch of them, is RGB in 0-255, ``uint8``, of the given shape."""
     if image.dtype != torch.uint8:
         raise TypeError(
             f"'{argument}' must be 8-bit (torch.uint8), got {image.dtype}. "
