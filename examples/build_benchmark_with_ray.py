@@ -1,7 +1,7 @@
 """Build a benchmark on Ray, with the same bytes as `opmask build-benchmark`.
 
     python examples/build_benchmark_with_ray.py ade20k ADEChallengeData2016 hscene --images
-    python examples/build_benchmark_with_ray.py lip LIP hlip --address ray://head:10001
+    python examples/build_benchmark_with_ray.py lip LIP hlip --address head:6379
 
 Without an address Ray runs on this machine, with one process for each processor. What was
 interrupted goes on when it is called again. On a cluster the folders must be on storage that all
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from reproduction.flags import at_least, existing
-from reproduction.on_ray import Engine, start
+from reproduction.on_ray import Engine, cluster, start
 
 from opmask.cli.benchmark import SPLITS
 from opmask.datasets import ADE20K, LIP
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", type=at_least(1), help="resize to a square of so many pixels")
     parser.add_argument("--images", action="store_true", help="write a picture of each, too")
     parser.add_argument("--workers", type=at_least(1), default=os.cpu_count(), help="at a time")
-    parser.add_argument("--address", help="of a cluster, such as ray://head:10001")
+    parser.add_argument("--address", type=cluster, help="of a cluster: HOST:PORT, or auto")
     args = parser.parse_args(arguments)
     root, out = args.root.resolve(), args.out.resolve()  # for processes elsewhere
     kind, split = KINDS[args.data], SPLITS[args.data]
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(str(error)) from error
     seconds = time.monotonic() - began
     print(benchmark.header.describe())
-    print(f"{len(benchmark)} samples in {out}, {seconds:.0f} s with {args.workers} workers.")
+    print(f"{len(benchmark)} samples in {out}, {seconds:.1f} s with {args.workers} workers.")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ r"""Harmonize a large folder of photos on Ray: on all processors here, or on a c
 
     python examples/harmonize_with_ray.py photos --out harmonized
     python examples/harmonize_with_ray.py photos --region masks --out harmonized \
-        --model model.safetensors --workers 64 --address ray://head:10001
+        --model model.safetensors --workers 64 --address head:6379
 
 Each photo becomes what `opmask harmonize` makes of it, byte for byte, and its edit is saved in
 OUT/edits. What was interrupted goes on when it is called again: of what is there nothing is made
@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reproduction.flags import at_least, existing
-from reproduction.on_ray import start, stream
+from reproduction.flags import at_least, existing, share
+from reproduction.on_ray import check_gpus, cluster, start, stream
 from tqdm import tqdm
 
 from opmask.cli.errors import describe
@@ -70,8 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", type=existing, help="a checkpoint; else the bundled one")
     parser.add_argument("--work-size", type=at_least(16), default=256, help="in pixels")
     parser.add_argument("--workers", type=at_least(1), default=os.cpu_count(), help="at a time")
-    parser.add_argument("--gpus", type=float, default=0, help="the share of a GPU for each")
-    parser.add_argument("--address", help="of a cluster, such as ray://head:10001")
+    parser.add_argument("--gpus", type=share, default=0, help="the share of a GPU for each")
+    parser.add_argument("--address", type=cluster, help="of a cluster: HOST:PORT, or auto")
     args = parser.parse_args(arguments)
     # Other processes may have another folder to begin from.
     photos, out, region, model = (
@@ -86,6 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not jobs:
         return
     start(args.address)
+    check_gpus(args.gpus, min(args.workers, len(jobs)))
     began = time.monotonic()
     made = stream(
         Harmonizer,

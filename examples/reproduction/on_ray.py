@@ -8,14 +8,29 @@ there under the same path, on storage that all machines share.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 Row = dict[str, Any]
+PATIENCE = 5.0  # seconds; Ray itself would try for minutes
+
+
+def cluster(text: str) -> str:
+    """A `type=` for the address of a cluster; Ray Data does not work through `ray://`."""
+    host, _, port = text.rpartition(":")
+    if text != "auto" and not (
+        host and "/" not in host and port.isdecimal() and 0 < int(port) < 2**16
+    ):
+        raise argparse.ArgumentTypeError(
+            f"must be HOST:PORT, or auto on a machine of the cluster, got {text}."
+        )
+    return text
 
 
 def start(address: str | None) -> None:
@@ -24,6 +39,7 @@ def start(address: str | None) -> None:
     Raises:
         SystemExit: If Ray is not installed, or the cluster does not answer.
     """
+    # Ray says in a line that it reads this; else it warns of the processes that Ray Data makes.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     here = {} if address else {"include_dashboard": False}
@@ -32,14 +48,46 @@ def start(address: str | None) -> None:
     except ImportError as error:
         raise SystemExit("Ray is not installed. Run: pip install 'opmask[ray]'") from error
     try:
+        if address and address != "auto":
+            _knock(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **here)
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(
-            f"'--address' must be that of a cluster, got {address}: {error}"
+            f"'--address' must be that of a running cluster, got {address}: {error}"
         ) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
+
+
+def _knock(address: str) -> None:
+    """Raises an error if nothing listens at an address."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+
+
+def check_gpus(gpus: float, workers: int) -> None:
+    """Refuses shares of GPUs for which Ray would wait, once it runs.
+
+    Raises:
+        SystemExit: If the cluster has no room for so many processes with such a share.
+    """
+    import ray
+
+    if not gpus:
+        return
+    there = int(ray.cluster_resources().get("GPU", 0))
+    if not there:
+        raise SystemExit(
+            f"'--gpus' must be 0 where Ray finds no GPU, got {gpus:g}. Leave it out, or give the "
+            "'--address' of a cluster with GPUs."
+        )
+    room = there * int(1 / gpus)
+    if workers > room:
+        raise SystemExit(
+            f"'--workers' must be at most {room} with '--gpus {gpus:g}', as Ray finds {there} "
+            f"GPU{'s' * (there > 1)}, got {workers}."
+        )
 
 
 @dataclass(frozen=True)
