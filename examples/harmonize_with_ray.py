@@ -4,7 +4,7 @@ r"""Harmonize a large folder of photos on Ray: on all processors here, or on a c
     python examples/harmonize_with_ray.py photos --region masks --out harmonized \
         --model model.safetensors --workers 64 --address head:6379
 
-Each photo becomes what `opmask harmonize` makes of it, byte for byte if that has one thread as well
+Each photo becomes what `opmask harmonize` makes of it, byte for byte if that has one thread too
 (OMP_NUM_THREADS=1), and its edit is saved in OUT/edits. What was interrupted goes on when it is
 called again: of what is there nothing is made anew. A photo that cannot be harmonized is listed in
 OUT/failed.txt, with the reason, and the others go on. On a cluster the folders must be on storage
