@@ -130,6 +130,13 @@ BENCHMARKS = {
         "--count 2 --size 96",
         reads="pool",
     ),
+    "scale": Benchmark(
+        "What do more processes bring to a folder?",
+        "the command with one process",
+        "--count 8 --size 64 --repeats 1",
+        reads="data",
+        needs="ray",
+    ),
     "walk": Benchmark("How many files must a reader open?", "", ""),
     "fuzz": Benchmark("What does the library do with hostile files?", "", "--count 24"),
 }
