@@ -178,7 +178,7 @@ def _begin_with_names(
             sentence = (told or "").partition("\n")[0]
             rows += [f"   * - :obj:`~{name}.{each}`", f"     - {sentence}"]
     if rows:
-        lines += ["", ".. list-table::", "   :class: names", "", *rows, ""]
+        lines += ["", ".. list-table::", "", *rows, ""]
 
 
 def _draw_dashes(app: Sphinx, doctree: document) -> None:

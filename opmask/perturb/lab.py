@@ -93,16 +93,7 @@ class LabScaling8(_Scaling):
 
     @staticmethod
     def scale(image: Tensor, factors: Tensor) -> Tensor:
-        r"""Scales each pixel by factors of its own, by the formula of the class.
-
-        Args:
-            image: The RGB image, ``uint8``, with shape :math:`(3, H, W)`, in 0-255.
-            factors: The factors of L, a and b, at least 0, ``float64``, with the shape of `image`
-                or one that expands to it.
-
-        Returns:
-            The scaled image, with the type, shape and range of `image`.
-        """
+        """Scales each pixel by factors of its own, see :meth:`LabScaling.scale`."""
         # D-04: a and b include their offset, and the fraction is cut off, not rounded.
         codes = rgb_to_lab8(image)
         if factors.numel() == 3 and not image.is_cuda:
