@@ -92,10 +92,10 @@ def main() -> None:
             name: {**about_range(r), "gate": name in model.retoucher.gates}
             for name, r in model.retoucher.ranges.items()
         }
-        trust = model.calibration
-        about = {"opmask": opmask.__version__, "strength": 1.0 if trust is None else trust.told}
+        trust = None if model.calibration is None else json.loads(model.calibration.to_json())
+        about = {"opmask": opmask.__version__, "calibration": trust, "masks": masks}
         with replacing(args.out / "about.json") as temporary:
-            temporary.write_text(json.dumps({**about, "masks": masks}))
+            temporary.write_text(json.dumps(about))
         progress.update()
     size = sum(path.stat().st_size for path in args.out.iterdir())
     if size > LARGEST:

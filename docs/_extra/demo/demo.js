@@ -48,15 +48,16 @@ async function read(file) {
   }
 }
 
-/** The painted region at the size of what is shown: 1 inside, 0 outside or, for strokes, -1 unknown. */
+/** The painted region at the size of what is shown: 1 inside, 0 outside or, for strokes and where nothing is, -1 unknown. */
 function region() {
   const { width, height } = paint.canvas;
   const { data } = paint.getImageData(0, 0, width, height);
   const plane = new Float32Array(width * height);
   for (let i = 0; i < plane.length; i++) plane[i] = data[4 * i + 3] > 127 ? 1 : 0;
   const painted = plane.includes(1);
-  if (!painted || $("strokes").checked) for (let i = 0; i < plane.length; i++) if (!plane[i]) plane[i] = -1;
-  return { plane, painted, size: [height, width] };
+  const strokes = $("strokes").checked;
+  if (!painted || strokes) for (let i = 0; i < plane.length; i++) if (!plane[i]) plane[i] = -1;
+  return { plane, painted, strokes, size: [height, width] };
 }
 
 /** The masks with the strengths of the sliders; that of a gate is how far it opens. */
@@ -84,8 +85,8 @@ async function harmonize() {
   say(told.painted ? "Predicting masks …" : "Nothing is painted: the network looks for the region, which it often does not find …");
   await pause();
   const { width, height } = photo.canvas;
-  state.edit = await state.model.predict(state.planes, [height, width], told.plane, told.size);
-  for (const name in state.edit.masks) state.strengths[name] = state.model.masks[name].gate ? 1 : state.model.strength;
+  state.edit = await state.model.predict(state.planes, [height, width], told);
+  for (const name in state.edit.masks) state.strengths[name] = state.model.masks[name].gate ? 1 : state.edit.strength;
   list();
   $("split").value = 100;
   await render();

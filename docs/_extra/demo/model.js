@@ -22,25 +22,45 @@ export async function load(folder, progress) {
 
 class Model {
   constructor(ort, sessions, about) {
-    Object.assign(this, { ort, ...sessions, masks: about.masks, strength: about.strength });
+    Object.assign(this, { ort, ...sessions, masks: about.masks, calibration: about.calibration });
   }
 
   tensor(data, ...shape) {
     return new this.ort.Tensor("float32", data, shape);
   }
 
-  /** The masks of a photo: their planes by name, and their height and width. */
-  async predict(planes, size, region, regionSize) {
+  /**
+   * The masks of a photo: their planes by name, their height and width, and how far they are trusted.
+   * `painted` says whether something of the region is told, `strokes` whether that is no more than strokes.
+   */
+  async predict(planes, size, { plane, size: regionSize, painted, strokes }) {
     const small = n.fit(...size, WORK_SIZE);
-    const told = n.shrinkRegion(region, regionSize, small);
-    const found = await this.predictor.run({
-      image: this.tensor(n.shrinkPicture(planes, size, small), 1, 3, ...small),
-      region: this.tensor(told, 1, 1, ...small),
-    });
-    const masks = {};
-    for (const name in this.masks) masks[name] = Float32Array.from(found[name].data);
-    n.within(masks, this.masks, told, small);
-    return { masks, size: small };
+    const image = n.shrinkPicture(planes, size, small);
+    const trust = this.calibration;
+    let region = n.shrinkRegion(plane, regionSize, small);
+    if (painted && strokes && trust?.refines) region = n.refineRegion((await this.masksFor(image, region, small)).gate, region);
+    const masks = await this.masksFor(image, region, small);
+    n.within(masks, this.masks, region, small);
+    if (!trust) return { masks, size: small, strength: 1 };
+    if (!painted) {
+      const strengths = n.foundStrengths(masks.gate, small, trust);
+      for (const name in masks) if (!this.masks[name].gate) masks[name] = n.adjust(masks[name], this.masks[name], strengths);
+      return { masks, size: small, strength: 1 };
+    }
+    const change = n.changeWithin(image, await this.render(image, masks, small), region);
+    return { masks, size: small, strength: n.toldStrength(change, strokes, trust) };
+  }
+
+  async masksFor(image, region, [h, w]) {
+    const found = await this.predictor.run({ image: this.tensor(image, 1, 3, h, w), region: this.tensor(region, 1, 1, h, w) });
+    return Object.fromEntries(Object.keys(this.masks).map((name) => [name, Float32Array.from(found[name].data)]));
+  }
+
+  /** A picture with masks of its own size applied. */
+  async render(image, masks, [h, w]) {
+    const feed = { image: this.tensor(image, 1, 3, h, w) };
+    for (const name in masks) feed[name] = this.tensor(masks[name], 1, 1, h, w);
+    return (await this.retoucher.run(feed)).image_out.data;
   }
 
   /** Applies masks to a photo, strip by strip, into the pixels of a canvas. */
@@ -54,13 +74,9 @@ class Model {
         const start = (c * height + top) * width;
         strip.set(planes.subarray(start, start + count), c * count);
       }
-      const feed = { image: this.tensor(strip, 1, 3, bottom - top, width) };
-      for (const name in edit.masks) {
-        const mask = n.enlarge(edit.masks[name], edit.size, [height, width], top, bottom);
-        feed[name] = this.tensor(mask, 1, 1, bottom - top, width);
-      }
-      const { image_out } = await this.retoucher.run(feed);
-      n.toPixels(image_out.data, pixels, top * width);
+      const masks = {};
+      for (const name in edit.masks) masks[name] = n.enlarge(edit.masks[name], edit.size, [height, width], top, bottom);
+      n.toPixels(await this.render(strip, masks, [bottom - top, width]), pixels, top * width);
     }
   }
 }

@@ -1,8 +1,9 @@
 // What opmask does to pictures and maps around the network, in the same way: see
-// opmask/inference/plan.py, regions.py and opmask/retouch/pixels.py.
+// opmask/inference/plan.py, refine.py and regions.py, opmask/wrapper/calibration.py and opmask/retouch/pixels.py.
 // Pictures are Float32Array of planes, one after the other, RGB in [0, 1].
 
 const SMALLEST = 16; // pixels of a side
+const FEATHER = 5; // the width of the ramp at the border of a found region, in pixels
 
 /** Python's rounding, halves to even. */
 function round(x) {
@@ -101,6 +102,74 @@ export function within(masks, about, region, [h, w]) {
   }
 }
 
+/** What the gate says of a region told by strokes: they are sure, the unknown around them is not. */
+export function refineRegion(gate, region) {
+  const finer = region.map((told, i) => (told > 0 ? told : gate[i] * Math.abs(told)));
+  const found = finer.some((value, i) => value > 0.5 && region[i] < 0);
+  return found ? finer : region;
+}
+
+/** How much a picture was changed in a region: the root mean square, in levels of 255. */
+export function changeWithin(before, after, region) {
+  const count = region.length;
+  let squares = 0;
+  let area = 0;
+  for (let i = 0; i < count; i++) {
+    const weight = Math.abs(region[i]);
+    area += weight;
+    for (let c = 0; c < 3; c++) squares += (weight * (after[c * count + i] - before[c * count + i]) ** 2) / 3;
+  }
+  return area ? 255 * Math.sqrt(squares / area) : 0;
+}
+
+/** The strength for a region that is told, roughly or not: small changes get less. */
+export function toldStrength(change, rough, { told, told_error, rough: roughly, rough_error }) {
+  const [largest, error] = rough ? [roughly, rough_error] : [told, told_error];
+  return error ? (largest * change ** 2) / (change ** 2 + error ** 2) : largest;
+}
+
+/** The strength for each pixel where the network has to find the regions: by the confidence of each, with a ramp. */
+export function foundStrengths(gate, [h, w], { threshold, confidence, strength }) {
+  const made = new Float32Array(h * w);
+  const seen = new Uint8Array(h * w);
+  for (let start = 0; start < h * w; start++) {
+    if (seen[start] || !(gate[start] > threshold)) continue;
+    const region = [start]; // all pixels that touch, also by a corner
+    seen[start] = 1;
+    for (let k = 0; k < region.length; k++) {
+      for (const i of square(region[k], 1, h, w)) {
+        if (seen[i] || !(gate[i] > threshold)) continue;
+        seen[i] = 1;
+        region.push(i);
+      }
+    }
+    const mean = region.reduce((sum, i) => sum + gate[i], 0) / region.length;
+    for (const i of region) made[i] = between(mean, confidence, strength);
+  }
+  return made.map((_, i) => {
+    const near = square(i, FEATHER >> 1, h, w);
+    return near.reduce((sum, j) => sum + made[j], 0) / near.length;
+  });
+}
+
+/** The pixels around one, and itself, as far as there are any. */
+function square(i, reach, h, w) {
+  const [y, x] = [Math.floor(i / w), i % w];
+  const found = [];
+  for (let v = Math.max(y - reach, 0); v <= Math.min(y + reach, h - 1); v++)
+    for (let u = Math.max(x - reach, 0); u <= Math.min(x + reach, w - 1); u++) found.push(v * w + u);
+  return found;
+}
+
+/** Linear between the knots, constant beyond them. */
+function between(x, knots, values) {
+  const next = knots.findIndex((knot) => x < knot);
+  if (next < 0) return values.at(-1);
+  if (next === 0) return values[0];
+  const [a, b] = [knots[next - 1], knots[next]];
+  return values[next - 1] + ((x - a) / (b - a)) * (values[next] - values[next - 1]);
+}
+
 /** Some rows of a map, made larger, bilinear. */
 export function enlarge(plane, [h, w], [height, width], top = 0, bottom = height) {
   const made = new Float32Array((bottom - top) * width);
@@ -122,10 +191,10 @@ export function enlarge(plane, [h, w], [height, width], top = 0, bottom = height
   return made;
 }
 
-/** A mask with another strength, measured from its identity, within its range. */
+/** A mask with another strength, one or one for each pixel, measured from its identity, within its range. */
 export function adjust(plane, { identity, low, high }, strength) {
-  return plane.map((value) =>
-    Math.min(Math.max(identity + strength * (value - identity), low ?? -Infinity), high ?? Infinity),
+  return plane.map((value, i) =>
+    Math.min(Math.max(identity + (strength[i] ?? strength) * (value - identity), low ?? -Infinity), high ?? Infinity),
   );
 }
 
