@@ -1,31 +1,25 @@
 """The command that runs all benchmarks."""
 
 import csv
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+from benchmark_scripts import FOLDER, load
 
-FOLDER = Path(__file__).parents[1] / "benchmarks"
 
-
-def load():
-    """The command as a module of another name, so that it does not start."""
-    spec = importlib.util.spec_from_file_location("runner", FOLDER / "__main__.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def runner():
+    return load("__main__")
 
 
 def test_tables_of_a_text_become_rows():
-    module = load()
+    module = runner()
     text = "said first\n| a | b |\n|---|---:|\n| x\\|y |  |\nlast\n\n| c |\n|---|\n"
     assert list(module.tables(text)) == [[["a", "b"], ["x|y", ""]], [["c"]]]
 
 
 def test_a_page_of_results_has_the_command_and_no_folder_of_this_machine(tmp_path):
-    module = load()
+    module = runner()
     photos = {"data": tmp_path / "photos"}
     words = module.command("heads", True, photos, tmp_path)
     assert words[-2:] == ["--data", str(tmp_path / "photos")]
@@ -40,7 +34,7 @@ def test_a_page_of_results_has_the_command_and_no_folder_of_this_machine(tmp_pat
 
 
 def test_photos_and_folders_are_handed_on_to_what_reads_them():
-    module = load()
+    module = runner()
     photos = {"data": Path("ade"), "pool": Path("all"), "photo": Path("a.jpg")}
     for name, flags in {
         "operators": ["--photo", "a.jpg"],
@@ -66,12 +60,12 @@ def test_photos_and_folders_are_handed_on_to_what_reads_them():
 def test_bad_paths_are_refused_before_anything_runs(flags, message, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["benchmarks", "--quick", "--only", "walk", *flags])
     with pytest.raises(SystemExit):
-        load().main()
+        runner().main()
     assert message in capsys.readouterr().err
 
 
 def test_what_a_benchmark_lacks_is_said(monkeypatch):
-    module = load()
+    module = runner()
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert module.missing("command", {}) == "photographs: --pool"
     assert module.missing("filters", {}) == "pilgram"
@@ -79,16 +73,16 @@ def test_what_a_benchmark_lacks_is_said(monkeypatch):
 
 
 def test_what_was_asked_for_by_name_and_lacks_something_is_a_failure(tmp_path, monkeypatch):
-    module = load()
+    module = runner()
     monkeypatch.setattr("sys.argv", ["benchmarks", "--only", "command", "--out", str(tmp_path)])
     assert module.main() == 1
     assert "`command` needs photographs: --pool." in (tmp_path / "summary.md").read_text()
 
 
-@pytest.mark.parametrize("name", [*load().BENCHMARKS])
+@pytest.mark.parametrize("name", [*runner().BENCHMARKS])
 def test_every_benchmark_has_a_script_and_flags_that_it_takes(name):
     script = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
-    module = load()
+    module = runner()
     flags = [
         w for w in module.command(name, True, dict.fromkeys(module.FLAGS, Path("x")), Path("y"))
     ]
@@ -96,7 +90,7 @@ def test_every_benchmark_has_a_script_and_flags_that_it_takes(name):
 
 
 def test_tables_of_the_site_are_those_of_its_csv_files():
-    module, folder = load(), FOLDER.parent / "docs" / "benchmarks" / "results"
+    module, folder = runner(), FOLDER.parent / "docs" / "benchmarks" / "results"
     parts = re.split(r"^## ", (folder / "summary.md").read_text(encoding="utf-8"), flags=re.M)[1:]
     assert sorted(part.split("\n")[0] for part in parts) == sorted(module.BENCHMARKS)
     there = {path.name: path for path in folder.glob("*.csv")}
@@ -113,7 +107,7 @@ def test_tables_of_the_site_are_those_of_its_csv_files():
 
 @pytest.mark.slow
 def test_one_command_runs_benchmarks_and_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
-    module = load()
+    module = runner()
     monkeypatch.setattr(
         module, "BENCHMARKS", {name: module.BENCHMARKS[name] for name in ("walk",)}
     )

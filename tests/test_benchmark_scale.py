@@ -1,11 +1,8 @@
 """The benchmark of throughput, with ways that take no time."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
+from benchmark_scripts import load
 
-FOLDER = Path(__file__).parents[1] / "benchmarks"
 MAKE = """
 from pathlib import Path
 for name in "abc":
@@ -17,10 +14,7 @@ for name in "abc":
 
 @pytest.fixture
 def scale():
-    spec = importlib.util.spec_from_file_location("scale", FOLDER / "scale.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("scale")
 
 
 def way(scale, name, text):

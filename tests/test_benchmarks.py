@@ -1,25 +1,15 @@
 import ast
-import importlib.util
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from benchmark_scripts import FOLDER, load
 from PIL import Image
 
 from opmask import OperatorMaskWrapper
 from opmask.backbones import SmallUNet
 from opmask.perturb import apply_filter
-
-FOLDER = Path(__file__).parents[1] / "benchmarks"
-
-
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow
