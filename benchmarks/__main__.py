@@ -35,7 +35,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from opmask.files import replacing
-from opmask.launching import INTERRUPTED
+from opmask.launching import INTERRUPTED, how_to_install
 
 FOLDER = Path(__file__).parent
 CELL = re.compile(r"(?<!\\)\|")
@@ -161,7 +161,9 @@ def missing(name: str, photos: Mapping[str, Path]) -> str | None:
     benchmark = BENCHMARKS[name]
     if benchmark.reads == "pool" and "pool" not in photos:
         return "photographs: --pool"
-    return benchmark.needs if benchmark.needs and not find_spec(benchmark.needs) else None
+    if benchmark.needs and not find_spec(benchmark.needs):
+        return f"{benchmark.needs}: {how_to_install(benchmark.needs)}"
+    return None
 
 
 def tables(text: str) -> Iterator[list[list[str]]]:

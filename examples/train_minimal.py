@@ -127,7 +127,10 @@ def main() -> None:
         parser.error(f"--steps must be at least 1, got {args.steps}")
     torch.manual_seed(0)
     model = opmask.OperatorMaskWrapper(SmallUNet())  # or any image-to-image network
-    validation = load_batches(args.data, VALIDATION // BATCH, training=False)
+    try:
+        validation = load_batches(args.data, VALIDATION // BATCH, training=False)
+    except (OSError, ValueError) as error:
+        parser.error(f"--data: {error}")
     train(model, load_batches(args.data, args.steps, training=True))
     print(evaluate(model, validation))
     runs = (Path("runs", f"minimal-{number}") for number in count(1))

@@ -8,13 +8,16 @@ Ctrl-C -> :func:`interrupt` -> `KeyboardInterrupt`, or :func:`leave` -> status 1
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+from importlib.metadata import PackageNotFoundError, requires
 from types import FrameType
 from typing import NoReturn
 
 __all__ = [
     "INTERRUPTED",
+    "how_to_install",
     "interrupt",
     "interrupt_or_leave",
     "leave",
@@ -24,6 +27,9 @@ __all__ = [
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit status after Ctrl-C that shells know."""
+
+_PACKAGES = {"cv2": "opencv-python-headless", "skimage": "scikit-image"}
+"""Packages that are not named as what they hold."""
 
 _PROCESS = os.getpid()
 
@@ -78,6 +84,37 @@ def was_interrupted(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
+
+
+def how_to_install(module: str) -> str:
+    r"""What to run for a module that is missing.
+
+    Args:
+        module: Its name, as it is imported.
+
+    Returns:
+        The command: with the smallest extra that has it, or else by its own name.
+
+    Example:
+        >>> how_to_install("onnxruntime"), how_to_install("skimage.data")
+        ("pip install 'opmask[export]'", "pip install 'opmask[train]'")
+        >>> how_to_install("of_another_project")
+        'pip install of-another-project'
+    """
+    top = module.partition(".")[0]
+    package = _PACKAGES.get(top, top.replace("_", "-"))
+    try:
+        needed = requires("opmask") or []
+    except PackageNotFoundError:  # it is run from its source
+        needed = []
+    extras: dict[str, list[str]] = {}
+    for line in needed:
+        if found := re.search(r"extra == ['\"]([\w-]+)['\"]", line):
+            extras.setdefault(found[1], []).append(re.split(r"[^\w-]", line)[0])
+    having = [extra for extra, packages in extras.items() if package in packages]
+    if having:
+        return f"pip install 'opmask[{min(having, key=lambda extra: len(extras[extra]))}]'"
+    return f"pip install {package}"
 
 
 def _is_importing(frame: FrameType | None) -> bool:

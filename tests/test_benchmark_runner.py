@@ -68,7 +68,7 @@ def test_what_a_benchmark_lacks_is_said(monkeypatch):
     module = runner()
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert module.missing("command", {}) == "photographs: --pool"
-    assert module.missing("filters", {}) == "pilgram"
+    assert module.missing("filters", {}) == "pilgram: pip install 'opmask[dev]'"
     assert module.missing("walk", {}) is None
 
 

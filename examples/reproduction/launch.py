@@ -11,10 +11,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 from opmask.launching import (
     INTERRUPTED,
+    how_to_install,
     interrupt,
     leave,
     let_threads_sleep,
@@ -47,6 +49,8 @@ def run(main: Callable[[], object]) -> None:
 
 
 def _describe(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{error.name} is not installed. Run: {how_to_install(error.name)}"
     whole = _without_traceback(str(error))
     text = " ".join(whole.split())
     if isinstance(error, MemoryError):
@@ -73,5 +77,15 @@ def _end(error: BaseException, status: int, text: str) -> NoReturn:
     sys.exit(status)
 
 
+def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What is missing is told in one line, also where a script imports it."""
+    ours = str(getattr(error, "name", "")).partition(".")[0] in ("opmask", "reproduction")
+    if isinstance(error, ModuleNotFoundError) and not ours and not sys.flags.dev_mode:
+        print(f"{Path(sys.argv[0]).name}: {_describe(error)}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _hook
 # A script that has not begun is left: importing a module turns exceptions into others.
 signal.signal(signal.SIGINT, leave)

@@ -96,7 +96,8 @@ def harmonize_jobs(
             after = write(edit, photo, job, compile=settings.compile)
             hint = where_to_tell(edit) if network.region else None
             said = [*notes, *photo.remarks, *lost]
-            _report(report, job, photo, after, edit.region, said, hint)
+            trusted = _trusted(edit) if settings.strength == "auto" else None
+            _report(report, job, photo, after, edit.region, said, hint, trusted)
         except EXPECTED as error:
             report.failed(job, error)
 
@@ -317,6 +318,12 @@ def where_to_tell(edit: Edit) -> str | None:
     return "the region says only what was not changed, so tell the model also what was"
 
 
+def _trusted(edit: Edit) -> float | None:
+    """The strength with which a region was changed that a model was told, if not in full."""
+    first = edit.adjustments[:1]
+    return first[0].strength if first and first[0].region is None else None
+
+
 def _report(
     report: Report,
     job: Job,
@@ -325,9 +332,12 @@ def _report(
     area: Tensor | None,
     notes: Sequence[str],
     hint: str | None,
+    trusted: float | None,
 ) -> None:
     share = changed_share(before.pixels, after.pixels, before.levels)
     remark = f"{share:.0%} of it visibly changed"
+    if trusted is not None:
+        remark += f", at strength {trusted:.2f}"
     if area is not None and not area.any():
         remark = "nothing is selected, so it stays as it is"
     elif area is not None and bool((area == 1).all()):

@@ -60,8 +60,8 @@ Grabcut = Annotated[
 Strength = Annotated[
     str,
     typer.Option(
-        help="How much of the change to apply: auto, or a number from 0 on. A model may have a "
-        "largest one."
+        help="How much of the change to apply: a number from 0 on, or auto, which is less where "
+        "the model is less sure, as of small changes. A model may have a largest one."
     ),
 ]
 Model = Annotated[

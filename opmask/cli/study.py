@@ -63,7 +63,10 @@ def _build(
         bool, typer.Option("--overwrite", help="Replace the page, if its key is the same.")
     ] = False,
 ) -> None:
-    """Write a page that shows the outputs of several methods and records choices."""
+    """Write a page on which people choose.
+
+    It shows the outputs of several methods, and records what people choose.
+    """
     from opmask.cli.harmonizing import find_device
     from opmask.study.page import build_study, key_path, outputs_path
 

@@ -4,7 +4,7 @@ What people draw is quickly drawn. A model with a gate was trained to tell which
 changed: its gate, within what was told, is the region that masks are then predicted for.
 
 Data flow: `region -> told_roughly -> to_refine`, and `small photo, region -> model -> gate ->
-refined_region -> model -> masks`.
+refined_region -> joined -> model -> masks`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from opmask.inference.grabcut import cut
 from opmask.inference.regions import change_within
 from opmask.inference.warning import warn
 from opmask.wrapper import OperatorMaskWrapper
+from opmask.wrapper.calibration import connected_regions
 
 __all__ = [
     "is_rough",
+    "joined",
     "refined",
     "refined_region",
     "to_refine",
@@ -62,6 +65,34 @@ def refined_region(gate: Tensor, region: Tensor) -> Tensor:
     some_unknown = (region < 0).flatten(1).any(1)[:, None, None, None]
     within = gate.to(region.dtype) * region.abs()  # soft edges stay soft
     return torch.where(some_unknown & (region > 0), region, within)
+
+
+def joined(finer: Tensor, region: Tensor) -> Tensor:
+    r"""Of a region that strokes became, what is joined to a stroke.
+
+    A model may see that something else was changed as well. Nobody pointed at that.
+
+    Args:
+        finer: What :func:`refined_region` made of a region, with shape :math:`(B, 1, H, W)`, in
+            :math:`[0, 1]`.
+        region: What was told, with the same shape: 1 inside, 0 outside, soft between, -1 unknown.
+
+    Returns:
+        The finer region, with the same shape: as it is in parts above a half that touch a stroke,
+        if only by a corner, and one pixel around them; 0 elsewhere. As it is everywhere where
+        nothing was unknown.
+
+    Example:
+        >>> finer = torch.tensor([1.0, 0.75, 0.25, 0.25, 0.75]).view(1, 1, 1, 5)
+        >>> joined(finer, torch.tensor([1.0, -1, -1, -1, -1]).view(1, 1, 1, 5)).tolist()
+        [[[[1.0, 0.75, 0.25, 0.0, 0.0]]]]
+    """
+    stroke = region > 0
+    labels = connected_regions((finer > 0.5) | stroke)
+    part = torch.isin(labels, labels[stroke])  # labels of a batch are all different
+    kept = F.max_pool2d(part.float(), 3, stride=1, padding=1) > 0
+    some_unknown = (region < 0).flatten(1).any(1)[:, None, None, None]
+    return torch.where(some_unknown & ~kept, 0.0, finer)
 
 
 def is_rough(region: Tensor) -> bool:
@@ -209,14 +240,15 @@ def refined(
         return region
     told = region[places]
     gate = model.predict(image[places], told, size=size)["gate"].float()
-    finer = refined_region(gate, told)
+    seen = refined_region(gate, told)
+    finer = joined(seen, told)
     some_unknown = (told < 0).flatten(1).any(1)[:, None, None, None]
     open_to_it = torch.where(some_unknown, told < 0, told > 0)
     found = ((finer > 0.5) & open_to_it).flatten(1).any(1)
     if not found.all():
         warn(EMPTY)
     if grabcut:
-        each = zip(image[places], told, finer, strict=True)
-        finer = torch.stack([cut(*one) for one in each])
+        each = zip(image[places], told, seen, strict=True)
+        finer = joined(torch.stack([cut(*one) for one in each]), told)
     finer = torch.where(found[:, None, None, None], finer, told)
     return region.index_copy(0, places, finer)

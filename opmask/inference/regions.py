@@ -16,6 +16,7 @@ from torch import Tensor
 from opmask.files.exif import upright
 from opmask.files.regions import soft, to_region
 from opmask.retouch import Retoucher
+from opmask.wrapper.model import fit_longer_side
 
 __all__ = ["change_within", "same_aspect", "shrink", "tells_where", "to_plane", "within"]
 
@@ -155,8 +156,14 @@ def _soft(region: Tensor) -> Tensor:
 
 
 def same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two sizes have one aspect ratio, but for the rounding of sides."""
+    """Whether two sizes have one aspect ratio, but for the rounding of sides.
+
+    The small copy of a very long photo, whose shorter side is as short as models take it, counts
+    as having its aspect ratio.
+    """
     small, large = sorted((size, other), key=max)
+    if small == fit_longer_side(large, max(small)):
+        return True
     scale = max(small) / max(large)
     return all(
         abs(s - scale * n) <= min(SLACK, SHARE * s) for s, n in zip(small, large, strict=True)

@@ -54,10 +54,21 @@ class RegionChange:
     Args:
         label: The class whose pixels are changed.
         perturbations: What is applied to them, in order.
+
+    Raises:
+        TypeError: If a perturbation cannot be called.
     """
 
     label: int
     perturbations: tuple[Perturbation, ...]
+
+    def __post_init__(self) -> None:
+        for perturbation in self.perturbations:
+            if not callable(perturbation):
+                raise TypeError(
+                    "a perturbation must be something that can be called with an image, got "
+                    f"{perturbation!r}. What draws one, such as 'draw_first', must return it."
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """The change as plain values, for JSON."""

@@ -88,7 +88,8 @@ def change_whole_image(change: RegionChange, image: Tensor, places: Tensor) -> T
         Their levels, ``uint8``, with shape :math:`(3, N)`.
 
     Raises:
-        ValueError: If a perturbation gives something else than an image of that size.
+        ValueError: If a perturbation gives an image of another size or data type.
+        TypeError: If it gives something else.
     """
     for perturbation in change.perturbations:
         if isinstance(perturbation, ColorTransfer):  # its statistics are those of the region
@@ -97,6 +98,11 @@ def change_whole_image(change: RegionChange, image: Tensor, places: Tensor) -> T
             image = image.flatten(1).index_copy(1, places.long(), levels).view_as(image)
             continue
         changed = perturbation(image)
+        if not isinstance(changed, Tensor):
+            raise TypeError(
+                "a perturbation must give an 8-bit image of the size of its input, got "
+                f"{type(changed).__name__} from {perturbation!r}."
+            )
         if changed.dtype != torch.uint8 or changed.shape != image.shape:
             raise ValueError(
                 f"a perturbation must give an 8-bit image of the size of its input, got "

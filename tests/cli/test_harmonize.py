@@ -88,6 +88,17 @@ def test_the_share_of_the_picture_that_changed_is_printed(folder, capsys):
     assert run(capsys, *arguments)[1] == "Written: new.png (60x40; 0% of it visibly changed)\n"
 
 
+def test_the_strength_is_said_that_a_model_is_trusted_with(folder, capsys):
+    model = build()
+    model.calibration = opmask.Calibration(0.5, (0.5,), (1.0,), rough=0.75)
+    opmask.save(model, "careful.safetensors")
+    arguments = ["photo.png", "--overwrite", "-o", "out.png", "--model", "careful.safetensors"]
+    told = [*arguments, "--region", "region.png"]
+    assert run(capsys, *told)[1] == report(", at strength 0.75")
+    assert run(capsys, *told, "--strength", "0.75")[1] == report()
+    assert run(capsys, *arguments)[1] == report()
+
+
 @pytest.fixture
 def unsure(folder):
     """The path of a model that trusts nothing that it finds."""
@@ -133,6 +144,19 @@ def test_a_region_and_the_other_options_reach_the_library(folder, capsys):
     assert np.array_equal(Image.open("out.png"), wanted)
     assert not np.array_equal(wanted, expected(region=region))
     assert not np.array_equal(wanted, expected(region=region, strength=0.7))
+
+
+@pytest.mark.parametrize("options", [["--box", "100,10,300,60"], ["--region", "long_region.png"]])
+def test_a_region_of_a_very_long_photo_is_taken(folder, capsys, options):
+    Image.open("photo.png").resize((2000, 80)).save("long.png")  # 16 of 256 pixels are the least
+    region = Image.new("L", (2000, 80))
+    region.paste(255, (100, 10, 300, 60))
+    region.save("long_region.png")
+    arguments = ["long.png", "-o", "out.png", "--model", "model.safetensors"]
+    assert run(capsys, *arguments, *options)[0] == 0
+    changed = np.int16(Image.open("out.png")) - np.int16(Image.open("long.png"))
+    assert changed.any()
+    assert not changed[:, 350:].any()
 
 
 def test_a_region_that_selects_nothing_or_all_is_remarked_on(folder, capsys):

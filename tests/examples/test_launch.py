@@ -55,6 +55,16 @@ def test_what_goes_wrong_is_told_in_one_line(error, line):
     assert (done.returncode, done.stderr) == (1, f"-c: {line}\n")
 
 
+def test_what_is_missing_is_told_in_one_line_with_its_extra_also_at_an_import():
+    line = "-c: skimage is not installed. Run: pip install 'opmask[train]'\n"
+    missing = "ModuleNotFoundError('No module named skimage', name='skimage')"
+    done = run(f"raise {missing}")
+    assert (done.returncode, done.stderr) == (1, line)
+    done = run(f"def main(): raise {missing}\nlaunch.run(main)")
+    assert (done.returncode, done.stderr) == (1, line)
+    assert "Traceback" in run("import reproduction.nowhere").stderr  # a mistake of ours
+
+
 def test_errors_have_their_traceback_where_it_is_asked_for_and_mistakes_of_ours_always():
     for error, flags in (("RuntimeError('cause')", ["-X", "dev"]), ("TypeError('cause')", [])):
         done = run(f"def main(): raise {error}\nlaunch.run(main)", *flags)

@@ -104,7 +104,8 @@ def test_the_demo_gives_what_opmask_gives(page, paint, values):
     difference = np.abs(np.float32(pixels(page)) - np.float32(wanted))
     changed = np.abs(np.float32(wanted) - np.float32(photo))
     assert difference.mean() < 0.05 < 0.5 < changed.mean()
-    assert difference.max() <= 1
+    # Rounding decides whether a pixel of which the gate says a half is joined to a stroke.
+    assert (difference > 1).mean() <= (1e-4 if paint == "strokes" else 0)
 
 
 @pytest.mark.browser
@@ -131,6 +132,49 @@ def test_sliders_and_the_split_show_the_edit_and_the_photo(page):
 
 
 @pytest.mark.browser
+def test_painting_goes_on_where_the_photo_before_is_shown_again(page):
+    page.click("#sample")
+    said(page, "Paint what was changed")
+    before = pixels(page)
+    paint_cup(page)
+    page.click("#harmonize")
+    said(page, "Done")
+    count = painted(page).sum()
+    page.drag("#paint", (0.05, 0.05), (0.3, 0.05))
+    said(page, "This is the photo before")
+    assert np.array_equal(pixels(page), before)
+    assert painted(page).sum() > count
+
+
+@pytest.mark.browser
+def test_alpha_is_saved(page, tmp_path):
+    photo = Image.open(FILES / "sample.jpg").convert("RGBA")
+    alpha = np.full((400, 600), 255, np.uint8)
+    alpha[:, 300:] = 128
+    photo.putalpha(Image.fromarray(alpha))
+    photo.save(tmp_path / "glass.png")
+    page.choose_file("label.button", tmp_path / "glass.png")
+    said(page, "Paint what was changed")
+    paint_cup(page)
+    page.click("#harmonize")
+    said(page, "Done")
+    page.click("#save")
+    said(page, "Saved, 600 by 400")
+    saved = wait_for(tmp_path / "downloads" / "glass-harmonized.png")
+    assert np.array_equal(saved.getchannel("A"), alpha)
+    assert np.abs(np.int16(saved) - np.int16(photo))[..., :3].max() > 4
+
+
+def wait_for(path):
+    """A picture that the browser is about to write."""
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return Image.open(path)
+
+
+@pytest.mark.browser
 def test_the_whole_photo_is_saved_and_what_is_no_picture_is_refused(page, tmp_path):
     photo = Image.open(FILES / "sample.jpg").resize((1500, 1000))
     photo.save(tmp_path / "large.png")
@@ -144,12 +188,8 @@ def test_the_whole_photo_is_saved_and_what_is_no_picture_is_refused(page, tmp_pa
     said(page, "Done")
     page.click("#save")
     said(page, "Saved, 1500 by 1000")
-    saved = tmp_path / "downloads" / "large-harmonized.png"
-    end = time.monotonic() + 60
-    while not saved.exists():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    made = np.int16(Image.open(saved).convert("RGB")) - np.int16(photo)
+    saved = wait_for(tmp_path / "downloads" / "large-harmonized.png")
+    made = np.int16(saved.convert("RGB")) - np.int16(photo)
     assert made.shape == (1000, 1500, 3)
     assert (made[:200] == 0).all()
     assert np.abs(made[450:550, 500:1000]).mean() > 1

@@ -413,6 +413,17 @@ def test_a_region_of_another_aspect_ratio_is_refused(size):
         harmonize(shift(region=True), blue(), region=torch.ones(size))
 
 
+def test_the_region_of_an_edit_of_a_very_long_photo_can_be_given_in_turn():
+    model, image, region = shift(region=True), torch.rand(3, 20, 400), torch.zeros(20, 400)
+    region[:, :100] = 1
+    edit = opmask.plan(model, image, region=region, work_size=100)
+    assert edit.size == (16, 100)  # not 5: models take no less than 16
+    again = opmask.plan(model, image, region=edit.region, work_size=100)
+    assert torch.equal(again.region, edit.region)
+    with pytest.raises(ValueError, match="aspect ratio"):
+        opmask.plan(model, image, region=torch.zeros(20, 100), work_size=100)
+
+
 def test_a_region_is_averaged_where_it_shrinks_so_that_little_ones_stay():
     model, region = shift(region=True), torch.zeros(64, 96)
     region[30, 50] = 1

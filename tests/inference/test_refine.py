@@ -8,7 +8,7 @@ import opmask
 from opmask import RGB, Add, Calibration, Edit, Gated, OperatorMaskWrapper, OutputHead, Retoucher
 from opmask.files.regions import boxes_region
 from opmask.inference import grabcut
-from opmask.inference.refine import is_rough, refined_region
+from opmask.inference.refine import is_rough, joined, refined_region
 
 REFINES = Calibration(0.5, (0.5,), (1.0,), refines=True)
 
@@ -214,6 +214,29 @@ def test_strokes_around_which_nothing_is_found_are_taken_as_they_are():
     with pytest.warns(UserWarning, match="finds nothing to refine"):
         edit = opmask.plan(finder(), torch.zeros(3, 64, 64), region=strokes())
     assert torch.equal(edit.region[0, 0].float(), strokes())
+
+
+@pytest.mark.parametrize("refine", [True, "grabcut"])
+def test_what_no_stroke_is_joined_to_is_left_alone(refine):
+    image, disc = photo()
+    image[2, :6] = 1  # a blue sky, of which nobody said anything
+    told = torch.full((64, 64), -1.0)
+    told[30, 25:36] = 1
+    edit = opmask.plan(finder(), image, region=told, refine=refine)
+    assert (edit.region[0, 0, :12] == 0).all()
+    assert (edit.region[0, 0][disc > 0] > 0.5).all()
+
+
+def test_parts_are_joined_by_strokes_in_each_image_by_itself():
+    finer = torch.zeros(2, 1, 5, 9)
+    finer[..., 1:3, :3] = finer[..., 3:, 6:] = 0.75
+    told = torch.full_like(finer, -1.0)
+    told[0, 0, 1, 1] = told[1, 0, 2, 2:7] = 1  # one part, and a bridge to both
+    left, both = joined(finer.where(told < 0, told), told)
+    assert torch.equal(left > 0, (finer[0] > 0) & (torch.arange(9) < 6))
+    assert torch.equal(both > 0.5, (finer[1] > 0) | (told[1] > 0))
+    box = (told > 0).float()  # where nothing is unknown nothing is cut off
+    assert torch.equal(joined(finer, box), finer)
 
 
 def test_a_region_is_judged_at_the_size_at_which_it_was_told():

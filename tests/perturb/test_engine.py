@@ -5,6 +5,7 @@ import torch
 from changes import ALL, CHAINS, by_definition, photo, swap
 
 from opmask.perturb import (
+    DEFAULT,
     FILTERS,
     OTHER_FILTERS,
     REFERENCE,
@@ -75,6 +76,14 @@ def test_perturbations_that_give_something_else_are_refused(bad):
         ValueError, match=r"must give an 8-bit image of the size .* from <function"
     ):
         check((bad,))
+    with pytest.raises(TypeError, match=r"must give an 8-bit image .* got NoneType from"):
+        check((lambda image: None,))
+
+
+def test_what_draws_a_perturbation_must_return_it():
+    _, label_map = photo()
+    with pytest.raises(TypeError, match=r"called with an image, got None\. What draws one"):
+        draw(label_map, 0, replace(DEFAULT, draw_first=lambda rng: None))
 
 
 @pytest.mark.parametrize("settings", ALL)

@@ -99,7 +99,7 @@ async function render() {
   await pause();
   if (ticket !== state.ticket) return;
   const { width, height } = photo.canvas;
-  const after = new ImageData(width, height);
+  const after = new ImageData(state.before.data.slice(), width, height);
   await state.model.retouch(state.planes, [height, width], adjusted(), after.data);
   if (ticket !== state.ticket) return;
   state.after = after;
@@ -113,7 +113,7 @@ function show() {
   const split = Math.round((width * $("split").value) / 100);
   photo.putImageData(state.before, 0, 0);
   if (state.after && split) photo.putImageData(state.after, 0, 0, 0, 0, split, photo.canvas.height);
-  paint.canvas.style.visibility = state.after && split ? "hidden" : "visible";
+  paint.canvas.style.opacity = state.after && split ? 0 : ""; // it still takes the pointer, which shows the photo before
 }
 
 function color(value) {
@@ -199,6 +199,11 @@ function connect() {
   };
   $("paint").addEventListener("pointerdown", (event) => {
     $("paint").setPointerCapture(event.pointerId);
+    if (state.after && Number($("split").value)) {
+      $("split").value = 0;
+      show();
+      say("This is the photo before. Press Harmonize when the region is painted.");
+    }
     stroke(event);
   });
   $("paint").addEventListener("pointermove", (event) => last && stroke(event));

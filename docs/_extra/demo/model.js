@@ -38,7 +38,7 @@ class Model {
     const image = n.shrinkPicture(planes, size, small);
     const trust = this.calibration;
     let region = n.shrinkRegion(plane, regionSize, small);
-    if (painted && strokes && trust?.refines) region = n.refineRegion((await this.masksFor(image, region, small)).gate, region);
+    if (painted && strokes && trust?.refines) region = n.refineRegion((await this.masksFor(image, region, small)).gate, region, small);
     const masks = await this.masksFor(image, region, small);
     n.within(masks, this.masks, region, small);
     if (!trust) return { masks, size: small, strength: 1 };

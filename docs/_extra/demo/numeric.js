@@ -102,11 +102,15 @@ export function within(masks, about, region, [h, w]) {
   }
 }
 
-/** What the gate says of a region told by strokes: they are sure, the unknown around them is not. */
-export function refineRegion(gate, region) {
+/** What the gate says of a region told by strokes, which are sure: what is joined to one, and a pixel around that. */
+export function refineRegion(gate, region, [h, w]) {
   const finer = region.map((told, i) => (told > 0 ? told : gate[i] * Math.abs(told)));
-  const found = finer.some((value, i) => value > 0.5 && region[i] < 0);
-  return found ? finer : region;
+  const kept = new Uint8Array(h * w);
+  for (const part of connected(finer.map((value, i) => value > 0.5 || region[i] > 0), [h, w]))
+    if (part.some((i) => region[i] > 0)) for (const i of part) for (const near of square(i, 1, h, w)) kept[near] = 1;
+  const joined = finer.map((value, i) => (kept[i] ? value : 0));
+  const found = joined.some((value, i) => value > 0.5 && region[i] < 0);
+  return found ? joined : region;
 }
 
 /** How much a picture was changed in a region: the root mean square, in levels of 255. */
@@ -131,25 +135,32 @@ export function toldStrength(change, rough, { told, told_error, rough: roughly, 
 /** The strength for each pixel where the network has to find the regions: by the confidence of each, with a ramp. */
 export function foundStrengths(gate, [h, w], { threshold, confidence, strength }) {
   const made = new Float32Array(h * w);
-  const seen = new Uint8Array(h * w);
-  for (let start = 0; start < h * w; start++) {
-    if (seen[start] || !(gate[start] > threshold)) continue;
-    const region = [start]; // all pixels that touch, also by a corner
-    seen[start] = 1;
-    for (let k = 0; k < region.length; k++) {
-      for (const i of square(region[k], 1, h, w)) {
-        if (seen[i] || !(gate[i] > threshold)) continue;
-        seen[i] = 1;
-        region.push(i);
-      }
-    }
-    const mean = region.reduce((sum, i) => sum + gate[i], 0) / region.length;
-    for (const i of region) made[i] = between(mean, confidence, strength);
+  for (const part of connected(gate.map((value) => value > threshold), [h, w])) {
+    const mean = part.reduce((sum, i) => sum + gate[i], 0) / part.length;
+    for (const i of part) made[i] = between(mean, confidence, strength);
   }
   return made.map((_, i) => {
     const near = square(i, FEATHER >> 1, h, w);
     return near.reduce((sum, j) => sum + made[j], 0) / near.length;
   });
+}
+
+/** The connected parts of a map; pixels that touch by a corner are connected. */
+function* connected(found, [h, w]) {
+  const seen = new Uint8Array(h * w);
+  for (let start = 0; start < h * w; start++) {
+    if (seen[start] || !found[start]) continue;
+    const part = [start];
+    seen[start] = 1;
+    for (let k = 0; k < part.length; k++) {
+      for (const i of square(part[k], 1, h, w)) {
+        if (seen[i] || !found[i]) continue;
+        seen[i] = 1;
+        part.push(i);
+      }
+    }
+    yield part;
+  }
 }
 
 /** The pixels around one, and itself, as far as there are any. */
@@ -206,11 +217,9 @@ export function toPlanes({ data, width, height }) {
   return planes;
 }
 
-/** Planes into the pixels of a canvas, rounded to 8 bits. */
+/** Planes into the pixels of a canvas, rounded to 8 bits; alpha stays. */
 export function toPixels(planes, data, start = 0) {
   const count = planes.length / 3;
-  for (let i = 0; i < count; i++) {
+  for (let i = 0; i < count; i++)
     for (let c = 0; c < 3; c++) data[4 * (start + i) + c] = round(255 * planes[c * count + i]);
-    data[4 * (start + i) + 3] = 255;
-  }
 }

@@ -188,6 +188,11 @@ def _to_eight_bit(images: Tensor) -> Tensor:
 
 def check_eight_bit(image: Tensor, argument: str, shape: str) -> None:
     """Raises unless an image, or batch of them, is RGB in 0-255, ``uint8``, of the given shape."""
+    if not isinstance(image, Tensor):
+        raise TypeError(
+            f"'{argument}' must be a tensor, got {type(image).__name__}. Of a file "
+            "opmask.datasets.read_image makes one."
+        )
     if image.dtype != torch.uint8:
         raise TypeError(
             f"'{argument}' must be 8-bit (torch.uint8), got {image.dtype}. "

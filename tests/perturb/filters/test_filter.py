@@ -256,6 +256,8 @@ def test_float_images_out_of_range_are_refused(value):
 def test_other_types_are_refused():
     with pytest.raises(TypeError, match=r"'images' must be 8-bit .*got torch.int64. Pass the 8"):
         apply_filter(noise(1, 3, 4, 4).long(), "moon")
+    with pytest.raises(TypeError, match=r"'image' must be a tensor, got Image\. Of a file"):
+        Filter("moon")(Image.new("RGB", (8, 8)))
     with pytest.raises(TypeError, match="'image' must be 8-bit"):
         Filter("moon")(torch.rand(3, 4, 4))
 
