@@ -24,7 +24,7 @@ from torch import Tensor
 import opmask
 from opmask.datasets import read_image, segment
 from opmask.files.pictures import open_picture
-from opmask.inference.panel import LIMIT
+from opmask.inference.panel import LIMIT, TITLES
 from opmask.perturb import Filter
 from opmask.visualize import PanelRow, save_panel
 
@@ -56,13 +56,7 @@ def panel_row(model: opmask.OperatorMaskWrapper, photo: Tensor, region: object) 
         f"edited: l_add +{LIGHTER}": lighter.render(photo),
     }
     change = edit.explain(photo).change[0]
-    masks = dict(
-        zip(
-            ("lightness L*", "green to red, a*", "blue to yellow, b*"),
-            change[:, None],
-            strict=True,
-        )
-    )
+    masks = dict(zip(TITLES[2:], change[:, None], strict=True))
     return PanelRow({title: image / 255 for title, image in images.items()}, masks)
 
 

@@ -30,7 +30,13 @@ GAP = 12
 LINE = 24
 INK, QUIET, PAPER = (30, 30, 30), (110, 110, 110), (255, 255, 255)
 OUTLINE = (255, 64, 32)
-TITLES = ("before", "after", "L*: lightness", "a*: green to red", "b*: blue to yellow")
+TITLES = (
+    "before",
+    "after",
+    "L*: red is lighter",
+    "a*: red is redder",
+    "b*: red is yellower",
+)
 
 
 def draw_panel(explanation: Explanation) -> Image.Image:
@@ -41,8 +47,8 @@ def draw_panel(explanation: Explanation) -> Image.Image:
 
     Returns:
         A picture with the photo before, with a line around the region that was told; and after,
-        with the largest changed regions numbered; the signed change of L*, a* and b*; the scale of
-        these maps; and the sentences.
+        with the largest changed regions numbered; the signed change of L*, a* and b*, in blue
+        where it is less and in red where it is more; the scale of these maps; and the sentences.
 
     Example:
         >>> import opmask

@@ -31,7 +31,7 @@ def test_the_changed_edit_is_lighter_and_the_maps_say_by_how_much():
     assert lighter > harmonized + 0.02
     # But for the rounding of a conversion there and back, in units of CIE LAB.
     assert all(change[0, 0, 0].abs() < 1e-4 for change in row.masks.values())
-    assert row.masks["blue to yellow, b*"].max() > 5
+    assert row.masks["b*: red is yellower"].max() > 5
 
 
 def test_a_photo_of_ones_own_and_its_region_are_shown(tmp_path, checkpoint, capsys):
