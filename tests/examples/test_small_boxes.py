@@ -74,5 +74,7 @@ def test_ways_stand_beside_each_other(listed_photos, monkeypatch, capsys):
     assert lines[0] == f"| IoU | mixed | {' | '.join(KINDS)} |"
     assert [line.split(" | ")[0].strip("| ") for line in lines[2:8]] == [*boxes.WAYS]
     assert lines[2].split(" | ")[1:] == lines[3].split(" | ")[1:]  # untrained, it finds nothing
-    assert [line.split(" | ")[0].strip("| ") for line in lines[-3:]] == [*boxes.REFINE]
-    assert all(line.count("1.000, +0.00") == 1 + len(KINDS) for line in lines[-3:])
+    for hint, rows in ("boxes", lines[-9:-6]), ("scribbles", lines[-3:]):
+        assert f"| {hint}, refined | mixed | {' | '.join(KINDS)} |" in lines
+        assert [line.split(" | ")[0].strip("| ") for line in rows] == [*boxes.REFINE]
+        assert all(line.count("1.000, +0.00") == 1 + len(KINDS) for line in rows)

@@ -6,9 +6,9 @@ r"""Which way finds what was changed in a box: the model's gate, GrabCut, or seg
 Fixed composites of packed photos, told boxes around what was changed; with `--data` also those
 that people made, told a box with some room around what was pasted. Each way makes of a box a
 region; where it finds nothing the box stays. One table holds their overlap with what was changed
-(IoU), and that of the boxes themselves, with 95 % intervals. Another tells what comes of the ways
-that `opmask.harmonize` has, its `refine`: the share of the composites' MSE that is left, and by
-how many dB PSNR rises.
+(IoU), and that of the boxes themselves, with 95 % intervals. Two others tell what comes of the
+ways that `opmask.harmonize` has, its `refine`, for boxes and for scribbles: the share of the
+composites' MSE that is left, and by how many dB PSNR rises.
 
 References:
     Efficient Graph-Based Image Segmentation (Felzenszwalb and Huttenlocher, 2004)
@@ -35,10 +35,11 @@ from opmask.inference.grabcut import cut_labels
 from opmask.markdown import markdown_table
 from opmask.wrapper.model import fit_longer_side, resize
 from reproduction.flags import add_every, existing
+from reproduction.small.guided import ROUGH
 from reproduction.small.kinds import KINDS
 from reproduction.small.locating import iou
 from reproduction.small.pool import Packed
-from reproduction.small.scoring import Row, gain, retouch, rows_of, scenes
+from reproduction.small.scoring import Gain, Row, gain, retouch, rows_of, scenes
 from reproduction.small.steady import FOLDERS, read_pasted
 from reproduction.small.tables import mean
 
@@ -148,15 +149,15 @@ def around(region: Tensor) -> Tensor:
 
 @torch.no_grad()
 def rows_by_refine(
-    model: OperatorMaskWrapper, photos: Packed, kind: str, size: int
+    model: OperatorMaskWrapper, photos: Packed, kind: str, size: int, given: str
 ) -> dict[str, list[Row]]:
-    """What `opmask.harmonize` makes of boxes that are refined in each way."""
+    """What `opmask.harmonize` makes of boxes or strokes that are refined in each way."""
     rows: dict[str, list[Row]] = {name: [] for name in REFINE}
-    for scene in tqdm(scenes(photos, ("boxes",), kind), kind, leave=False, disable=None):
-        image, told = scene.made.composite, scene.prompts["boxes"]
+    for scene in tqdm(scenes(photos, (given,), kind), kind, leave=False, disable=None):
+        image, told = scene.made.composite, scene.prompts[given]
         for name, refine in REFINE.items():
-            output = retouch(model, image, told, size, "boxes", refine)["boxes"]
-            rows[name] += rows_of(scene, "boxes", image, output)
+            output = retouch(model, image, told, size, given, refine)[given]
+            rows[name] += rows_of(scene, given, image, output)
     return rows
 
 
@@ -171,10 +172,12 @@ def main() -> None:
     photos = Packed(args.photos)
     photos = photos.subset(range(0, len(photos), args.every))
     model = opmask.load(args.model)
-    columns, outcomes = [], []
+    columns: list[list[str]] = []
+    outcomes: dict[str, list[list[Gain]]] = {given: [] for given in ROUGH}
     for kind in ("mixed", *KINDS):
-        by_refine = rows_by_refine(model, photos, kind, args.size).values()
-        outcomes.append([gain(rows) for rows in by_refine])
+        for given, gains in outcomes.items():
+            by_refine = rows_by_refine(model, photos, kind, args.size, given).values()
+            gains.append([gain(rows) for rows in by_refine])
         names, found = overlaps(model, photos, kind, args.size)
         columns.append([f"{mean(names, values):.3f}" for values in found.values()])
     titles = ["IoU", "mixed", *KINDS]
@@ -184,9 +187,10 @@ def main() -> None:
         titles.append(f"pasted by people ({len(names)})")
     rows = [[way, *cells] for way, *cells in zip(WAYS, *columns, strict=True)]
     print(markdown_table(titles, rows))
-    cells = ([f"{one.share:.3f}, {one.decibels:+.2f}" for one in some] for some in outcomes)
-    rows = [[name, *row] for name, *row in zip(REFINE, *cells, strict=True)]
-    print("\n" + markdown_table(["refine", "mixed", *KINDS], rows))
+    for given, gains in outcomes.items():
+        cells = ([f"{one.share:.3f}, {one.decibels:+.2f}" for one in some] for some in gains)
+        rows = [[name, *row] for name, *row in zip(REFINE, *cells, strict=True)]
+        print("\n" + markdown_table([f"{given}, refined", "mixed", *KINDS], rows))
 
 
 if __name__ == "__main__":
