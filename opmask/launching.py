@@ -93,7 +93,7 @@ def how_to_install(module: str) -> str:
         module: Its name, as it is imported.
 
     Returns:
-        The command: with the smallest extra that has it, or else by its own name.
+        The command, with the smallest extra that has it, or else by its own name.
 
     Example:
         >>> how_to_install("onnxruntime"), how_to_install("skimage.data")

@@ -78,9 +78,9 @@ def joined(finer: Tensor, region: Tensor) -> Tensor:
         region: What was told, with the same shape: 1 inside, 0 outside, soft between, -1 unknown.
 
     Returns:
-        The finer region, with the same shape: as it is in parts above a half that touch a stroke,
-        if only by a corner, and one pixel around them; 0 elsewhere. As it is everywhere where
-        nothing was unknown.
+        The finer region, with the same shape. It is as it was in parts above a half that touch a
+        stroke, if only by a corner, and one pixel around them; and 0 elsewhere. Where nothing was
+        unknown it is as it was everywhere.
 
     Example:
         >>> finer = torch.tensor([1.0, 0.75, 0.25, 0.25, 0.75]).view(1, 1, 1, 5)
