@@ -38,6 +38,9 @@ EMPTY = "the model finds nothing to refine in the region, which is taken as it i
 SHORT, SHORT_SHARE = 2, 1 / 64
 """Pixels, and a share of the longer side, up to which a straight piece of an outline is short."""
 
+BRIDGE = 2
+"""Half the width in pixels, at the size at which masks are predicted, that parts are joined by."""
+
 UNEVEN = 0.3
 """The share of short pieces above which an outline is a thing's."""
 
@@ -70,7 +73,8 @@ def refined_region(gate: Tensor, region: Tensor) -> Tensor:
 def joined(finer: Tensor, region: Tensor) -> Tensor:
     r"""Of a region that strokes became, what is joined to a stroke.
 
-    A model may see that something else was changed as well. Nobody pointed at that.
+    A model may see that something else was changed as well. Nobody pointed at that, and a bridge
+    of a few pixels between the two does not make them one.
 
     Args:
         finer: What :func:`refined_region` made of a region, with shape :math:`(B, 1, H, W)`, in
@@ -78,21 +82,31 @@ def joined(finer: Tensor, region: Tensor) -> Tensor:
         region: What was told, with the same shape: 1 inside, 0 outside, soft between, -1 unknown.
 
     Returns:
-        The finer region, with the same shape. It is as it was in parts above a half that touch a
-        stroke, if only by a corner, and one pixel around them; and 0 elsewhere. Where nothing was
-        unknown it is as it was everywhere.
+        The finer region, with the same shape. It is as it was in parts above a half that are
+        joined to a stroke by more than a bridge, see :data:`BRIDGE`, and one pixel around them;
+        and 0 elsewhere. Where nothing was unknown it is as it was everywhere.
 
     Example:
-        >>> finer = torch.tensor([1.0, 0.75, 0.25, 0.25, 0.75]).view(1, 1, 1, 5)
-        >>> joined(finer, torch.tensor([1.0, -1, -1, -1, -1]).view(1, 1, 1, 5)).tolist()
-        [[[[1.0, 0.75, 0.25, 0.0, 0.0]]]]
+        >>> row = torch.tensor([0.75, 0.75, 0.25, 0.25, 0.25, 0.25, 0.75])
+        >>> finer = row.expand(1, 1, 5, 7)
+        >>> strokes = torch.full_like(finer, -1.0)
+        >>> strokes[..., 0] = 1
+        >>> joined(finer, strokes)[0, 0, 0].tolist()
+        [0.75, 0.75, 0.25, 0.0, 0.0, 0.0, 0.0]
     """
     stroke = region > 0
-    labels = connected_regions((finer > 0.5) | stroke)
+    inside = ((finer > 0.5) | stroke).float()
+    marked = _grown(stroke.float(), BRIDGE) * inside
+    labels = connected_regions((-_grown(-inside, BRIDGE) > 0) | (marked > 0))
     part = torch.isin(labels, labels[stroke])  # labels of a batch are all different
-    kept = F.max_pool2d(part.float(), 3, stride=1, padding=1) > 0
+    kept = (_grown(part.float(), BRIDGE + 1) > 0) & (_grown(inside, 1) > 0)
     some_unknown = (region < 0).flatten(1).any(1)[:, None, None, None]
     return torch.where(some_unknown & ~kept, 0.0, finer)
+
+
+def _grown(maps: Tensor, by: int) -> Tensor:
+    """Maps whose large values have spread by that many pixels."""
+    return F.max_pool2d(maps, 2 * by + 1, stride=1, padding=by)
 
 
 def is_rough(region: Tensor) -> bool:

@@ -8,7 +8,7 @@ import opmask
 from opmask import RGB, Add, Calibration, Edit, Gated, OperatorMaskWrapper, OutputHead, Retoucher
 from opmask.files.regions import boxes_region
 from opmask.inference import grabcut
-from opmask.inference.refine import is_rough, joined, refined_region
+from opmask.inference.refine import BRIDGE, is_rough, joined, refined_region
 
 REFINES = Calibration(0.5, (0.5,), (1.0,), refines=True)
 
@@ -228,15 +228,28 @@ def test_what_no_stroke_is_joined_to_is_left_alone(refine):
 
 
 def test_parts_are_joined_by_strokes_in_each_image_by_itself():
-    finer = torch.zeros(2, 1, 5, 9)
-    finer[..., 1:3, :3] = finer[..., 3:, 6:] = 0.75
+    finer = torch.zeros(2, 1, 20, 40)
+    finer[..., 2:10, 2:12] = finer[..., 10:18, 28:38] = 0.75
     told = torch.full_like(finer, -1.0)
-    told[0, 0, 1, 1] = told[1, 0, 2, 2:7] = 1  # one part, and a bridge to both
+    told[0, 0, 5, 5] = told[1, 0, 9:11, 10:30] = 1  # one part, and a bridge to both
     left, both = joined(finer.where(told < 0, told), told)
-    assert torch.equal(left > 0, (finer[0] > 0) & (torch.arange(9) < 6))
+    assert torch.equal(left > 0.5, (finer[0] > 0) & (torch.arange(40) < 20))
     assert torch.equal(both > 0.5, (finer[1] > 0) | (told[1] > 0))
     box = (told > 0).float()  # where nothing is unknown nothing is cut off
     assert torch.equal(joined(finer, box), finer)
+
+
+@pytest.mark.parametrize("width", [1, 4, 5, 8])
+def test_a_narrow_bridge_joins_nothing(width):
+    finer, told = torch.zeros(1, 1, 24, 50), torch.full((1, 1, 24, 50), -1.0)
+    finer[..., 2:22, 2:20] = finer[..., 2:22, 30:48] = 0.75
+    finer[..., 8 : 8 + width, 20:30] = 0.75
+    told[..., 10, 6:12] = 1
+    found = joined(finer.where(told < 0, told), told) > 0.5
+    wide = width > 2 * BRIDGE
+    assert found[..., 2:22, 2:20].all()
+    assert found[..., 30:].any() == wide
+    assert torch.equal(found[..., 2:22, 30:48], torch.full_like(found[..., 2:22, 30:48], wide))
 
 
 def test_a_region_is_judged_at_the_size_at_which_it_was_told():

@@ -3,6 +3,7 @@
 // Pictures are Float32Array of planes, one after the other, RGB in [0, 1].
 
 const SMALLEST = 16; // pixels of a side
+const BRIDGE = 2; // half the width that parts are joined by, in pixels
 const FEATHER = 5; // the width of the ramp at the border of a found region, in pixels
 
 /** Python's rounding, halves to even. */
@@ -102,15 +103,26 @@ export function within(masks, about, region, [h, w]) {
   }
 }
 
-/** What the gate says of a region told by strokes, which are sure: what is joined to one, and a pixel around that. */
-export function refineRegion(gate, region, [h, w]) {
+/** What the gate says of a region told by strokes, which are sure: what is joined to one by more than a bridge, and a pixel around. */
+export function refineRegion(gate, region, size) {
   const finer = region.map((told, i) => (told > 0 ? told : gate[i] * Math.abs(told)));
-  const kept = new Uint8Array(h * w);
-  for (const part of connected(finer.map((value, i) => value > 0.5 || region[i] > 0), [h, w]))
-    if (part.some((i) => region[i] > 0)) for (const i of part) for (const near of square(i, 1, h, w)) kept[near] = 1;
-  const joined = finer.map((value, i) => (kept[i] ? value : 0));
+  const inside = finer.map((value, i) => value > 0.5 || region[i] > 0);
+  const narrow = grown(inside.map((value) => !value), BRIDGE, size);
+  const marked = grown(region.map((told) => told > 0), BRIDGE, size);
+  const part = new Uint8Array(region.length);
+  for (const pixels of connected(inside.map((value, i) => value && (!narrow[i] || marked[i])), size))
+    if (pixels.some((i) => region[i] > 0)) for (const i of pixels) part[i] = 1;
+  const [reached, around] = [grown(part, BRIDGE + 1, size), grown(inside, 1, size)];
+  const joined = finer.map((value, i) => (reached[i] && around[i] ? value : 0));
   const found = joined.some((value, i) => value > 0.5 && region[i] < 0);
   return found ? joined : region;
+}
+
+/** A map that is true also where a true pixel is near, in a square. */
+function grown(found, by, [h, w]) {
+  const made = new Uint8Array(found.length);
+  found.forEach((value, i) => value && square(i, by, h, w).forEach((near) => (made[near] = 1)));
+  return made;
 }
 
 /** How much a picture was changed in a region: the root mean square, in levels of 255. */
