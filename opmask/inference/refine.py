@@ -23,6 +23,7 @@ from opmask.wrapper import OperatorMaskWrapper
 from opmask.wrapper.calibration import connected_regions
 
 __all__ = [
+    "BRIDGE",
     "is_rough",
     "joined",
     "refined",
