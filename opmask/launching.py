@@ -8,10 +8,8 @@ Ctrl-C -> :func:`interrupt` -> `KeyboardInterrupt`, or :func:`leave` -> status 1
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
-from importlib.metadata import PackageNotFoundError, requires
 from types import FrameType
 from typing import NoReturn
 
@@ -101,6 +99,9 @@ def how_to_install(module: str) -> str:
         >>> how_to_install("of_another_project")
         'pip install of-another-project'
     """
+    import re  # here, so that nothing starts later for it
+    from importlib.metadata import PackageNotFoundError, requires
+
     top = module.partition(".")[0]
     package = _PACKAGES.get(top, top.replace("_", "-"))
     try:

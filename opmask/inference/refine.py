@@ -66,9 +66,8 @@ def refined_region(gate: Tensor, region: Tensor) -> Tensor:
         >>> refined_region(gate, torch.tensor([-1.0, 1, -1, 0]).view(1, 1, 1, 4)).tolist()
         [[[[0.9, 1.0, 0.7, 0.0]]]]
     """
-    some_unknown = (region < 0).flatten(1).any(1)[:, None, None, None]
     within = gate.to(region.dtype) * region.abs()  # soft edges stay soft
-    return torch.where(some_unknown & (region > 0), region, within)
+    return torch.where(_strokes(region) & (region > 0), region, within)
 
 
 def joined(finer: Tensor, region: Tensor) -> Tensor:
@@ -95,14 +94,21 @@ def joined(finer: Tensor, region: Tensor) -> Tensor:
         >>> joined(finer, strokes)[0, 0, 0].tolist()
         [0.75, 0.75, 0.25, 0.0, 0.0, 0.0, 0.0]
     """
+    strokes = _strokes(region)
+    if not strokes.any():
+        return finer
     stroke = region > 0
     inside = ((finer > 0.5) | stroke).float()
     marked = _grown(stroke.float(), BRIDGE) * inside
     labels = connected_regions((-_grown(-inside, BRIDGE) > 0) | (marked > 0))
     part = torch.isin(labels, labels[stroke])  # labels of a batch are all different
     kept = (_grown(part.float(), BRIDGE + 1) > 0) & (_grown(inside, 1) > 0)
-    some_unknown = (region < 0).flatten(1).any(1)[:, None, None, None]
-    return torch.where(some_unknown & ~kept, 0.0, finer)
+    return torch.where(strokes & ~kept, 0.0, finer)
+
+
+def _strokes(region: Tensor) -> Tensor:
+    """Which regions of a batch are told by strokes, with some unknown, (B, 1, 1, 1)."""
+    return (region < 0).flatten(1).any(1)[:, None, None, None]
 
 
 def _grown(maps: Tensor, by: int) -> Tensor:
@@ -257,8 +263,7 @@ def refined(
     gate = model.predict(image[places], told, size=size)["gate"].float()
     seen = refined_region(gate, told)
     finer = joined(seen, told)
-    some_unknown = (told < 0).flatten(1).any(1)[:, None, None, None]
-    open_to_it = torch.where(some_unknown, told < 0, told > 0)
+    open_to_it = torch.where(_strokes(told), told < 0, told > 0)
     found = ((finer > 0.5) & open_to_it).flatten(1).any(1)
     if not found.all():
         warn(EMPTY)

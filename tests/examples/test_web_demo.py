@@ -153,25 +153,26 @@ def test_alpha_is_saved(page, tmp_path):
     alpha[:, 300:] = 128
     photo.putalpha(Image.fromarray(alpha))
     photo.save(tmp_path / "glass.png")
-    page.choose_file("label.button", tmp_path / "glass.png")
+    saved = saved_by_page(page, tmp_path / "glass.png", "600 by 400")
+    assert np.array_equal(saved.getchannel("A"), alpha)
+    assert np.abs(np.int16(saved) - np.int16(photo))[..., :3].max() > 4
+
+
+def saved_by_page(page, path, size):
+    """What the page makes of a photo of a cup, and saves."""
+    page.choose_file("label.button", path)
     said(page, "Paint what was changed")
     paint_cup(page)
     page.click("#harmonize")
     said(page, "Done")
     page.click("#save")
-    said(page, "Saved, 600 by 400")
-    saved = wait_for(tmp_path / "downloads" / "glass-harmonized.png")
-    assert np.array_equal(saved.getchannel("A"), alpha)
-    assert np.abs(np.int16(saved) - np.int16(photo))[..., :3].max() > 4
-
-
-def wait_for(path):
-    """A picture that the browser is about to write."""
+    said(page, f"Saved, {size}")
+    saved = path.parent / "downloads" / f"{path.stem}-harmonized.png"
     end = time.monotonic() + 60
-    while not path.exists():
+    while not saved.exists():
         assert time.monotonic() < end
         time.sleep(0.05)
-    return Image.open(path)
+    return Image.open(saved)
 
 
 @pytest.mark.browser
@@ -181,14 +182,7 @@ def test_the_whole_photo_is_saved_and_what_is_no_picture_is_refused(page, tmp_pa
     (tmp_path / "text.png").write_text("no picture")
     page.choose_file("label.button", tmp_path / "text.png")
     said(page, "text.png is no picture")
-    page.choose_file("label.button", tmp_path / "large.png")
-    said(page, "Paint what was changed")
-    paint_cup(page)
-    page.click("#harmonize")
-    said(page, "Done")
-    page.click("#save")
-    said(page, "Saved, 1500 by 1000")
-    saved = wait_for(tmp_path / "downloads" / "large-harmonized.png")
+    saved = saved_by_page(page, tmp_path / "large.png", "1500 by 1000")
     made = np.int16(saved.convert("RGB")) - np.int16(photo)
     assert made.shape == (1000, 1500, 3)
     assert (made[:200] == 0).all()

@@ -89,18 +89,10 @@ export function shrinkRegion(plane, [height, width], [h, w]) {
 }
 
 /** Masks but for gates at their identity wherever the region and its neighbours are known to be outside. */
-export function within(masks, about, region, [h, w]) {
-  for (let y = 0; y < h; y++) {
-    for (let x = 0; x < w; x++) {
-      let near = false;
-      for (let v = Math.max(y - 1, 0); v <= Math.min(y + 1, h - 1); v++)
-        for (let u = Math.max(x - 1, 0); u <= Math.min(x + 1, w - 1); u++)
-          near ||= region[v * w + u] !== 0;
-      if (near) continue;
-      for (const name in masks)
-        if (!about[name].gate) masks[name][y * w + x] = about[name].identity;
-    }
-  }
+export function within(masks, about, region, size) {
+  const near = grown(region.map((value) => value !== 0), 1, size);
+  for (const name in masks)
+    if (!about[name].gate) masks[name] = masks[name].map((value, i) => (near[i] ? value : about[name].identity));
 }
 
 /** What the gate says of a region told by strokes, which are sure: what is joined to one by more than a bridge, and a pixel around. */
