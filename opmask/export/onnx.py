@@ -42,6 +42,7 @@ from opmask.wrapper import OperatorMaskWrapper
 
 if TYPE_CHECKING:
     import onnx
+    import onnx_ir
 
 __all__ = ["OPSET", "TOLERANCE", "to_onnx"]
 
@@ -212,12 +213,24 @@ def _export(graph: Graph, ranges: Mapping[str, MaskRange], fixed: Size | None) -
             opset_version=OPSET,
             input_names=graph.inputs,
             output_names=graph.outputs,
+            optimize=False,  # its rewriting takes as long as all else
         )
+        _simplify(program.model)  # type: ignore[union-attr]
     except Exception as error:  # whatever the exporters raise
         raise ValueError(
             f"'model' cannot be exported: {_reason(error)}{_advice(fixed)}"
         ) from error
     return program.model_proto  # type: ignore[union-attr]
+
+
+def _simplify(model: onnx_ir.Model) -> None:
+    """Computes constants, and what is computed twice once; engines do the rest as they load."""
+    from onnx_ir.passes.common import CommonSubexpressionEliminationPass
+    from onnxscript.optimizer import fold_constants, remove_unused_nodes
+
+    fold_constants(model)
+    CommonSubexpressionEliminationPass()(model)
+    remove_unused_nodes(model)
 
 
 @torch.no_grad()
