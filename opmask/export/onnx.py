@@ -226,8 +226,9 @@ def _export(graph: Graph, ranges: Mapping[str, MaskRange], fixed: Size | None) -
 def _simplify(model: onnx_ir.Model) -> None:
     """Computes constants, and what is computed twice once; engines do the rest as they load."""
     from onnx_ir.passes.common import CommonSubexpressionEliminationPass
-    from onnxscript.optimizer import fold_constants, remove_unused_nodes
+    from onnxscript.optimizer import fold_constants, inline, remove_unused_nodes
 
+    inline(model)
     fold_constants(model)
     CommonSubexpressionEliminationPass()(model)
     remove_unused_nodes(model)
