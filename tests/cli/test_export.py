@@ -1,5 +1,6 @@
 import onnx
 import pytest
+import torch
 
 import opmask
 from opmask import RGB, Add, DirectRGB, OperatorMaskWrapper, Retoucher, cli
@@ -38,12 +39,21 @@ def test_a_part_of_a_checkpoint_becomes_a_file(capsys, model, out):
     assert names(onnx.load(out).graph.input) == ["image", "r_add"]
 
 
-@pytest.mark.slow
-def test_without_further_words_the_model_in_the_box_is_exported_whole(capsys, out):
+def test_without_further_words_the_model_in_the_box_is_exported_whole(capsys, out, monkeypatch):
+    """That its file gives the same picture is tested in tests/export/test_onnx.py."""
+    asked = []
+
+    def to_onnx(model, path, *, parts, half):
+        asked.append((model.state_dict(), parts, half))
+        path.write_bytes(b"a file")
+
+    monkeypatch.setattr("opmask.export.to_onnx", to_onnx)
     assert run(capsys, "-o", out)[0] == 0
-    graph = onnx.load(out).graph
-    assert names(graph.input) == ["image", "region"]
-    assert names(graph.output) == ["image_out", *opmask.load().retoucher.ranges]
+    ((weights, *how),) = asked
+    assert how == ["both", False]
+    in_the_box = opmask.load().state_dict()
+    assert weights.keys() == in_the_box.keys()
+    assert all(torch.equal(weights[name], in_the_box[name]) for name in weights)
 
 
 @pytest.mark.slow
