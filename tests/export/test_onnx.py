@@ -156,6 +156,7 @@ NETWORKS = {
 def test_every_network_gives_the_same_masks_and_picture(name, path):
     model = NETWORKS[name]()
     to_onnx(model, path, check=False)
+    assert [x.name for x in session(path).get_inputs()] == ["image", "region"][: 1 + model.region]
     for size in (2, 64, 96), (1, 97, 131), (3, 40, 33):
         # A finder decides, and may decide otherwise for a rounding error: what differs in every
         # draw is a fault.
